@@ -1,0 +1,135 @@
+"""Learning curves: loss, accuracy and firing rates over the epochs of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spikegrad.errors import UserError, message
+from spikegrad.report.style import (
+    INK,
+    MUTED,
+    ROLE,
+    clean,
+    colour,
+    integer_axis,
+    legend_below,
+    new_figure,
+    plain,
+)
+
+__all__ = ["learning"]
+
+_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def learning(epochs: Sequence[dict[str, Any]], result: dict[str, Any] | None = None) -> Figure:
+    """Draw loss, accuracy and firing rates per epoch; a dashed line marks the chosen epoch.
+
+    Args:
+        epochs: the lines of `metrics.jsonl`, at least one.
+        result: `result.json`, for the title and the chosen epoch (`best_epoch`).
+
+    Returns:
+        A figure of three panels.
+
+    Raises:
+        UserError: there is no epoch.
+
+    >>> figure = learning([{"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.9}])
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['Loss', 'Accuracy', 'Firing rate']
+    """
+    if not epochs:
+        raise UserError(message("expected at least one epoch", "none", "train for one first"))
+    result = result or {}
+    with clean():
+        figure = new_figure(12.0, 4.2)
+        loss, accuracy, rates = figure.subplots(1, 3)
+        _by_role(loss, epochs, "loss", title="Loss")
+        _by_role(accuracy, epochs, "accuracy", title="Accuracy")
+        _rates(rates, epochs)
+        for axes in (loss, accuracy, rates):
+            _epoch_axis(axes, epochs, result.get("best_epoch"))
+            legend_below(axes, columns=2 if axes is rates else 4)
+        figure.suptitle(_title(epochs, result), x=0.01, ha="left")
+    return figure
+
+
+def _by_role(axes: Axes, epochs: Sequence[dict[str, Any]], what: str, *, title: str) -> None:
+    """One line for training, validation and test each, as far as they were measured."""
+    x = _column(epochs, "epoch")
+    for role, ink in ROLE.items():
+        y = _column(epochs, f"{role}_{what}")
+        if np.isfinite(y).any():
+            axes.plot(x, y, color=ink, label=_NAMES[role], **_marker(len(x)))
+    axes.set_title(title)
+    axes.set_ylabel("cross-entropy and penalties" if what == "loss" else "share correct")
+    axes.margins(y=0.12)
+
+
+def _rates(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
+    """One line per spiking layer, in spikes per neuron and step."""
+    x = _column(epochs, "epoch")
+    table = [entry.get("firing_rates") or {} for entry in epochs]
+    names = list(dict.fromkeys(name for row in table for name in row))
+    for i, name in enumerate(names):
+        y = _column(table, name)
+        silent = np.isfinite(y).any() and not np.nanmax(y) > 0
+        label = plain(name, 22) + (" (silent)" if silent else "")
+        dash = ("-", "--", ":")[i // 6 % 3]
+        axes.plot(x, y, color=colour(i), label=label, linestyle=dash, **_marker(len(x)))
+    axes.set_title("Firing rate")
+    axes.set_ylabel("spikes per neuron and step")
+    axes.margins(y=0.12)
+    top = axes.get_ylim()[1]
+    axes.set_ylim(-0.02 * top, top if top > 0.06 or names == [] else max(top, 0.01))
+
+
+def _epoch_axis(axes: Axes, epochs: Sequence[dict[str, Any]], best: Any) -> None:
+    """Whole epochs along x, and the chosen one marked."""
+    x = _column(epochs, "epoch")
+    room = max(0.5, 0.02 * float(x.max() - x.min()))
+    axes.set_xlim(x.min() - room, x.max() + room)
+    axes.set_xlabel("epoch")
+    integer_axis(axes)
+    if isinstance(best, int) and x.min() <= best <= x.max():
+        axes.axvline(best, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1.5)
+        left = best > (x.min() + x.max()) / 2
+        axes.annotate(
+            "chosen",
+            xy=(best, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4 if left else 4, 2),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="bottom",
+            fontsize=8.5,
+            color=MUTED,
+        )
+
+
+def _title(epochs: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
+    """What was trained, and the honest number if there is one."""
+    parts = [plain(result.get("dataset") or "Training")]
+    if isinstance(result.get("test_accuracy"), int | float):
+        parts.append(f"test accuracy {result['test_accuracy']:.4f}")
+    if isinstance(result.get("best_epoch"), int):
+        parts.append(f"epoch {result['best_epoch']} of {epochs[-1]['epoch']} chosen on validation")
+    return "   ·   ".join(parts)
+
+
+def _column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+    """The values of one key, NaN where it is missing, null or infinite (it cannot be drawn)."""
+    values = [row.get(key) for row in rows]
+    array = np.array([float("nan") if v is None else float(v) for v in values])
+    return np.where(np.isfinite(array), array, np.nan)
+
+
+def _marker(points: int) -> dict[str, Any]:
+    """Dots where the points are few enough to be told apart."""
+    return {"marker": "o", "markersize": 4.0} if points <= 30 else {}

@@ -1,0 +1,111 @@
+"""Membrane traces: a few neurons per layer, their threshold and their spikes, on one sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spikegrad.report.raster import choose_sample, headline
+from spikegrad.report.read import Array, Layer, Samples
+from spikegrad.report.style import INK, MUTED, clean, colour, new_figure, plain, time_axis
+
+__all__ = ["membrane"]
+
+_COLUMNS = 3
+
+
+def membrane(samples: Samples, sample: int | None = None) -> Figure:
+    """Draw membrane potentials before reset, a row per layer, up to three neurons in each.
+
+    Args:
+        samples: the recording, `membrane [T, n, m]` and `threshold [m]` per layer.
+        sample: which of the `n`; by default the first that was classified correctly.
+
+    Returns:
+        A figure; the neurons are the most active, the least active and one in between.
+    """
+    index = choose_sample(samples) if sample is None else sample
+    layers = [(i, layer) for i, layer in enumerate(samples.layers) if layer.membrane.shape[2]]
+    with clean():
+        figure = new_figure(12.0, 1.2 + 1.9 * max(len(layers), 1))
+        figure.suptitle(f"Membrane potential   ·   {headline(samples, index)}", x=0.01, ha="left")
+        if not layers:
+            figure.text(0.5, 0.4, "no membrane was recorded", ha="center", color=MUTED)
+            return figure
+        grid = figure.subplots(len(layers), _COLUMNS, sharex=True, sharey="row", squeeze=False)
+        for (i, layer), row in zip(reversed(layers), grid, strict=True):
+            _layer(row, layer, index, ink=colour(i), dt=samples.dt)
+        for axes in grid[-1]:
+            time_axis(axes, layers[0][1].membrane.shape[0], samples.dt)
+            axes.set_xlabel("time (ms)")
+        _legend(figure, grid[0][0])
+    return figure
+
+
+def _layer(row: Array, layer: Layer, index: int, *, ink: str, dt: float) -> None:
+    """One layer's chosen neurons, in one row of panels."""
+    columns = _choose(layer, index)
+    for axes, column in zip(row, columns, strict=False):
+        _trace(axes, layer, index, column, ink=ink, dt=dt)
+    for axes in row[len(columns) :]:
+        axes.set_visible(False)
+    row[0].set_ylabel(f"{plain(layer.name, 16)}\nmembrane")
+
+
+def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: float) -> None:
+    """One neuron: its membrane `[T]`, the threshold as a dashed line, a triangle per spike."""
+    u = layer.membrane[:, index, column].astype(float)
+    neuron, threshold = int(layer.neurons[column]), float(layer.threshold[column])
+    time = np.arange(len(u)) * dt
+    few = len(u) <= 40
+    axes.plot(
+        time,
+        u,
+        color=ink,
+        linewidth=1.4,
+        label="membrane before reset",
+        marker="o" if few else "",
+        markersize=3.2,
+    )
+    axes.axhline(threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="threshold")
+    fired = np.flatnonzero(layer.spikes[:, index, neuron])
+    # Above the panel's data, where no trace can hide them.
+    axes.plot(
+        time[fired],
+        np.full(len(fired), 0.955),
+        "v",
+        color=ink,
+        markersize=5.0 if few else 3.5,
+        markeredgewidth=0,
+        transform=axes.get_xaxis_transform(),
+        label="spike",
+    )
+    axes.margins(y=0.22)
+    spikes = f"{len(fired)} spike{'s' if len(fired) != 1 else ''}"
+    text = spikes if len(fired) else _shortfall(u, threshold)
+    axes.set_title(f"neuron {neuron}", fontsize=9)
+    axes.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=MUTED)
+
+
+def _shortfall(u: Array, threshold: float) -> str:
+    """How far a silent neuron stayed below its threshold."""
+    top = float(np.nanmax(u)) if np.isfinite(u).any() else float("nan")
+    if not threshold > 0 or not np.isfinite(top):
+        return "silent"
+    return f"silent, reaches {top / threshold:.0%} of threshold"
+
+
+def _choose(layer: Layer, index: int) -> list[int]:
+    """Up to three columns of the recording, from the most active neuron to the least."""
+    counts = layer.spikes[:, index][:, layer.neurons].astype(np.int64).sum(axis=0)
+    peaks = np.nan_to_num(layer.membrane[:, index].astype(float)).max(axis=0)
+    order = np.lexsort((-peaks, -counts))
+    at = np.unique(np.linspace(0, len(order) - 1, min(len(order), _COLUMNS)).round().astype(int))
+    return [int(order[k]) for k in at]
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """One legend for the whole figure, above the panels on the right."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -1,0 +1,154 @@
+"""Spike raster: when every neuron of every layer fired on one sample, from input to decision."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spikegrad.report.read import Array, Samples
+from spikegrad.report.style import (
+    INK,
+    MUTED,
+    PALETTE,
+    clean,
+    colour,
+    integer_axis,
+    new_figure,
+    plain,
+    time_axis,
+)
+
+__all__ = ["choose_sample", "headline", "raster"]
+
+_ROWS = 120  # more rows than this cannot be told apart at 100 %
+
+
+def raster(samples: Samples, sample: int | None = None) -> Figure:
+    """Draw one sample's spikes, a panel per layer, input at the bottom, readout on top.
+
+    Args:
+        samples: the recording, `spikes [T, n, N]` per layer.
+        sample: which of the `n`; by default the first that was classified correctly.
+
+    Returns:
+        A figure; large layers are thinned to evenly spaced neurons, rates are of all of them.
+    """
+    index = choose_sample(samples) if sample is None else sample
+    panels = [
+        (layer.name, layer.spikes[:, index], colour(i), "spiking")
+        for i, layer in enumerate(samples.layers)
+    ]
+    if samples.input is not None:
+        panels.insert(0, ("input", samples.input[:, index], INK, "input"))
+    panels.reverse()
+    heights = [_height(spikes.shape[1]) for _, spikes, _, _ in panels]
+    if samples.output is not None:
+        heights.insert(0, 1.3)
+    with clean():
+        figure = new_figure(9.5, 1.1 + sum(heights) + 0.35 * len(heights))
+        grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
+        axes = list(grid[:, 0])
+        if samples.output is not None:
+            _decision(axes[0], samples, index)
+        for panel, (name, spikes, ink, kind) in zip(axes[-len(panels) :], panels, strict=True):
+            _spikes(panel, spikes, name=name, ink=ink, kind=kind, dt=samples.dt)
+        time_axis(axes[-1], panels[0][1].shape[0], samples.dt)
+        figure.suptitle(f"Spikes   ·   {headline(samples, index)}", x=0.01, ha="left")
+    return figure
+
+
+def choose_sample(samples: Samples) -> int:
+    """The first sample that was classified correctly, or the first of all."""
+    right = np.flatnonzero(samples.labels == samples.predictions)
+    return int(right[0]) if right.size else 0
+
+
+def headline(samples: Samples, index: int) -> str:
+    """Sample, true class and prediction in words."""
+    true, guess = int(samples.labels[index]), int(samples.predictions[index])
+    verdict = "correct" if true == guess else "wrong"
+    return (
+        f"sample {index}: true class {plain(samples.class_name(true), 24)}, "
+        f"predicted {plain(samples.class_name(guess), 24)} ({verdict})"
+    )
+
+
+def _height(neurons: int) -> float:
+    """The height of a panel in inches: more for more neurons, within reason."""
+    return float(np.clip(0.35 + 0.13 * np.sqrt(neurons), 0.7, 2.2))
+
+
+def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: float) -> None:
+    """One layer `spikes [T, N]`, a tick per spike; an input that is no spike train in greys."""
+    steps, neurons = spikes.shape
+    shown = np.unique(np.linspace(0, neurons - 1, min(neurons, _ROWS)).round().astype(int))
+    pitch = neurons / max(len(shown), 1)
+    part = f", {len(shown)} shown" if len(shown) < neurons else ""
+    count = f"{neurons} neuron{'s' if neurons != 1 else ''}{part}"
+    if kind == "input" and not np.isin(spikes, (0, 1)).all():
+        extent = (-0.5 * dt, (steps - 0.5) * dt, -0.5, neurons - 0.5)
+        axes.imshow(
+            spikes.T,
+            aspect="auto",
+            origin="lower",
+            cmap="Greys",
+            extent=extent,
+            interpolation="nearest",
+        )
+        text = f"{neurons} values, not spikes (grey: {spikes.min():.2g} to {spikes.max():.2g})"
+    else:
+        time, row = np.nonzero(spikes[:, shown])
+        centre = shown[row]
+        # A tick is as wide as most of a step, but never so wide or thin that it misleads.
+        width = float(np.clip(0.55 * 8.4 * 72 / steps, 0.7, 5.0))
+        axes.vlines(time * dt, centre - 0.42 * pitch, centre + 0.42 * pitch, color=ink, lw=width)
+        rate = float(spikes.mean()) if spikes.size else 0.0
+        text = f"{count}   ·   {rate:.3f} spikes per neuron and step"
+        if rate == 0:
+            _note(axes, "no spike in this sample")
+    axes.set_title(plain(name, 30), fontsize=9.5)
+    axes.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=MUTED)
+    axes.set_ylim(-0.5 - 0.1 * pitch, neurons - 0.5 + 0.1 * pitch)
+    axes.set_ylabel("neuron" if kind == "spiking" else "channel")
+    axes.grid(visible=False, axis="y")
+    integer_axis(axes, "y", ticks=3)
+    axes.tick_params(axis="x", length=0 if not axes.get_subplotspec().is_last_row() else 3.5)
+
+
+def _decision(axes: Axes, samples: Samples, index: int) -> None:
+    """The running mean of the output `[T, C]`: how the decision forms in time."""
+    assert samples.output is not None
+    output = samples.output[:, index].astype(float)
+    mean = np.cumsum(output, axis=0) / np.arange(1, len(output) + 1)[:, None]
+    true, guess = int(samples.labels[index]), int(samples.predictions[index])
+    time = np.arange(len(output)) * samples.dt
+    marker = "o" if len(output) <= 30 else ""
+    for c in range(mean.shape[1]):
+        if c not in (true, guess):
+            axes.plot(time, mean[:, c], color=MUTED, alpha=0.45, linewidth=0.9)
+    marks = {guess: (PALETTE[1], "predicted")} if guess != true else {}
+    for c, (ink, role) in {**marks, true: (PALETTE[2], "true")}.items():
+        label = f"{role}: {plain(samples.class_name(c), 20)}"
+        axes.plot(time, mean[:, c], color=ink, label=label, marker=marker, markersize=3.5)
+    axes.set_title("readout, mean so far", fontsize=9.5)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0.1, borderaxespad=0.2
+    )
+    axes.set_ylabel("output")
+    axes.margins(y=0.15)
+    axes.yaxis.get_major_locator().set_params(nbins=4)
+
+
+def _note(axes: Axes, text: str) -> None:
+    """A remark in the middle of an empty panel."""
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        style="italic",
+    )
