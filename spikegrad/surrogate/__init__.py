@@ -1,0 +1,44 @@
+"""Surrogates: records, families, the one autograd function, properties, schedules, converters."""
+
+from spikegrad.surrogate.factories import (
+    algebraic,
+    arctan,
+    boxcar,
+    clipped_straight_through,
+    exponential,
+    fast_sigmoid,
+    gaussian,
+    leaky,
+    multi_gaussian,
+    q_pseudospike,
+    sigmoid,
+    straight_through,
+    superspike,
+    tanh,
+    triangle,
+)
+from spikegrad.surrogate.record import Surrogate
+from spikegrad.surrogate.registry import get, names
+from spikegrad.surrogate.spike import spike
+
+__all__ = [
+    "Surrogate",
+    "algebraic",
+    "arctan",
+    "boxcar",
+    "clipped_straight_through",
+    "exponential",
+    "fast_sigmoid",
+    "gaussian",
+    "get",
+    "leaky",
+    "multi_gaussian",
+    "names",
+    "q_pseudospike",
+    "sigmoid",
+    "spike",
+    "straight_through",
+    "superspike",
+    "tanh",
+    "triangle",
+]
