@@ -1,0 +1,155 @@
+"""Mini-batches as a pure function of (seed, epoch, index): a run can continue at any of them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+
+import torch
+
+from spikegrad.data import seeds
+from spikegrad.data.augment import Augment
+from spikegrad.data.dataset import Split
+from spikegrad.data.normalise import standardise
+from spikegrad.errors import UserError, message
+
+__all__ = ["Batches"]
+
+_ORDER, _AUGMENT = 0, 1  # two streams of random numbers from one seed
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Batches:
+    """The mini-batches of a part of a data set, in an order of their own in every epoch.
+
+    Batch `i` of epoch `e`, with its augmentation, depends on `(seed, e, i)` and on nothing that
+    was drawn before. With several processes the global batch is the one a single process would
+    see, and each rank takes an equal, contiguous part of it.
+
+    Args:
+        split: the samples.
+        batch_size: samples in a global batch, over all ranks together.
+        seed: of the order and of the augmentation, >= 0.
+        shuffle: whether each epoch has its own order; else the order of `split`.
+        augment: an `Augment`, or any `f(x, generator) -> x` that keeps the shape `[B, ...]`;
+            applied to scaled values before `normalise`.
+        normalise: (mean, std) for `standardise`, or None.
+        drop_last: whether a last, smaller batch is left out.
+        rank, world_size: this process and the number of them. `batch_size` must divide by
+            `world_size`; a last, smaller batch is trimmed to a multiple of it, so up to
+            `world_size - 1` samples are left out (evaluate with `world_size=1` to see all).
+
+    Raises:
+        UserError: a size, rank or seed out of range, or not a single batch.
+
+    >>> part = Split(torch.arange(10.0).reshape(10, 1), torch.zeros(10, dtype=torch.int64))
+    >>> batches = Batches(part, 4, seed=0)
+    >>> [len(y) for x, y in batches.epoch(0)]
+    [4, 4, 2]
+    >>> whole, rest = list(batches.epoch(3)), list(batches.epoch(3, start=1))
+    >>> bool(torch.equal(whole[1][0], rest[0][0]))
+    True
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+        normalise: tuple[float, float] | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        _check_sizes(batch_size, rank, world_size)
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seeds.check_seed(seed)
+        self.shuffle = shuffle
+        self.augment = augment
+        self.normalise = normalise
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._next_epoch = 0
+        if not len(self):
+            expected = "expected at least one batch"
+            got = f"{len(split)} samples with batch_size={batch_size}, drop_last={drop_last}"
+            remedy = f"world_size={world_size}: take a smaller batch or fewer processes"
+            raise UserError(message(expected, got, remedy))
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.split), self.batch_size)
+        return full + int(not self.drop_last and rest >= self.world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The next epoch: 0 at first, then 1, ...; `set_epoch` says which one instead."""
+        epoch = self._next_epoch
+        self._next_epoch = epoch + 1
+        return self.epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make `epoch` (>= 0) the one that the next `iter(self)` yields."""
+        self._next_epoch = seeds.check_seed(epoch)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches `start`, `start+1`, ... of an epoch.
+
+        Returns:
+            pairs (x, y) of this rank: x float32 `[B, *features]` or `[B, T, *features]`, y int64
+            `[B]`, on the device of the split.
+
+        Raises:
+            UserError: `start` is not in 0..len(self).
+        """
+        if not 0 <= start <= len(self):
+            raise UserError(message(f"expected start in 0..{len(self)}", str(start)))
+        order = self._order(epoch)
+        return (self._batch(order, epoch, i) for i in range(start, len(self)))
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        seeds.check_seed(epoch)
+        if not self.shuffle:
+            return torch.arange(len(self.split))
+        return torch.from_numpy(seeds.permutation(len(self.split), self.seed, epoch, _ORDER))
+
+    def _batch(self, order: torch.Tensor, epoch: int, i: int) -> Batch:
+        index = order[i * self.batch_size : (i + 1) * self.batch_size]
+        share = len(index) // self.world_size
+        index = index[: share * self.world_size]
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        y = self.split.y[index[mine].to(self.split.y.device)]
+        x = self._augmented(index, mine, epoch, i)
+        return x if self.normalise is None else standardise(x, *self.normalise), y
+
+    def _augmented(self, index: torch.Tensor, mine: slice, epoch: int, i: int) -> torch.Tensor:
+        if self.augment is None:
+            return self.split.scaled(index[mine])
+        generator = seeds.torch_generator(self.seed, epoch, i, _AUGMENT)
+        if isinstance(self.augment, Augment):
+            # The numbers are drawn for the global batch, the pixels moved for this rank only.
+            x = self.split.scaled(index[mine])
+            drawn = self.augment.draw(len(index), x.shape[-2:], generator)
+            return self.augment.apply(x, drawn[mine])
+        return self.augment(self.split.scaled(index), generator)[mine]
+
+
+def _check_sizes(batch_size: int, rank: int, world_size: int) -> None:
+    for name, value in (("batch_size", batch_size), ("rank", rank), ("world_size", world_size)):
+        try:
+            operator.index(value)
+        except TypeError:
+            raise TypeError(message(f"expected {name} as an integer", f"{value!r}")) from None
+    if batch_size < 1:
+        raise UserError(message("expected batch_size >= 1", str(batch_size)))
+    if world_size < 1 or not 0 <= rank < world_size:
+        got = f"rank {rank}, world_size {world_size}"
+        raise UserError(message("expected 0 <= rank < world_size", got))
+    if batch_size % world_size:
+        got = f"batch_size {batch_size} for {world_size} processes"
+        remedy = f"take {-(-batch_size // world_size) * world_size}"
+        raise UserError(message("expected batch_size as a multiple of world_size", got, remedy))
