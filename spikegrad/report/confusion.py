@@ -33,7 +33,7 @@ def confusion(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
         UserError: the matrix is not square, or the names are not as many.
 
     >>> figure = confusion([[8, 2], [0, 10]], ["cat", "dog"])
-    >>> figure.axes[0].get_title(loc="left")
+    >>> figure.get_suptitle()
     'Confusion   ·   accuracy 0.9000, 18 of 20 correct'
     """
     table = np.asarray(counts)
@@ -44,7 +44,7 @@ def confusion(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
     rows = table.sum(axis=1, keepdims=True)
     share = np.divide(table, rows, out=np.zeros(table.shape), where=rows > 0)
     with clean():
-        side = float(np.clip(2.4 + 0.42 * len(table), 4.6, 13.5))
+        side = float(np.clip(2.6 + 0.36 * len(table), 4.6, 12.0))
         figure = new_figure(side + 1.2, side)
         axes = figure.add_subplot()
         image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0), aspect="equal")
@@ -55,11 +55,8 @@ def confusion(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
         accuracy = f"accuracy {right / total:.4f}" if total else "no sample"
-        axes.set_title(
-            f"Confusion   ·   {accuracy}, {right:,} of {total:,} correct",
-            fontsize=11 if side > 5 else 9.5,
-            pad=10,
-        )
+        title = f"Confusion   ·   {accuracy}, {right:,} of {total:,} correct"
+        figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 

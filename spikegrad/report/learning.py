@@ -68,7 +68,7 @@ def _by_role(axes: Axes, epochs: Sequence[dict[str, Any]], what: str, *, title: 
         if np.isfinite(y).any():
             axes.plot(x, y, color=ink, label=_NAMES[role], **_marker(len(x)))
     axes.set_title(title)
-    axes.set_ylabel("cross-entropy and penalties" if what == "loss" else "share correct")
+    axes.set_ylabel("loss" if what == "loss" else "share correct")
     axes.margins(y=0.12)
 
 

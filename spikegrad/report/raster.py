@@ -21,7 +21,8 @@ from spikegrad.report.style import (
 
 __all__ = ["choose_sample", "headline", "raster"]
 
-_ROWS = 120  # more rows than this cannot be told apart at 100 %
+_ROWS = 100  # as many rows as can be told apart at 100 %
+_ALL = 150  # up to here every neuron is shown all the same
 
 
 def raster(samples: Samples, sample: int | None = None) -> Figure:
@@ -69,8 +70,8 @@ def headline(samples: Samples, index: int) -> str:
     true, guess = int(samples.labels[index]), int(samples.predictions[index])
     verdict = "correct" if true == guess else "wrong"
     return (
-        f"sample {index}: true class {plain(samples.class_name(true), 24)}, "
-        f"predicted {plain(samples.class_name(guess), 24)} ({verdict})"
+        f"sample {index}: true class {plain(samples.class_name(true), 16)}, "
+        f"predicted {plain(samples.class_name(guess), 16)} ({verdict})"
     )
 
 
@@ -82,10 +83,12 @@ def _height(neurons: int) -> float:
 def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: float) -> None:
     """One layer `spikes [T, N]`, a tick per spike; an input that is no spike train in greys."""
     steps, neurons = spikes.shape
-    shown = np.unique(np.linspace(0, neurons - 1, min(neurons, _ROWS)).round().astype(int))
+    rows = neurons if neurons <= _ALL else _ROWS
+    shown = np.unique(np.linspace(0, neurons - 1, rows).round().astype(int))
     pitch = neurons / max(len(shown), 1)
     part = f", {len(shown)} shown" if len(shown) < neurons else ""
-    count = f"{neurons} neuron{'s' if neurons != 1 else ''}{part}"
+    noun = "neuron" if kind == "spiking" else "channel"
+    count = f"{neurons} {noun}{'s' if neurons != 1 else ''}{part}"
     if kind == "input" and not np.isin(spikes, (0, 1)).all():
         extent = (-0.5 * dt, (steps - 0.5) * dt, -0.5, neurons - 0.5)
         axes.imshow(
@@ -101,17 +104,17 @@ def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: fl
         time, row = np.nonzero(spikes[:, shown])
         centre = shown[row]
         # A tick is as wide as most of a step, but never so wide or thin that it misleads.
-        width = float(np.clip(0.55 * 8.4 * 72 / steps, 0.7, 5.0))
+        width = float(np.clip(0.55 * 8.4 * 72 / steps, 0.7, 10.0))
         axes.vlines(time * dt, centre - 0.42 * pitch, centre + 0.42 * pitch, color=ink, lw=width)
         rate = float(spikes.mean()) if spikes.size else 0.0
-        text = f"{count}   ·   {rate:.3f} spikes per neuron and step"
+        text = f"{count}   ·   {rate:.3f} spikes per {noun} and step"
         if rate == 0:
             _note(axes, "no spike in this sample")
     axes.set_title(plain(name, 30), fontsize=9.5)
     axes.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=MUTED)
     axes.set_ylim(-0.5 - 0.1 * pitch, neurons - 0.5 + 0.1 * pitch)
-    axes.set_ylabel("neuron" if kind == "spiking" else "channel")
-    axes.grid(visible=False, axis="y")
+    axes.set_ylabel(noun)
+    axes.grid(visible=False, axis="y" if axes.collections else "both")
     integer_axis(axes, "y", ticks=3)
     axes.tick_params(axis="x", length=0 if not axes.get_subplotspec().is_last_row() else 3.5)
 

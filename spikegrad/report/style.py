@@ -92,7 +92,8 @@ def new_figure(width: float, height: float) -> Figure:
     >>> new_figure(4.0, 3.0).get_size_inches().tolist()
     [4.0, 3.0]
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08, wspace=0.02, hspace=0.02)
     FigureCanvasAgg(figure)
     return figure
 
@@ -150,7 +151,9 @@ def integer_axis(axes: Axes, which: str = "x", ticks: int = 8) -> None:
     >>> integer_axis(new_figure(2.0, 2.0).add_subplot())
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(MaxNLocator(nbins=ticks, integer=True, min_n_ticks=1))
+    axis.set_major_locator(
+        MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    )
 
 
 def time_axis(axes: Axes, steps: int, dt: float = 1.0) -> None:
@@ -163,7 +166,10 @@ def time_axis(axes: Axes, steps: int, dt: float = 1.0) -> None:
     """
     axes.set_xlim(-0.5 * dt, (steps - 0.5) * dt)
     axes.set_xlabel(f"time (ms)   ·   T = {steps} steps of {dt:g} ms")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=dt >= 1.0, min_n_ticks=1))
+    whole = dt >= 1.0
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=10, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1)
+    )
 
 
 def legend_below(axes: Axes, columns: int = 3, **options: Any) -> None:
