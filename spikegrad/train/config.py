@@ -1,0 +1,362 @@
+"""The config of a run: four groups of fields, each field with its help, its choices and its range.
+
+Every field becomes an option of `spikegrad train` and a line of `config.toml`; names are unique
+across the groups. Reading checks everything: an unknown key or a wrong value is one clear error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from spikegrad.errors import UserError, message, unknown
+from spikegrad.train.fields import Option, check_group, coerce, declare, options_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "GROUPS",
+    "OPTIONS",
+    "Config",
+    "DataConfig",
+    "NetworkConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "flatten",
+    "from_toml",
+    "gather",
+    "to_toml",
+]
+
+
+class _Group:
+    """Checks and coerces the fields at construction, whoever constructs it."""
+
+    def __post_init__(self) -> None:
+        for name, option in options_of("", type(self)).items():
+            object.__setattr__(self, name, coerce(option, getattr(self, name)))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Group):
+    """What to learn from."""
+
+    dataset: str = declare("digits", "data set by name; `spikegrad data` lists them")
+    data: str = declare("", "your own arrays instead: an .npz file with x_train, y_train, ...")
+    folder: str = declare("", "where the data files are; empty: the usual places")
+    sequence: bool = declare(False, "your own arrays are sequences [N, T, ...]")
+    validation: float = declare(0.1, "share (< 1) or count held out to choose the epoch", least=0)
+    normalise: str = declare(
+        "none", "input scaling by the training part's mean and std", choices=("none", "standard")
+    )
+    shift: int = declare(0, "augmentation: largest shift (pixels)", least=0)
+    rotate: float = declare(0.0, "augmentation: largest rotation (degrees)", least=0, most=180)
+    scale: float = declare(0.0, "augmentation: largest change of size (fraction)", least=0)
+    flip: bool = declare(False, "augmentation: mirror half of the images left to right")
+    erase: float = declare(0.0, "augmentation: probability to erase a box", least=0, most=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig(_Group):
+    """What learns."""
+
+    model: str = declare(
+        "mlp", "shape of the network", choices=("mlp", "recurrent", "conv", "article")
+    )
+    hidden: tuple[int, ...] = declare((256,), "neurons per hidden layer: 512,512", least=1)
+    channels: tuple[int, ...] = declare((16, 32), "conv: channels per layer", least=1)
+    neuron: str = declare("lif", "kind of neuron", choices=("lif", "if", "cuba", "alif"))
+    tau_mem: float = declare(10.0, "membrane time constant (ms; one step is 1 ms)", above=0)
+    beta: float | None = declare(
+        None, "membrane decay per step, instead of tau_mem", above=0, most=1
+    )
+    tau_syn: float = declare(5.0, "synaptic time constant (ms), for cuba", above=0)
+    threshold: float = declare(1.0, "spike threshold", above=0)
+    reset: str = declare(
+        "subtract", "what a spike does to the membrane", choices=("subtract", "zero", "none")
+    )
+    detach_reset: bool = declare(True, "no gradient through the reset's spike")
+    refractory: float = declare(0.0, "refractory period (ms)", least=0)
+    surrogate: str = declare("arctan", "surrogate gradient; `spikegrad surrogates` lists them")
+    slope: float = declare(2.0, "slope of the surrogate; larger is sharper", above=0)
+    surrogate_normalisation: str = declare(
+        "area", "what of the surrogate is 1", choices=("area", "peak")
+    )
+    learn: tuple[str, ...] = declare(
+        (),
+        "what neurons learn beside weights: tau_mem,threshold",
+        choices=("tau_mem", "tau_syn", "threshold", "slope"),
+    )
+    batch_norm: bool = declare(False, "batch norm over time before each hidden layer")
+    dropout: float = declare(
+        0.0, "dropout of hidden spikes, one mask for all steps", least=0, most=0.99
+    )
+    readout: str = declare(
+        "linear",
+        "output: linear on spikes, spiking, or leaky integrators (rate: article only)",
+        choices=("linear", "spikes", "li", "rate"),
+    )
+    tau_out: float = declare(20.0, "time constant of a leaky readout (ms)", above=0)
+    encoder: str = declare(
+        "direct",
+        "how values become input over time",
+        choices=("direct", "poisson", "latency", "delta"),
+    )
+    steps: int = declare(10, "time steps T of static input", least=1)
+    init: str = declare(
+        "default", "weights at the start", choices=("default", "kaiming", "fluctuation")
+    )
+    init_gain: float = declare(1.0, "gain of the kaiming initialisation", above=0)
+    calibrate: float = declare(
+        0.0, "scale weights until each layer fires at this rate; 0: off", least=0, most=1
+    )
+    backend: str = declare("auto", "which kernels run", choices=("auto", "reference", "cpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(_Group):
+    """How it learns."""
+
+    objective: str = declare(
+        "membrane_mean",
+        "loss, by what of the output it reads",
+        choices=(
+            "rate_ce",
+            "count_ce",
+            "membrane_mean",
+            "membrane_max",
+            "membrane_last",
+            "count_mse",
+            "tet",
+        ),
+    )
+    temperature: float = declare(1.0, "divides the scores before the softmax", above=0)
+    label_smoothing: float = declare(
+        0.0, "share of the target spread over all classes", least=0, most=0.99
+    )
+    epochs: int = declare(10, "passes over the training part", least=1)
+    batch_size: int = declare(128, "samples per step, over all processes", least=1)
+    optimizer: str = declare("adam", "optimizer", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = declare(1e-3, "learning rate, the peak of its schedule", above=0)
+    weight_decay: float = declare(
+        0.0, "weight decay of weights (never of tau, thresholds, norms)", least=0
+    )
+    momentum: float = declare(0.9, "momentum of sgd", least=0, most=1)
+    schedule: str = declare(
+        "constant", "learning rate over time", choices=("constant", "cosine", "onecycle")
+    )
+    warmup: float = declare(0.0, "share of all steps spent on warming up", least=0, most=1)
+    clip: float = declare(0.0, "largest gradient norm; 0: off", least=0)
+    truncate: int = declare(0, "truncated BPTT: steps per chunk; 0: the whole sequence", least=0)
+    rate_lower: float = declare(0.0, "firing rates below this are penalised", least=0, most=1)
+    rate_upper: float = declare(1.0, "firing rates above this are penalised", least=0, most=1)
+    rate_weight: float = declare(0.0, "weight of the rate penalty; 0: off", least=0)
+    slope_schedule: str = declare(
+        "constant",
+        "slope over the run, from slope to slope_end",
+        choices=("constant", "linear", "exponential", "cosine"),
+    )
+    slope_end: float | None = declare(None, "slope at the end of the run", above=0)
+    precision: str = declare("32", "number format", choices=("32", "bf16-mixed", "16-mixed", "64"))
+    ema: float = declare(
+        0.0, "average the weights with this decay per step; 0: off", least=0, most=0.99999
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(_Group):
+    """Where and with what it runs."""
+
+    out: str = declare("", "run folder; by default runs/DATASET-TIME")
+    seed: int = declare(0, "everything random follows from it", least=0, most=2**31)
+    device: str = declare("auto", "where it runs", choices=("auto", "cpu", "cuda", "mps"))
+    threads: int = declare(0, "CPU threads per process; 0: torch's own choice", least=0)
+    processes: int = declare(1, "data-parallel processes (each has a part of every batch)", least=1)
+    track_test: bool = declare(
+        False, "read the test part every epoch (result.json: best_test_accuracy)"
+    )
+    checkpoint_seconds: float = declare(
+        60.0, "time between checkpoints inside an epoch (s)", above=0
+    )
+    tensorboard: bool = declare(True, "write curves for TensorBoard")
+    preflight: str = declare(
+        "warn", "look at one batch before training", choices=("off", "warn", "strict")
+    )
+    deterministic: bool = declare(True, "use deterministic algorithms where torch has them")
+
+
+GROUPS: dict[str, type] = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "training": TrainingConfig,
+    "run": RunConfig,
+}
+OPTIONS: dict[str, Option] = {
+    name: option
+    for group, kind in GROUPS.items()
+    for name, option in options_of(group, kind).items()
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run.
+
+    >>> Config(network=NetworkConfig(hidden=(64,))).network.hidden
+    (64,)
+    >>> NetworkConfig(model="mpl")
+    Traceback (most recent call last):
+    ...
+    spikegrad.errors.UserError: unknown model 'mpl'; did you mean 'mlp'? (known: mlp, recurrent, \
+conv, article)
+    """
+
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        _check_together(self)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """All fields by name, the groups forgotten.
+
+    >>> flatten(Config())["epochs"]
+    10
+    """
+    return {name: getattr(getattr(config, o.group), name) for name, o in OPTIONS.items()}
+
+
+def gather(values: Mapping[str, Any]) -> Config:
+    """The config with these fields and the defaults for all others.
+
+    Raises:
+        UserError: an unknown name (with the close ones), a value out of range.
+
+    >>> gather({"epochs": 3}).training.epochs
+    3
+    """
+    check_group(values, OPTIONS, "the config")
+    groups: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    for name, value in values.items():
+        groups[OPTIONS[name].group][name] = value
+    return Config(**{group: kind(**groups[group]) for group, kind in GROUPS.items()})
+
+
+def from_toml(text: str, *, where: str = "the config") -> dict[str, Any]:
+    """The fields that a TOML text sets, by name and checked; the others are left out.
+
+    Args:
+        text: tables `[data]`, `[network]`, `[training]`, `[run]` with the fields as keys.
+        where: what to call the text in messages.
+    Raises:
+        UserError: no TOML, an unknown table or key, a wrong value.
+
+    >>> from_toml("[training]\\nepochs = 3")
+    {'epochs': 3}
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(message(f"expected TOML in {where}", f"got {error}")) from None
+    values: dict[str, Any] = {}
+    for group, table in tables.items():
+        if group not in GROUPS or not isinstance(table, dict):
+            raise UserError(_misplaced(group, where))
+        known = {name: option for name, option in OPTIONS.items() if option.group == group}
+        for name, value in table.items():
+            if name not in known:
+                raise UserError(_not_there(name, group, where, known))
+            values[name] = _coerced(name, value, where)
+    return values
+
+
+def to_toml(config: Config) -> str:
+    """The config as TOML: every field under its help; an unset one as a comment."""
+    lines = []
+    for group in GROUPS:
+        lines.append(f"[{group}]")
+        for name, option in OPTIONS.items():
+            if option.group != group:
+                continue
+            value = getattr(getattr(config, group), name)
+            value = list(value) if isinstance(value, tuple) else value
+            choices = f" ({', '.join(option.choices)})" if option.choices else ""
+            lines.append(f"# {option.help}{choices}")
+            unset = f"# {name} is not set"
+            lines.append(unset if value is None else _line(name, value))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The fields that a TOML file sets."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(message("expected a config file", f"{path}: {reason}")) from None
+    except UnicodeDecodeError:
+        raise UserError(message("expected a config file", f"{path}: not UTF-8 text")) from None
+    return from_toml(text, where=str(path))
+
+
+def _line(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        items = [_line(name, item).split(" = ", 1)[1] for item in value]
+        return f"{name} = [{', '.join(items)}]"
+    return tomli_w.dumps({name: value}).strip()
+
+
+def _coerced(name: str, value: Any, where: str) -> Any:
+    try:
+        return coerce(OPTIONS[name], value)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _misplaced(name: str, where: str) -> str:
+    if name in OPTIONS:
+        expected = f"expected {name} in the table [{OPTIONS[name].group}] of {where}"
+        return message(expected, "it at the top", f"write [{OPTIONS[name].group}] above it")
+    return unknown(f"table in {where}", name, GROUPS)
+
+
+def _not_there(name: str, group: str, where: str, known: Mapping[str, Option]) -> str:
+    if name in OPTIONS:
+        expected = f"expected {name} in the table [{OPTIONS[name].group}] of {where}"
+        return message(expected, f"it in [{group}]")
+    return unknown(f"option of [{group}] in {where}", name, known)
+
+
+def _check_together(config: Config) -> None:
+    """What no field can see alone."""
+    data, network, training = config.data, config.network, config.training
+    if network.encoder in ("poisson", "latency") and data.normalise != "none":
+        expected = f"expected normalise none with encoder {network.encoder}"
+        raise UserError(message(expected, data.normalise, "these encoders read values in [0, 1]"))
+    if (network.readout == "rate") and network.model != "article":
+        expected = "expected readout linear, spikes or li"
+        raise UserError(message(expected, "rate", "only the article's network has it"))
+    if network.model == "article" and network.readout not in ("rate", "li"):
+        expected = "expected readout rate or li for model article"
+        raise UserError(message(expected, network.readout))
+    if training.rate_lower > training.rate_upper:
+        expected = "expected rate_lower <= rate_upper"
+        raise UserError(message(expected, f"{training.rate_lower:g} and {training.rate_upper:g}"))
+    if training.slope_schedule != "constant" and training.slope_end is None:
+        expected = f"expected slope_end with slope_schedule {training.slope_schedule}"
+        raise UserError(message(expected, "none", "say where the slope shall end"))
+    if "slope" in network.learn and training.slope_schedule != "constant":
+        expected = "expected either learn slope or a slope_schedule"
+        raise UserError(message(expected, "both", "leave one out"))

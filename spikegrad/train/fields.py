@@ -1,0 +1,145 @@
+"""How a field of the config is declared, read and checked; `config.py` lists the fields themselves.
+
+A field carries its help, its choices and its range in its metadata, so that the TOML file, the
+command line and the error messages are all made from one declaration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+from spikegrad.errors import UserError, message, unknown
+
+__all__ = ["Option", "check_group", "coerce", "declare", "options_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field of the config, as the command line and the file see it."""
+
+    name: str
+    group: str
+    kind: Any
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+
+    @property
+    def optional(self) -> bool:
+        """Whether the field may be left unset (None)."""
+        return type(None) in get_args(self.kind)
+
+    @property
+    def item(self) -> type:
+        """The type of a value, or of the items of a list."""
+        inner = [a for a in get_args(self.kind) if a not in (type(None), Ellipsis)]
+        return inner[0] if inner else self.kind
+
+    @property
+    def listed(self) -> bool:
+        """Whether the value is a list."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line: `--learning-rate`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def declare(
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A dataclass field with its help, its choices and its range: `least <= value <= most`."""
+    metadata = {"help": text, "choices": choices, "least": least, "most": most, "above": above}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def options_of(group: str, kind: type) -> dict[str, Option]:
+    """The fields of a config group by name."""
+    hints = get_type_hints(kind)
+    return {
+        f.name: Option(f.name, group, hints[f.name], f.default, **f.metadata)
+        for f in dataclasses.fields(kind)
+    }
+
+
+def coerce(option: Option, value: Any) -> Any:
+    """The value as the field's type, checked; text is parsed as the command line writes it.
+
+    >>> coerce(Option("hidden", "network", tuple[int, ...], (), ""), "800,400")
+    (800, 400)
+    """
+    if value is None or (option.optional and value in ("", "none")):
+        if option.optional:
+            return None
+        raise TypeError(message(f"expected a value for {option.name}", "None"))
+    if option.listed:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(message(f"expected {option.name} as a list", repr(value)))
+        return tuple(_checked(option, _scalar(option, part)) for part in value)
+    return _checked(option, _scalar(option, value))
+
+
+def check_group(values: Mapping[str, Any], options: Mapping[str, Option], where: str) -> None:
+    """Every key is a field."""
+    for name in values:
+        if name not in options:
+            raise UserError(unknown(f"option in {where}", name, options))
+
+
+def _scalar(option: Option, value: Any) -> Any:
+    kind = option.item
+    if kind is bool:
+        words = {"true": True, "yes": True, "false": False, "no": False}
+        value = words.get(value.lower(), value) if isinstance(value, str) else value
+    elif kind in (int, float) and isinstance(value, str):
+        try:
+            value = kind(value)
+        except ValueError:
+            expected = f"expected {option.name} as {_WORDS[kind]}"
+            raise UserError(message(expected, repr(value), option.help)) from None
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not right:
+        raise TypeError(
+            message(f"expected {option.name} as {_WORDS[kind]}", repr(value), option.help)
+        )
+    return value
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _checked(option: Option, value: Any) -> Any:
+    if option.choices and value not in option.choices:
+        raise UserError(unknown(option.name, value, option.choices))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UserError(message(f"expected a finite {option.name}", str(value), option.help))
+        if option.least is not None and value < option.least:
+            expected = f"expected {option.name} >= {option.least:g}"
+            raise UserError(message(expected, f"{value:g}", option.help))
+        if option.most is not None and value > option.most:
+            expected = f"expected {option.name} <= {option.most:g}"
+            raise UserError(message(expected, f"{value:g}", option.help))
+        if option.above is not None and value <= option.above:
+            expected = f"expected {option.name} > {option.above:g}"
+            raise UserError(message(expected, f"{value:g}", option.help))
+    return value
