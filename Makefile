@@ -1,0 +1,76 @@
+# Two commands set everything up on a machine that has Python 3.10 or later:
+#   make demo    train on real data, print where the pictures are
+#   make test    run the tests
+# `make help` lists the rest. The environment lives in .venv and is made when it is missing
+# or pyproject.toml has changed.
+
+PYTHON ?= python3
+# What development and CI test against; it goes in before anything that depends on torch.
+TORCH ?= torch==2.13.0
+# Extra arguments for every pip install, for example an index with CPU builds of torch.
+PIP_ARGS ?=
+VENV ?= .venv
+JOBS ?= 2
+DEMO := runs/demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+# One thread per worker: two workers with two threads each would fight for two cores.
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# A failing step says which one it was and how to run it alone.
+FAILED = || { echo; echo "make $@: failed (the output above says why; run it alone with: make $@)"; exit 1; }
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check format format-check lint types layout doctest examples contract clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "expected Python 3.10 or later, got $$($(PYTHON) --version 2>&1); choose one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "could not make $(VENV); on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "installing into $(VENV) (the first time this takes a few minutes: torch is large)"
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$(TORCH)" || { echo "could not install $(TORCH); is the package index reachable?"; exit 1; }
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e ".[dev]" || { echo "could not install spikegrad and its development tools"; exit 1; }
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## train on the digits that come with the package (about a minute)
+	@rm -rf -- "$(DEMO)"
+	@$(BIN)/spikegrad train digits --out "$(DEMO)" $(FAILED)
+	@echo; echo "pictures:"; ls -1 "$(DEMO)"/pictures/*.png | sed 's/^/  /'
+
+test: $(STAMP)  ## every test, on two processes (JOBS=2): rooms, layout, documentation blocks, examples
+	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) $(FAILED)
+
+check: format-check lint types layout test doctest  ## everything CI does
+	@echo "make check: all passed"
+
+format: $(STAMP)  ## rewrite the sources in the one format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+format-check: $(STAMP)  ## is everything in the one format?
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "make $@: failed; repair with: make format"; exit 1; }
+
+lint: $(STAMP)  ## ruff
+	@$(BIN)/ruff check --quiet . $(FAILED)
+
+types: $(STAMP)  ## mypy on the package
+	@$(BIN)/mypy $(FAILED)
+
+layout: $(STAMP)  ## do imports point one way, are files and functions short?
+	@$(BIN)/python -m pytest -q tests/test_layout.py $(FAILED)
+
+doctest: $(STAMP)  ## the examples in docstrings
+	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) --doctest-modules spikegrad $(FAILED)
+
+examples: $(STAMP)  ## every script in examples/, in its short version (also part of make test)
+	@$(THREADS) $(BIN)/python -m pytest -q tests/test_examples.py $(FAILED)
+
+contract: $(STAMP)  ## the slow, complete products of the contract tests
+	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) -m contract $(FAILED)
+
+clean:  ## remove the environment, caches and build leftovers; runs/ stays
+	@rm -rf -- "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf -- {} +

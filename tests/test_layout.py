@@ -1,0 +1,272 @@
+"""The shape of the package: which room may import which, and how long a thing may grow.
+
+The rules are those of docs/design.md, section 2, read from the sources by `ast`, never imported.
+The second half feeds the checks synthetic sources, to show that each of them can fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "spikegrad"
+MOST_FILE_LINES = 400
+MOST_BODY_LINES = 60
+
+# What stands on the left may import what stands on the right (and itself), nothing else.
+BASE = {"errors", "version", "types", "checks"}
+CHAIN = ["surrogate", "functional", "kernels", "nn", "diagnose", "train", "cli"]
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "types": {"errors", "version"},
+    "checks": {"errors", "version", "types"},
+    **{room: BASE | set(CHAIN[:i]) for i, room in enumerate(CHAIN)},
+    "data": set(BASE),
+    "report": {"errors", "version"},
+}
+ALLOWED["train"] |= {"data"}
+ALLOWED["cli"] |= {"data", "report"}
+ROOT_MODULE = "__init__"  # the public names: may import any room
+ALLOWED[ROOT_MODULE] = set(ALLOWED)
+ALLOWED["__main__"] = {"cli"}
+
+Sources = dict[str, str]  # path below the package -> text
+
+
+def package_sources() -> Sources:
+    """Every Python file of the package."""
+    folder = ROOT / PACKAGE
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+def room_of(path: str) -> str:
+    """`nn/lif.py` -> nn, `types.py` -> types."""
+    first = path.split("/")[0]
+    return first.removesuffix(".py")
+
+
+def absolute_imports(path: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Each import as (line, full dotted name), wherever in the file it stands."""
+    here = [PACKAGE, *path.removesuffix(".py").split("/")][:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, f"{module}.{alias.name}"
+
+
+def wrong_imports(sources: Sources) -> list[str]:
+    """Arrows between rooms that the design does not have."""
+    rooms = {room_of(path) for path in sources}
+    found = []
+    for path, text in sources.items():
+        room = room_of(path)
+        if room not in ALLOWED:
+            found.append(f"{path}: the room {room!r} is not in docs/design.md")
+            continue
+        for line, name in absolute_imports(path, ast.parse(text)):
+            parts = name.split(".")
+            if parts[0] != PACKAGE:
+                if room == "report" and parts[0] == "torch":
+                    found.append(f"{path}:{line}: report imports torch")
+                continue
+            target = parts[1] if len(parts) > 1 and parts[1] in rooms else ROOT_MODULE
+            if target != room and target not in ALLOWED[room]:
+                found.append(f"{path}:{line}: {room} imports {target} ({name})")
+    return found
+
+
+def torch_modules(sources: Sources) -> set[str]:
+    """Files that import torch by themselves."""
+    return {
+        path
+        for path, text in sources.items()
+        if any(name.split(".")[0] == "torch" for _, name in absolute_imports(path, ast.parse(text)))
+    }
+
+
+def autograd_functions(sources: Sources) -> list[str]:
+    """Classes that subclass `torch.autograd.Function`, under any name it was imported by."""
+    found = []
+    for path, text in sources.items():
+        tree = ast.parse(text)
+        names = {"torch.autograd.Function", "torch.autograd.function.Function"}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                for alias in node.names:
+                    local, full = alias.asname or alias.name, prefix + alias.name
+                    tails = {"torch": ".autograd.Function", "torch.autograd": ".Function",
+                             "torch.autograd.Function": "",
+                             "torch.autograd.function.Function": ""}  # fmt: skip
+                    if full in tails:
+                        names.add(local + tails[full])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(b) in names for b in node.bases):
+                found.append(f"{path}:{node.lineno}: {node.name}")
+    return found
+
+
+def too_long(sources: Sources) -> list[str]:
+    """Files and function bodies beyond the limits; a docstring does not count as body."""
+    found = []
+    for path, text in sources.items():
+        lines = text.count("\n")
+        if lines > MOST_FILE_LINES:
+            found.append(f"{path}: {lines} lines, at most {MOST_FILE_LINES}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body
+                if ast.get_docstring(node) is not None:
+                    body = body[1:]
+                length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+                if length > MOST_BODY_LINES:
+                    found.append(f"{path}:{node.lineno}: {node.name} has {length} lines")
+    return found
+
+
+# Put together here so that this file does not contain them.
+MACHINE_PATH = re.compile(r"(?<![\w./-])/" + r"work(?=[/\s\"'`),;:]|$)", re.MULTILINE)
+OUTSIDE = "../" + "shared"
+HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "com"))]
+
+
+def forbidden_words(path: str, text: str) -> list[str]:
+    """Paths of one machine and hosts of package registries in a tracked file."""
+    found = [f"{path}: a path of one machine ({m.group()!r})" for m in MACHINE_PATH.finditer(text)]
+    if OUTSIDE in text and path != ".ci/run":
+        found.append(f"{path}: {OUTSIDE}")
+    return found + [f"{path}: {host}" for host in HOSTS if host in text]
+
+
+def tracked_files() -> list[str]:
+    """What git tracks; a source archive without git has nothing to check."""
+    try:
+        listing = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git here: this is no clone")
+    return [name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_imports_point_one_way():
+    assert wrong_imports(package_sources()) == []
+
+
+def test_report_and_what_it_imports_know_no_torch():
+    sources = package_sources()
+    reach = {path for path in sources if room_of(path) in {"report", *ALLOWED["report"]}}
+    assert reach & torch_modules(sources) == set()
+    assert "report/__init__.py" in reach
+
+
+def test_there_is_exactly_one_autograd_function():
+    found = autograd_functions(package_sources())
+    assert len(found) == 1, found
+    assert found[0].startswith("surrogate/")
+
+
+def test_files_and_functions_stay_short():
+    assert too_long(package_sources()) == []
+
+
+def test_tracked_files_name_no_machine():
+    found = []
+    for name in tracked_files():
+        try:
+            text = (ROOT / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # a picture or an archive
+            continue
+        found += forbidden_words(name, text)
+    assert found == []
+
+
+# The checks can fail.
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "arrow"),
+    [
+        ("functional/lif.py", "from spikegrad.nn import LIF", "functional imports nn"),
+        ("functional/lif.py", "from ..nn.lif import LIF", "functional imports nn"),
+        ("surrogate/spike.py", "import spikegrad.kernels.dispatch", "surrogate imports kernels"),
+        ("nn/lif.py", "def f():\n    from spikegrad import train", "nn imports train"),
+        ("data/load.py", "from spikegrad.nn import Linear", "data imports nn"),
+        ("train/loop.py", "from spikegrad import report", "train imports report"),
+        ("diagnose/flow.py", "from spikegrad.train.loop import fit", "diagnose imports train"),
+        ("report/raster.py", "from spikegrad.checks import rank", "report imports checks"),
+        ("report/raster.py", "import torch.nn", "report imports torch"),
+        ("nn/lif.py", "from spikegrad import LIF", "nn imports __init__"),
+        ("errors.py", "from spikegrad.types import Reset", "errors imports types"),
+        ("attic/old.py", "x = 1", "the room 'attic' is not in docs/design.md"),
+    ],
+)
+def test_an_arrow_that_points_back_is_found(path, line, arrow):
+    every = {f"{room}/__init__.py": "" for room in [*CHAIN, "data", "report"]}
+    sources = {**every, "types.py": "", "checks.py": "", "errors.py": "", path: line}
+    found = wrong_imports(sources)
+    assert len(found) == 1
+    assert arrow in found[0]
+
+
+def test_arrows_of_the_design_are_accepted():
+    sources = {
+        "__init__.py": "from spikegrad.nn import LIF",
+        "nn/lif.py": "from spikegrad.functional import lif\nfrom . import base\nimport torch",
+        "nn/base.py": "from ..types import LIFState\nfrom spikegrad import functional",
+        "functional/__init__.py": "from spikegrad.surrogate import spike",
+        "surrogate/__init__.py": "",
+        "types.py": "",
+        "cli/main.py": "from spikegrad.report import write_pictures\nimport spikegrad.data",
+        "report/__init__.py": "from spikegrad.errors import UserError",
+        "data/__init__.py": "",
+        "errors.py": "",
+    }
+    assert wrong_imports(sources) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch\nclass A(torch.autograd.Function): pass",
+        "from torch.autograd import Function\nclass A(Function): pass",
+        "from torch.autograd import Function as F\nclass A(F): pass",
+        "from torch import autograd\nclass A(autograd.Function): pass",
+        "import torch as t\nclass A(t.autograd.Function): pass",
+    ],
+)
+def test_a_second_autograd_function_is_found(text):
+    assert len(autograd_functions({"surrogate/a.py": text, "nn/b.py": text})) == 2
+    assert autograd_functions({"a.py": "class Function: pass\nclass B(Function): pass"}) == []
+
+
+def test_long_files_and_functions_are_found():
+    body = "    x = 1\n" * (MOST_BODY_LINES + 1)
+    assert len(too_long({"a.py": "def f():\n" + body})) == 1
+    assert too_long({"a.py": 'def f():\n    """Doc\n' + "\n" * 99 + '"""\n    return 1\n'}) == []
+    assert len(too_long({"a.py": "\n" * (MOST_FILE_LINES + 1)})) == 1
+
+
+def test_forbidden_words_are_found():
+    machine = "/" + "work/main/x"
+    assert forbidden_words("a.md", f"see {machine}") != []
+    assert forbidden_words("a.md", f'"{machine}"') != []
+    assert forbidden_words("a.md", "frame/work/x, teamwork, /workshop, http://a.b/work/x") == []
+    assert forbidden_words("a.md", f"export X={OUTSIDE}/data") != []
+    assert forbidden_words(".ci/run", f"export X={OUTSIDE}/data") == []
+    assert forbidden_words("a.md", f"https://{HOSTS[0]}/simple") != []
