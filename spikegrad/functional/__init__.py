@@ -1,0 +1,47 @@
+"""The specification: pure functions `(x, state, *, parameters) -> (y, state)` in plain PyTorch.
+
+Slow, obvious and kept for ever: every faster path in `spikegrad.kernels` is tested against
+these, values and gradients. Layout `[T, B, *features]`, decays instead of time constants.
+"""
+
+from spikegrad.functional.adaptive import alif
+from spikegrad.functional.cuba import cuba_lif
+from spikegrad.functional.decay import decay, time_constant
+from spikegrad.functional.encode import delta, direct, latency, poisson
+from spikegrad.functional.lif import integrate_and_fire, lif
+from spikegrad.functional.loss import (
+    count_cross_entropy,
+    count_mse,
+    loss_floor,
+    membrane_cross_entropy,
+    rate_cross_entropy,
+    rate_penalty,
+    tet,
+)
+from spikegrad.functional.readout import li, over_time
+from spikegrad.functional.recurrent import recurrent
+from spikegrad.functional.spiking import spiking
+
+__all__ = [
+    "alif",
+    "count_cross_entropy",
+    "count_mse",
+    "cuba_lif",
+    "decay",
+    "delta",
+    "direct",
+    "integrate_and_fire",
+    "latency",
+    "li",
+    "lif",
+    "loss_floor",
+    "membrane_cross_entropy",
+    "over_time",
+    "poisson",
+    "rate_cross_entropy",
+    "rate_penalty",
+    "recurrent",
+    "spiking",
+    "tet",
+    "time_constant",
+]

@@ -1,0 +1,30 @@
+"""The specification's signatures behind a choice of backend.
+
+`nn` calls these; each takes `backend=` and hands the call to the function that `dispatch` chose.
+"""
+
+from spikegrad.kernels.dispatch import (
+    Choice,
+    alif,
+    available,
+    choose,
+    cuba_lif,
+    integrate_and_fire,
+    li,
+    lif,
+    recurrent,
+    spiking,
+)
+
+__all__ = [
+    "Choice",
+    "alif",
+    "available",
+    "choose",
+    "cuba_lif",
+    "integrate_and_fire",
+    "li",
+    "lif",
+    "recurrent",
+    "spiking",
+]

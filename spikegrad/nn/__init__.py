@@ -1,0 +1,41 @@
+"""Layers: parameters, initial values and repr around the scans of `spikegrad.kernels`."""
+
+from spikegrad.nn.adaptive import ALIF
+from spikegrad.nn.base import Neuron, SpikingNeuron, Stateful
+from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
+from spikegrad.nn.cuba import CUBALIF
+from spikegrad.nn.dropout import Dropout
+from spikegrad.nn.lif import IF, LIF
+from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.quantity import Decay, Quantity, no_decay
+from spikegrad.nn.readout import LI
+from spikegrad.nn.recurrent import Recurrent
+from spikegrad.nn.sequential import Sequential
+from spikegrad.nn.spiking import Spiking
+from spikegrad.nn.tape import Tape, record
+
+__all__ = [
+    "ALIF",
+    "CUBALIF",
+    "IF",
+    "LI",
+    "LIF",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
+    "Decay",
+    "Dropout",
+    "Flatten",
+    "Linear",
+    "MaxPool2d",
+    "Neuron",
+    "Quantity",
+    "Recurrent",
+    "Sequential",
+    "Spiking",
+    "SpikingNeuron",
+    "Stateful",
+    "Tape",
+    "no_decay",
+    "record",
+]

@@ -1,0 +1,180 @@
+"""What layers with a state share, and what spiking neurons share.
+
+A layer holds parameters, never membranes: `forward(x, state=None) -> (y, state)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikegrad import kernels
+from spikegrad.checks import check_choice, check_positive
+from spikegrad.errors import UserError, message, unknown
+from spikegrad.kernels.dispatch import check_backend
+from spikegrad.nn.quantity import Quantity, Size
+from spikegrad.nn.tape import Recorded, taped
+from spikegrad.surrogate import Surrogate, arctan, get
+from spikegrad.types import Backend, Reset, State, Value
+
+__all__ = ["Neuron", "SpikingNeuron", "Stateful"]
+
+
+class Stateful(nn.Module):
+    """A layer with a state: `layer(x, state=None) -> (y, state)`, x `[T, B, *features]`."""
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Run over the sequence x from a state (None: rest); return outputs and the next state."""
+        raise NotImplementedError
+
+
+class Neuron(Recorded, Stateful):
+    """A neuron: one scan of `spikegrad.kernels` with this layer's quantities bound.
+
+    tape: where a `record` context writes what the neuron does, else None.
+    """
+
+    scan: str
+
+    def __init__(self, backend: Backend = "auto") -> None:
+        super().__init__()
+        check_backend(backend)
+        self.backend = backend
+
+    def quantities(self) -> dict[str, Any]:
+        """The scan's keyword arguments as they are now."""
+        raise NotImplementedError
+
+    def bound(self) -> Callable[..., Any]:
+        """The scan with everything bound but input, state and `trace`."""
+        return partial(getattr(kernels, self.scan), backend=self.backend, **self.quantities())
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Run over x `[T, B, *features]`; return the outputs of the same shape, and the state."""
+        return taped(self.bound(), self.tape, x, state)
+
+
+class SpikingNeuron(Neuron):
+    """What IF, LIF, CUBALIF and ALIF share: threshold, reset, refractory period, surrogate.
+
+    threshold, v_reset: a number (per layer), or a tensor (per neuron), or a number with `size=`;
+    v_rest: resting membrane; reset: "subtract", "zero" or "none"; detach_reset: no gradient
+    through the reset's spike; refractory: silence after a spike (ms); dt: step (ms);
+    surrogate: a record, or a name; learn: which quantities are learned, a word or several;
+    threshold_bounds: open interval of a learned threshold, by default (0.5, 2) times its start
+    (the article's AdaptiveThreshold); backend: "auto", "reference" or another by name.
+    """
+
+    learnable: tuple[str, ...] = ("threshold", "v_reset", "slope")
+
+    def __init__(
+        self,
+        *,
+        threshold: Value = 1.0,
+        v_rest: float = 0.0,
+        v_reset: Value = 0.0,
+        reset: Reset = "subtract",
+        detach_reset: bool = True,
+        refractory: float = 0.0,
+        dt: float = 1.0,
+        surrogate: Surrogate | str = arctan(2.0),  # noqa: B008  (an immutable record)
+        learn: str | Iterable[str] = (),
+        size: Size = None,
+        threshold_bounds: tuple[float, float] | None = None,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__(backend)
+        check_choice(reset, "reset", ("subtract", "zero", "none"))
+        check_positive(dt, "dt", unit="ms")
+        check_threshold(threshold, v_rest, reset)
+        self.learn = words(learn, self.learnable)
+        self.dt, self.v_rest, self.reset, self.detach_reset = dt, v_rest, reset, detach_reset
+        self.refractory = steps_of(refractory, dt)
+        self.surrogate = get(surrogate) if isinstance(surrogate, str) else surrogate
+        low, high = threshold_bounds or default_bounds(threshold)
+        self.threshold = Quantity(
+            threshold, learn="threshold" in self.learn, size=size, low=low, high=high
+        )
+        self.v_reset = Quantity(v_reset, learn="v_reset" in self.learn, size=size)
+        self.slope: Quantity | None = None
+        if "slope" in self.learn:
+            check_slope(self.surrogate)
+            self.slope = Quantity(self.surrogate.slope, learn=True, size=size, low=0.0)
+
+    def quantities(self) -> dict[str, Any]:
+        return {
+            "threshold": self.threshold(),
+            "v_rest": self.v_rest,
+            "v_reset": self.v_reset(),
+            "reset": self.reset,
+            "detach_reset": self.detach_reset,
+            "refractory": self.refractory,
+            "surrogate": self.surrogate,
+            "slope": None if self.slope is None else self.slope(),
+        }
+
+    def extra_repr(self) -> str:
+        parts = [f"surrogate={self.surrogate}", f"reset={self.reset!r}"]
+        if not self.detach_reset:
+            parts.append("detach_reset=False")
+        if self.refractory:
+            parts.append(f"refractory={self.refractory * self.dt:g} ms")
+        return ", ".join(parts)
+
+
+def words(learn: str | Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The quantities to learn, each known to the layer."""
+    chosen = (learn,) if isinstance(learn, str) else tuple(learn)
+    for word in chosen:
+        if word not in known:
+            raise UserError(unknown("learnable quantity", word, known))
+    return chosen
+
+
+def steps_of(refractory: float, dt: float) -> int:
+    """A refractory period (ms) as whole steps."""
+    if not 0.0 <= refractory < float("inf"):
+        raise UserError(message("expected refractory >= 0 ms", str(refractory)))
+    steps = round(refractory / dt)
+    if refractory > 0 and abs(steps * dt - refractory) > 1e-6 * dt:
+        raise UserError(
+            message(
+                "expected refractory as a multiple of dt",
+                f"refractory={refractory} ms, dt={dt} ms",
+                f"use {max(steps, 1) * dt:g}",
+            )
+        )
+    return steps
+
+
+def check_threshold(threshold: Value, v_rest: float, reset: Reset) -> None:
+    """A threshold above rest: at or below it a neuron fires without input."""
+    lowest = float(threshold.min()) if isinstance(threshold, Tensor) else float(threshold)
+    if not lowest > v_rest:
+        raise UserError(
+            message(f"expected threshold > v_rest = {v_rest}", f"{lowest:g}", "raise the threshold")
+        )
+
+
+def default_bounds(threshold: Value) -> tuple[float, float]:
+    """Half the lowest to twice the highest threshold."""
+    if isinstance(threshold, Tensor):
+        low, high = float(threshold.min()), float(threshold.max())
+    else:
+        low = high = float(threshold)
+    return (low - 0.5 * abs(low), high + abs(high))
+
+
+def check_slope(surrogate: Surrogate) -> None:
+    """A slope that can be learned: with a primitive, and of unit area."""
+    if not surrogate.has_primitive or surrogate.normalisation != "area":
+        raise UserError(
+            message(
+                "expected a surrogate with a primitive and area normalisation to learn its slope",
+                str(surrogate),
+                "for example arctan(2.0)",
+            )
+        )

@@ -1,0 +1,92 @@
+"""Connections without memory, over time: `[T, B, ...] -> [T, B, ...]`.
+
+Each is torch's own module with time folded into the batch; weights and names are torch's, and a
+static input is computed once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikegrad.checks import check_current
+from spikegrad.errors import UserError, message
+from spikegrad.nn.fold import fold
+
+__all__ = ["AvgPool2d", "Conv2d", "Flatten", "Linear", "MaxPool2d"]
+
+
+def check_features(layer: str, x: Tensor, shape: str, size: int | None, position: int) -> None:
+    """An x of the rank that shape shows, with `size` features at a position."""
+    check_current(x)
+    rank = shape.count(",") + 1
+    if x.dim() == rank and (size is None or x.shape[position] == size):
+        return
+    raise UserError(
+        message(
+            f"expected {layer}'s input as {shape}",
+            str(list(x.shape)),
+            f"time T first, batch B second (here T={x.shape[0]}, B={x.shape[1]})",
+        )
+    )
+
+
+class Linear(nn.Linear):
+    """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`.
+
+    >>> import torch
+    >>> Linear(3, 2)(torch.ones(4, 5, 3)).shape
+    torch.Size([4, 5, 2])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents `[T, B, out]` from x `[T, B, in]`."""
+        check_features("Linear", x, f"[T, B, {self.in_features}]", self.in_features, 2)
+        return fold(super().forward, x)
+
+
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d` at every step, x `[T, B, C, H, W]`.
+
+    >>> import torch
+    >>> Conv2d(1, 8, 3, padding=1)(torch.ones(4, 2, 1, 6, 6)).shape
+    torch.Size([4, 2, 8, 6, 6])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents `[T, B, C', H', W']` from x `[T, B, C, H, W]`."""
+        check_features("Conv2d", x, f"[T, B, {self.in_channels}, H, W]", self.in_channels, 2)
+        return fold(super().forward, x)
+
+
+class AvgPool2d(nn.AvgPool2d):
+    """`torch.nn.AvgPool2d` at every step, x `[T, B, C, H, W]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean over windows of x `[T, B, C, H, W]`."""
+        check_features("AvgPool2d", x, "[T, B, C, H, W]", None, 2)
+        return fold(super().forward, x)
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """`torch.nn.MaxPool2d` at every step, x `[T, B, C, H, W]`; of spikes: whether any spiked."""
+
+    def forward(self, x: Tensor) -> Any:
+        """The maximum over windows of x `[T, B, C, H, W]`."""
+        check_features("MaxPool2d", x, "[T, B, C, H, W]", None, 2)
+        return fold(super().forward, x)
+
+
+class Flatten(nn.Module):
+    """Features flattened, time and batch kept: `[T, B, *features] -> [T, B, N]`.
+
+    >>> import torch
+    >>> Flatten()(torch.ones(4, 2, 1, 6, 6)).shape
+    torch.Size([4, 2, 36])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x `[T, B, *features]` as `[T, B, N]`."""
+        check_current(x)
+        return fold(lambda rows: rows.flatten(1) if rows.dim() > 1 else rows.unsqueeze(1), x)

@@ -1,0 +1,67 @@
+"""Integrate-and-fire layers: `LIF` with a leak, `IF` without. Equations: `functional.lif`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikegrad.checks import check_choice
+from spikegrad.nn.base import SpikingNeuron
+from spikegrad.nn.quantity import Decay
+from spikegrad.types import Gain, Integration, Value
+
+__all__ = ["IF", "LIF"]
+
+
+class IF(SpikingNeuron):
+    """Integrate-and-fire neurons, `u[t] = v[t-1] + x[t]`. Arguments: `SpikingNeuron`.
+
+    >>> import torch
+    >>> s, state = IF(threshold=1.0)(torch.full((4, 1, 1), 0.5))
+    >>> s.flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+
+    scan = "integrate_and_fire"
+
+
+class LIF(SpikingNeuron):
+    """Leaky integrate-and-fire neurons.
+
+    tau_mem: membrane time constant (ms), a number or a tensor (per neuron); beta: the decay per
+    step, instead of tau_mem; gain: "unit" or "leak" (input times `1 - beta`); integration:
+    "exponential" or "euler"; learn may name "tau_mem"; the rest: `SpikingNeuron`.
+    Raises UserError for `tau_mem <= 0`, `dt <= 0`, Euler with `dt >= tau_mem`, unknown words.
+
+    >>> import torch
+    >>> layer = LIF(20.0, learn=("tau_mem", "threshold"), size=3)
+    >>> s, state = layer(torch.ones(5, 2, 3))
+    >>> s.shape, state.v.shape
+    (torch.Size([5, 2, 3]), torch.Size([2, 3]))
+    """
+
+    scan = "lif"
+    learnable = (*SpikingNeuron.learnable, "tau_mem")
+
+    def __init__(
+        self,
+        tau_mem: Value | None = None,
+        *,
+        beta: Value | None = None,
+        gain: Gain = "unit",
+        integration: Integration = "exponential",
+        **spiking: Any,
+    ) -> None:
+        super().__init__(**spiking)
+        check_choice(gain, "gain", ("unit", "leak"))
+        self.gain: Gain = gain
+        self.decay_mem = Decay(
+            tau_mem,
+            beta=beta,
+            dt=self.dt,
+            integration=integration,
+            learn="tau_mem" in self.learn,
+            size=spiking.get("size"),
+        )
+
+    def quantities(self) -> dict[str, Any]:
+        return {**super().quantities(), "beta": self.decay_mem(), "gain": self.gain}

@@ -1,0 +1,127 @@
+"""Threshold-dependent batch normalisation over time (tdBN).
+
+    y = gamma alpha threshold (x - mean)/sqrt(var + eps) + beta
+
+mean and var per channel over time, batch and space, so that a membrane meets its threshold at a
+known number of standard deviations.
+Source: Zheng, Wu, Deng, Hu & Li (2021), AAAI 35(12), eqs. 6-8.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+
+from spikegrad.checks import check_current, check_positive
+from spikegrad.errors import UserError, message
+from spikegrad.nn.fold import is_static
+
+__all__ = ["BatchNorm"]
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over time, x `[T, B, C]` or `[T, B, C, H, W]`.
+
+    features: C; threshold, alpha: scale of the result (1 each: ordinary batch norm over T*B).
+    When `torch.distributed` runs, the moments are those of all processes' batches together.
+    Raises UserError for another number of channels, or a single value per channel in training.
+
+    >>> y = BatchNorm(3)(torch.randn(5, 8, 3))
+    >>> y.shape
+    torch.Size([5, 8, 3])
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        threshold: float = 1.0,
+        alpha: float = 1.0,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for name, value in (("threshold", threshold), ("alpha", alpha), ("eps", eps)):
+            check_positive(value, name)
+        if not 0.0 <= momentum <= 1.0:
+            raise UserError(message("expected momentum in [0, 1]", str(momentum)))
+        self.features, self.scale, self.eps, self.momentum = (
+            features,
+            alpha * threshold,
+            eps,
+            momentum,
+        )
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised x, the same shape."""
+        check_current(x)
+        if x.dim() < 3 or x.shape[2] != self.features:
+            raise UserError(message(f"expected x [T, B, {self.features}, ...]", str(list(x.shape))))
+        static = is_static(x)
+        rows = x[0] if static else x.flatten(0, 1)
+        repeats = x.shape[0] if static else 1
+        y = self.normalise(rows, repeats)
+        return y.expand(x.shape) if static else y.unflatten(0, x.shape[:2])
+
+    def normalise(self, rows: Tensor, repeats: int) -> Tensor:
+        """Normalise `[rows, C, ...]`, each row standing for `repeats` equal ones."""
+        gain = self.weight * self.scale
+        if not self.training:
+            return batch_norm(
+                rows, self.running_mean, self.running_var, gain, self.bias, False, 0.0, self.eps
+            )
+        count = rows.numel() // self.features
+        if is_distributed():
+            return self.normalise_together(rows, repeats, gain)
+        if count * repeats < 2 or count < 2:
+            raise UserError(
+                message(
+                    "expected more than one value per channel",
+                    str(list(rows.shape)),
+                    "use a larger batch, or eval()",
+                )
+            )
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = batch_norm(rows, mean, var, gain, self.bias, True, 1.0, self.eps)
+        self.remember(mean, var * ((count - 1) / count), count * repeats)
+        return y
+
+    def normalise_together(self, rows: Tensor, repeats: int, gain: Tensor) -> Tensor:
+        """The same over all processes: sums are reduced with their gradients."""
+        from torch.distributed.nn.functional import all_reduce
+
+        axes = [0, *range(2, rows.dim())]
+        shape = [1, -1, *[1] * (rows.dim() - 2)]
+        wide = rows.double()
+        count = wide.new_full((1,), rows.numel() // self.features)
+        total = all_reduce(torch.cat([wide.sum(axes), count]))
+        n, mean = total[-1], total[:-1] / total[-1]
+        spread = wide - mean.reshape(shape)
+        var = all_reduce(spread.square().sum(axes)) / n
+        y = spread * torch.rsqrt(var + self.eps).reshape(shape)
+        self.remember(mean.float(), var.float(), int(n) * repeats)
+        return (y.to(rows.dtype) * gain.reshape(shape)) + self.bias.reshape(shape)
+
+    def remember(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Move the running moments towards this batch's (variance made unbiased)."""
+        with torch.no_grad():
+            unbiased = var * (count / max(count - 1, 1))
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, scale={self.scale:g}, momentum={self.momentum}"
+
+
+def is_distributed() -> bool:
+    """Whether several processes train together."""
+    dist = torch.distributed
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -1,0 +1,55 @@
+"""A neuron with a learned feedback weight. Equation: `functional.recurrent`."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad import kernels
+from spikegrad.errors import UserError, message
+from spikegrad.nn.base import Neuron, Stateful
+from spikegrad.nn.tape import taped
+from spikegrad.types import State
+
+__all__ = ["Recurrent"]
+
+
+class Recurrent(Stateful):
+    """Any neuron layer, with its last spikes fed back through a weight `[N, N]`.
+
+    neuron: a spiking layer; features: N. State: `RecurrentState`. The weight starts uniform in
+    +-1/sqrt(N).
+
+    >>> from spikegrad.nn import LIF
+    >>> s, state = Recurrent(LIF(20.0), 3)(torch.ones(5, 2, 3))
+    >>> s.shape, state.s.shape
+    (torch.Size([5, 2, 3]), torch.Size([2, 3]))
+    """
+
+    def __init__(self, neuron: Neuron, features: int) -> None:
+        super().__init__()
+        if not isinstance(neuron, Neuron) or not hasattr(neuron, "surrogate"):
+            raise TypeError(
+                message("expected a spiking neuron layer", type(neuron).__name__, "e.g. LIF(20.0)")
+            )
+        if features < 1:
+            raise UserError(message("expected features >= 1", str(features)))
+        self.neuron = neuron
+        bound = 1.0 / math.sqrt(features)
+        self.weight = nn.Parameter(torch.empty(features, features).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`."""
+        run = partial(
+            kernels.recurrent,
+            weight=self.weight,
+            neuron=self.neuron.bound(),
+            backend=self.neuron.backend,
+        )
+        return taped(run, self.neuron.tape, x, state)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}"

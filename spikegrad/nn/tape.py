@@ -1,0 +1,131 @@
+"""Recording what neurons do, without hooks: `with record(network) as tapes: network(x)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad.errors import UserError, message
+from spikegrad.types import State, Trace
+
+__all__ = ["Recorded", "Tape", "record", "taped"]
+
+
+class Tape:
+    """What one neuron layer did while recorded; pieces of a chunked run are joined over time.
+
+    membrane_wanted: whether membranes, distances and currents are kept beside the spikes.
+    The tensors are part of the autograd graph.
+    """
+
+    def __init__(self, *, membrane: bool = True) -> None:
+        self.membrane_wanted = membrane
+        self.traces: list[Trace] = []
+        self.outputs: list[Tensor] = []
+
+    def add(self, trace: Trace) -> None:
+        """Keep one call's trace; the current keeps its gradient too, where it has one."""
+        if trace.current.requires_grad:
+            trace.current.retain_grad()
+        self.traces.append(trace)
+        self.outputs.append(trace.membrane if trace.spikes is None else trace.spikes)
+
+    def add_output(self, y: Tensor) -> None:
+        """Keep one call's output alone."""
+        self.outputs.append(y)
+
+    def clear(self) -> None:
+        """Forget everything recorded so far."""
+        self.traces.clear()
+        self.outputs.clear()
+
+    @property
+    def spikes(self) -> Tensor:
+        """The layer's output `[T, B, *features]`: spikes (of a leaky integrator, membranes)."""
+        return joined(self.outputs)
+
+    @property
+    def membrane(self) -> Tensor:
+        """The membrane before reset, `[T, B, *features]`."""
+        return joined([t.membrane for t in self.traces])
+
+    @property
+    def distance(self) -> Tensor | None:
+        """`u - theta`, `[T, B, *features]`; None for a layer that never spikes."""
+        parts = [t.distance for t in self.traces]
+        if any(p is None for p in parts):
+            return None
+        return joined([p for p in parts if p is not None])
+
+    @property
+    def current(self) -> Tensor:
+        """The input current, `[T, B, *features]`."""
+        return joined([t.current for t in self.traces])
+
+    @property
+    def current_gradient(self) -> Tensor | None:
+        """The gradient of the input current after a backward pass, `[T, B, *features]`, or None."""
+        parts = [t.current.grad for t in self.traces]
+        if not parts or any(p is None for p in parts):
+            return None
+        return torch.cat([p for p in parts if p is not None])
+
+
+class Recorded(nn.Module):
+    """A layer that `record` can listen to. tape: where it writes, None outside of a recording."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tape: Tape | None = None
+
+
+def taped(run: Callable[..., Any], tape: Tape | None, x: Tensor, *state: State) -> Any:
+    """Call a bound scan `(x[, state], *, trace)`, writing on the tape what it asks for."""
+    if tape is None:
+        return run(x, *state)
+    if not tape.membrane_wanted:
+        out = run(x, *state)
+        tape.add_output(out[0] if state else out)
+        return out
+    *results, trace = run(x, *state, trace=True)
+    tape.add(trace)
+    return tuple(results) if state else results[0]
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Pieces over time as one tensor."""
+    if not parts:
+        raise UserError(
+            message("expected a recorded run", "nothing yet", "call the network inside `record`")
+        )
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+@contextmanager
+def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, Tape]]:
+    """Record every neuron of a network while the context is open.
+
+    membrane: False keeps outputs only (rates at no cost). Yields `{layer name: Tape}`, filled as
+    the network runs; the tapes outlive the context.
+
+    >>> from spikegrad import LIF, Linear, Sequential
+    >>> network = Sequential(Linear(4, 3), LIF(20.0))
+    >>> with record(network) as tapes:
+    ...     _ = network(torch.ones(5, 2, 4))
+    >>> tapes["1"].membrane.shape
+    torch.Size([5, 2, 3])
+    """
+    found = {name: m for name, m in network.named_modules() if isinstance(m, Recorded)}
+    before = {name: m.tape for name, m in found.items()}
+    tapes = {name: Tape(membrane=membrane) for name in found}
+    try:
+        for name, m in found.items():
+            m.tape = tapes[name]
+        yield tapes
+    finally:
+        for name, m in found.items():
+            m.tape = before[name]

@@ -1,0 +1,122 @@
+"""The vocabulary every room shares: words for choices, states as values, and the trace of a scan.
+
+A state is a value: a layer takes it, returns the next one and keeps nothing. All states are
+`NamedTuple`s of tensors, hence pytrees for `torch.func`, `torch.compile` and `torch.save`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "ALIFState",
+    "Backend",
+    "CUBAState",
+    "DropoutState",
+    "Gain",
+    "Integration",
+    "LIFState",
+    "LIState",
+    "RecurrentState",
+    "Reset",
+    "State",
+    "Trace",
+    "Value",
+    "cut",
+    "map_state",
+]
+
+Reset: TypeAlias = Literal["subtract", "zero", "none"]
+Gain: TypeAlias = Literal["unit", "leak"]
+Integration: TypeAlias = Literal["exponential", "euler"]
+Backend: TypeAlias = Literal["auto", "reference", "cpu"]
+Value: TypeAlias = "Tensor | float"
+State: TypeAlias = Any
+"""A NamedTuple below, a tuple of them (a `Sequential`), or None (stateless, or "start at rest")."""
+
+
+class LIFState(NamedTuple):
+    """State of IF and LIF neurons.
+
+    v: membrane after reset `[B, *features]`; refractory: steps of silence left (int32, same
+    shape), or None when the neuron has no refractory period.
+    """
+
+    v: Tensor
+    refractory: Tensor | None = None
+
+
+class CUBAState(NamedTuple):
+    """State of current-based LIF neurons: current `i` and membrane `v`, `[B, *features]`."""
+
+    i: Tensor
+    v: Tensor
+    refractory: Tensor | None = None
+
+
+class ALIFState(NamedTuple):
+    """State of adaptive LIF neurons: membrane `v` and adaptation `a`, `[B, *features]`."""
+
+    v: Tensor
+    a: Tensor
+    refractory: Tensor | None = None
+
+
+class LIState(NamedTuple):
+    """State of leaky integrators: membrane `v`, `[B, *features]`."""
+
+    v: Tensor
+
+
+class RecurrentState(NamedTuple):
+    """State of a neuron with feedback: the neuron's own state and its last spikes `s[t-1]`."""
+
+    neuron: State
+    s: Tensor
+
+
+class DropoutState(NamedTuple):
+    """State of dropout over time: the mask, `[B, *features]`, already scaled by `1/(1-p)`."""
+
+    mask: Tensor
+
+
+class Trace(NamedTuple):
+    """What a scan saw, each `[T, B, *features]`.
+
+    current: the input current `x`; membrane: `u` before reset; distance: `u - theta`, what the
+    surrogate is evaluated at (None for neurons that never spike); spikes: `s` (None likewise).
+    """
+
+    current: Tensor
+    membrane: Tensor
+    distance: Tensor | None
+    spikes: Tensor | None
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """Apply a function to every tensor of a state.
+
+    >>> map_state(lambda t: t + 1, (LIState(torch.zeros(2)), None))
+    (LIState(v=tensor([1., 1.])), None)
+    """
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return function(state)
+    mapped = [map_state(function, part) for part in state]
+    return type(state)(*mapped) if hasattr(state, "_fields") else tuple(mapped)
+
+
+def cut(state: State) -> State:
+    """The same state with its history cut off: what truncated BPTT carries between chunks.
+
+    >>> v = torch.zeros(2, requires_grad=True)
+    >>> cut(LIState(v * 2)).v.requires_grad
+    False
+    """
+    return map_state(torch.Tensor.detach, state)
