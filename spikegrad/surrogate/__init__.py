@@ -1,5 +1,6 @@
 """Surrogates: records, families, the one autograd function, properties, schedules, converters."""
 
+from spikegrad.surrogate.contract import verify
 from spikegrad.surrogate.factories import (
     algebraic,
     arctan,
@@ -17,11 +18,15 @@ from spikegrad.surrogate.factories import (
     tanh,
     triangle,
 )
+from spikegrad.surrogate.properties import Properties
 from spikegrad.surrogate.record import Surrogate
-from spikegrad.surrogate.registry import get, names
+from spikegrad.surrogate.registry import get, names, register, unregister
+from spikegrad.surrogate.schedule import Schedule, schedule
 from spikegrad.surrogate.spike import spike
 
 __all__ = [
+    "Properties",
+    "Schedule",
     "Surrogate",
     "algebraic",
     "arctan",
@@ -35,10 +40,14 @@ __all__ = [
     "multi_gaussian",
     "names",
     "q_pseudospike",
+    "register",
+    "schedule",
     "sigmoid",
     "spike",
     "straight_through",
     "superspike",
     "tanh",
     "triangle",
+    "unregister",
+    "verify",
 ]

@@ -7,16 +7,25 @@ that member.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
+
+from torch import Tensor
 
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.surrogate import factories
+from spikegrad.surrogate.arguments import no_slope
+from spikegrad.surrogate.contract import jumps_at, verify
 from spikegrad.surrogate.families import FAMILIES
+from spikegrad.surrogate.family import Family
+from spikegrad.surrogate.properties import measured_peak
 from spikegrad.surrogate.record import Surrogate
 
-__all__ = ["get", "names"]
+__all__ = ["get", "names", "register", "unregister"]
 
+_BUILT_IN = frozenset(FAMILIES)
 _ALIASES: dict[str, Callable[..., Surrogate]] = {
     "clipped_straight_through": factories.clipped_straight_through,
     "superspike": factories.superspike,
@@ -43,15 +52,12 @@ def get(name: str, slope: float | None = None, **options: Any) -> Surrogate:
         return _alias(name, slope, options)
     if name not in FAMILIES:
         raise UserError(unknown("surrogate", name, names()))
+    if slope is not None and not FAMILIES[name].has_slope:
+        raise UserError(no_slope(name, slope))
     normalisation = options.pop("normalisation", "area")
     gain = options.pop("gain", 1.0)
-    return Surrogate(
-        name,
-        slope,  # type: ignore[arg-type]
-        normalisation,
-        gain,
-        parameters=tuple(options.items()),
-    )
+    parameters = tuple(options.items())
+    return Surrogate(name, slope, normalisation, gain, parameters=parameters)  # type: ignore[arg-type]
 
 
 def names(*, aliases: bool = True) -> tuple[str, ...]:
@@ -66,6 +72,124 @@ def names(*, aliases: bool = True) -> tuple[str, ...]:
     (True, False)
     """
     return tuple(sorted([*FAMILIES, *(_ALIASES if aliases else ())]))
+
+
+def register(
+    name: str,
+    derivative: Callable[[Tensor], Tensor],
+    *,
+    primitive: Callable[[Tensor], Tensor] | None = None,
+    support: float = math.inf,
+    kinks: Iterable[float] = (),
+    area: float = 1.0,
+    source: str = "registered by the user",
+    formula: str = "",
+    default_slope: float = 1.0,
+    replace_own: bool = False,
+) -> Surrogate:
+    """Add your own surrogate under a name, after checking that it is what you say.
+
+    `g(x) = k p(k x)`: you give p and its primitive P at slope 1, the rest follows.
+
+    `verify` runs first; a claim that does not hold leaves the registry as it was.
+
+    Args:
+        name: a new name, a Python identifier.
+        derivative: p(z), elementwise, of differentiable torch operations.
+        primitive: P(z) with P' = p; without it there is no soft mode and no slope gradient.
+        support: half-width of the interval outside which p is exactly 0; inf with tails.
+        kinks: every z at which p or p' jumps.
+        area: the integral of p; inf where it does not converge.
+        source: where it comes from.
+        formula: p(z) as people write it.
+        default_slope: the slope when none is given.
+        replace_own: whether an earlier registration of that name may be replaced (not a built-in).
+    Returns:
+        the record with the default slope.
+    Raises:
+        UserError: a name that is taken or no identifier, or a claim that does not hold.
+        TypeError: derivative or primitive that cannot be called.
+
+    >>> import torch
+    >>> p = lambda z: torch.clamp(1 - z * z, min=0) * 0.75
+    >>> register("parabola", p, support=1.0, kinks=(-1, 1), source="Epanechnikov 1969")
+    parabola(slope=1.0)
+    >>> get("parabola", 2.0).peak
+    1.5
+    >>> unregister("parabola")
+    """
+    _check_name(name, replace_own)
+    for kind, function in (("derivative", derivative), ("primitive", primitive)):
+        if not (callable(function) or (kind == "primitive" and function is None)):
+            raise TypeError(message(f"expected {kind} as a function of z", repr(function)))
+    _check_numbers(support, area)
+    family = Family(
+        name=name,
+        formula=formula or getattr(derivative, "__name__", "p(z)"),
+        source=source,
+        derivative=derivative,
+        primitive=primitive,
+        peak=lambda: 1.0,
+        support=float(support),
+        area=float(area),
+        kinks=tuple(sorted(float(kink) for kink in kinks)),
+        default_slope=default_slope,
+    )
+    earlier = FAMILIES.get(name)
+    try:
+        return _admit(family)
+    except BaseException:  # nothing stays behind, whatever the user's function raised
+        FAMILIES.pop(name, None)
+        if earlier is not None:
+            FAMILIES[name] = earlier
+        raise
+
+
+def unregister(name: str) -> None:
+    """Take back a name that `register` gave.
+
+    Args:
+        name: a registered name.
+    Raises:
+        UserError: the name is unknown or built in.
+
+    >>> unregister("arctan")
+    Traceback (most recent call last):
+        ...
+    spikegrad.errors.UserError: expected a name given by register(), got 'arctan'
+    """
+    if name in _BUILT_IN or name not in FAMILIES:
+        raise UserError(message("expected a name given by register()", repr(name)))
+    del FAMILIES[name]
+
+
+def _admit(family: Family) -> Surrogate:
+    FAMILIES[family.name] = family
+    record = Surrogate(family.name)
+    _, peak = measured_peak(record)
+    unit = peak / record.slope
+    FAMILIES[family.name] = replace(family, peak=lambda: unit)
+    jumps = any(jumps_at(record, kink) for kink in family.kinks)
+    FAMILIES[family.name] = replace(family, peak=lambda: unit, jumps=jumps)
+    verify(record)
+    return record
+
+
+def _check_name(name: str, replace_own: bool) -> None:
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise UserError(message("expected a name that is a Python identifier", repr(name)))
+    if name in _BUILT_IN or name in _ALIASES or (name in FAMILIES and not replace_own):
+        remedy = "" if name in _BUILT_IN or name in _ALIASES else " or pass replace_own=True"
+        raise UserError(
+            message("expected a new name", f"{name!r}, which is taken", f"choose another{remedy}")
+        )
+
+
+def _check_numbers(support: float, area: float) -> None:
+    if not support > 0.0:
+        raise UserError(message("expected support > 0", repr(support)))
+    if math.isnan(area):
+        raise UserError(message("expected area as a number or inf", repr(area)))
 
 
 def _alias(name: str, slope: float | None, options: dict[str, Any]) -> Surrogate:

@@ -1,0 +1,171 @@
+"""The contract of a surrogate: what every record claims, checked by numbers.
+
+Built-in families and a user's own pass the same checks; `register` runs them before a name is
+taken.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from spikegrad.errors import UserError, message
+from spikegrad.surrogate.properties import measured_area, measured_peak
+from spikegrad.surrogate.record import Surrogate
+
+__all__ = ["jumps_at", "verify"]
+
+_STEP = 1e-3  # of the central difference, in units of z: its error is below 1e-9
+_TOLERANCE = 1e-6
+
+
+def verify(surrogate: Surrogate) -> None:
+    """Check that a surrogate is what its record says.
+
+    Finite up to |x| = 1e4 in every float type; `G' = g` away from the kinks; exactly 0 outside the
+    support and not inside; area and peak as declared; continuous where no jump is declared.
+
+    Args:
+        surrogate: any record.
+    Raises:
+        UserError: the first claim that does not hold, with the place or the measured figure.
+        TypeError: the derivative or the primitive returns no tensor.
+
+    >>> from spikegrad.surrogate import arctan
+    >>> verify(arctan(2.0))
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        _check_values(surrogate)
+        _check_support(surrogate)
+        _check_kinks(surrogate)
+        _check_peak(surrogate)
+        if surrogate.has_primitive:
+            _check_primitive(surrogate)
+        _check_area(surrogate)
+
+
+def jumps_at(surrogate: Surrogate, z: float) -> bool:
+    """Whether the derivative jumps at z = slope * x.
+
+    Args:
+        surrogate: any record.
+        z: the place, without unit.
+    Returns:
+        whether its values 1e-9 to either side differ by more than 1e-6 of the peak.
+
+    >>> from spikegrad.surrogate import boxcar, triangle
+    >>> jumps_at(boxcar(1.0), 1.0), jumps_at(triangle(1.0), 1.0)
+    (True, False)
+    """
+    with torch.no_grad():
+        x = torch.tensor([z - 1e-9, z + 1e-9], dtype=torch.float64) / surrogate.slope
+        low, high = surrogate.derivative(x).tolist()
+    return abs(high - low) > 1e-6 * surrogate.peak
+
+
+def _check_values(surrogate: Surrogate) -> None:
+    far = torch.tensor([-1e4, -1e3, -1.0, 0.0, 1.0, 1e3, 1e4], dtype=torch.float64)
+    wide = torch.cat((far, torch.linspace(-20.0, 20.0, 801, dtype=torch.float64)))
+    functions = {"derivative": surrogate.derivative}
+    if surrogate.has_primitive:
+        functions["primitive"] = surrogate.primitive
+    for kind, function in functions.items():
+        for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+            if dtype == torch.float16 and kind == "primitive" and math.isinf(surrogate.area):
+                continue  # an unbounded primitive may exceed 65504
+            x = wide.to(dtype)
+            value = function(x)
+            if not isinstance(value, Tensor) or value.shape != x.shape:
+                got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise UserError(_failed(surrogate, f"{kind}(x) of the shape of x", str(got)))
+            if not bool(value.isfinite().all()):
+                place = x[~value.isfinite()][0].item()
+                raise UserError(
+                    _failed(surrogate, f"a finite {kind} for |x| <= 1e4 in {dtype}", f"x={place:g}")
+                )
+
+
+def _check_support(surrogate: Surrogate) -> None:
+    support = surrogate.support
+    if math.isinf(support):
+        return
+    beyond = support * torch.tensor([1.0 + 1e-6, 1.01, 2.0, 100.0], dtype=torch.float64)
+    outside = torch.cat((beyond, -beyond))
+    if bool((surrogate.derivative(outside) != 0).any()):
+        raise UserError(
+            _failed(surrogate, f"a derivative of 0 beyond the support {support:g}", "another value")
+        )
+    within = support * torch.linspace(0.99, 1.0 - 1e-6, 101, dtype=torch.float64)
+    inside = surrogate.derivative(torch.cat((within, -within)))
+    if not bool((inside != 0).any()):
+        raise UserError(
+            _failed(
+                surrogate,
+                f"a derivative other than 0 up to the support {support:g}",
+                "0 well inside",
+                "give the smaller support=",
+            )
+        )
+
+
+def _check_kinks(surrogate: Surrogate) -> None:
+    grid = torch.linspace(-8.0, 8.0, 32001, dtype=torch.float64)
+    kinks = torch.tensor(surrogate.family.kinks, dtype=torch.float64)
+    value = surrogate.derivative(grid / surrogate.slope)
+    # Halving a smooth interval halves its change; a jump keeps it.
+    change = value.diff().abs()
+    middle = surrogate.derivative((grid[1:] + grid[:-1]) / 2 / surrogate.slope)
+    largest = torch.maximum((middle - value[:-1]).abs(), (value[1:] - middle).abs())
+    jump = (change > 1e-2 * surrogate.peak) & (largest > 0.9 * change)
+    for place in grid[:-1][jump].tolist():
+        if not bool(((kinks - place).abs() < 1e-3).any()):
+            raise UserError(
+                _failed(surrogate, "a continuous derivative between its kinks", f"z={place:.4g}")
+            )
+    if surrogate.family.jumps != any(jumps_at(surrogate, kink) for kink in surrogate.family.kinks):
+        raise UserError(_failed(surrogate, f"jumps={surrogate.family.jumps}", "the opposite"))
+
+
+def _check_peak(surrogate: Surrogate) -> None:
+    _, peak = measured_peak(surrogate)
+    if not math.isclose(peak, surrogate.peak, rel_tol=_TOLERANCE):
+        raise UserError(_failed(surrogate, f"a peak of {surrogate.peak:g}", f"{peak:g}"))
+
+
+def _check_primitive(surrogate: Surrogate) -> None:
+    z = torch.linspace(-8.0, 8.0, 4003, dtype=torch.float64)
+    for kink in surrogate.family.kinks:
+        z = z[(z - kink).abs() > 3 * _STEP]
+    h = _STEP / surrogate.slope
+    x = z / surrogate.slope
+    near = surrogate.primitive(x + h) - surrogate.primitive(x - h)
+    far = surrogate.primitive(x + 2 * h) - surrogate.primitive(x - 2 * h)
+    numeric = (8.0 * near - far) / (12.0 * h)
+    error = (numeric - surrogate.derivative(x)).abs() / surrogate.peak
+    if float(error.max()) > _TOLERANCE:
+        worst = int(error.argmax())
+        raise UserError(
+            _failed(
+                surrogate,
+                f"primitive' = derivative = {float(surrogate.derivative(x[worst])):.6g}"
+                f" at z={float(z[worst]):.4g}",
+                f"primitive' = {float(numeric[worst]):.6g}",
+                "name every z where the derivative bends or jumps in kinks=, or correct either",
+            )
+        )
+
+
+def _check_area(surrogate: Surrogate) -> None:
+    if math.isinf(surrogate.area):
+        return
+    area = measured_area(surrogate)
+    if not math.isclose(area, surrogate.area, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+        raise UserError(
+            _failed(surrogate, f"an area of {surrogate.area:g}", f"{area:.9g}", "give it as area=")
+        )
+
+
+def _failed(surrogate: Surrogate, expected: str, got: str, remedy: str = "") -> str:
+    return f"surrogate {surrogate.name!r}: " + message(f"expected {expected}", got, remedy)
