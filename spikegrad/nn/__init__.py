@@ -1,11 +1,15 @@
 """Layers: parameters, initial values and repr around the scans of `spikegrad.kernels`."""
 
+from spikegrad.nn import models
 from spikegrad.nn.adaptive import ALIF
 from spikegrad.nn.base import Neuron, SpikingNeuron, Stateful
+from spikegrad.nn.calibrate import Calibrated, calibrate
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.cuba import CUBALIF
 from spikegrad.nn.dropout import Dropout
+from spikegrad.nn.init import fluctuation_driven, initialise, kaiming, psp
 from spikegrad.nn.lif import IF, LIF
+from spikegrad.nn.models import Classifier
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.quantity import Decay, Quantity, no_decay
 from spikegrad.nn.readout import LI
@@ -22,6 +26,8 @@ __all__ = [
     "LIF",
     "AvgPool2d",
     "BatchNorm",
+    "Calibrated",
+    "Classifier",
     "Conv2d",
     "Decay",
     "Dropout",
@@ -36,6 +42,12 @@ __all__ = [
     "SpikingNeuron",
     "Stateful",
     "Tape",
+    "calibrate",
+    "fluctuation_driven",
+    "initialise",
+    "kaiming",
+    "models",
     "no_decay",
+    "psp",
     "record",
 ]
