@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,12 +80,15 @@ def download(files: Mapping[str, str], mirrors: Sequence[str], target: Path) -> 
         target: the folder to put the unpacked files in.
 
     Returns:
-        {name: why it could not be fetched}; empty when all are there.
+        {name: why it could not be fetched}, up to the first that could not; empty when all are
+        there.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
+            pass
     except OSError as error:
-        return dict.fromkeys(files, f"cannot write to {target}: {error.strerror}")
+        return {next(iter(files)): f"cannot write to {target}: {error.strerror}"}
     failed = {}
     for file, digest in files.items():
         if file in find(target, [file]):
@@ -110,6 +112,7 @@ def _fetch(url: str, digest: str, path: Path) -> str | None:
     try:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as scratch:
             packed = Path(scratch) / "packed"
+            pooch.get_logger().info("Downloading %s", url)
             pooch.HTTPDownloader(timeout=_TIMEOUT)(url, str(packed), None)
             data = idx.read_bytes(packed)
             if idx.checksum(data) != digest:
@@ -120,6 +123,9 @@ def _fetch(url: str, digest: str, path: Path) -> str | None:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(plain, path)
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # requests' errors are OSErrors
-        return f"{type(error).__name__}"
+    except UserError:
+        return "what came is damaged"
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        status = getattr(getattr(error, "response", None), "status_code", "")
+        return f"{type(error).__name__} {status}".rstrip()
     return None
