@@ -162,7 +162,7 @@ class TrainingConfig(_Group):
     slope_schedule: str = declare(
         "constant",
         "slope over the run, from slope to slope_end",
-        choices=("constant", "linear", "exponential", "cosine"),
+        choices=("constant", "linear", "geometric", "cosine", "step"),
     )
     slope_end: float | None = declare(None, "slope at the end of the run", above=0)
     precision: str = declare("32", "number format", choices=("32", "bf16-mixed", "16-mixed", "64"))

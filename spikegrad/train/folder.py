@@ -1,0 +1,167 @@
+"""A run is a folder; whatever is in it is whole.
+
+The folder appears together with its `config.toml` (a rename), every file is replaced as a whole
+(`write_atomic`), and `result.json` comes last: its presence says that the run is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spikegrad.errors import UserError, message
+
+__all__ = ["RunFolder", "write_atomic"]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file by these bytes, whole or not at all, through a crash of the machine too.
+
+    The bytes go to a temporary file of a fixed name in the same folder, are flushed to disk, and
+    take the file's name; a kill leaves the old file, and at most one temporary one behind.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+class RunFolder:
+    """The files of one run.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     run = RunFolder.create(Path(there) / "run", "[run]\\n")
+    ...     run.write_metrics([{"epoch": 1, "train_loss": 0.5}])
+    ...     run.metrics(), run.finished
+    ([{'epoch': 1, 'train_loss': 0.5}], False)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics_file = path / "metrics.jsonl"
+        self.result_file = path / "result.json"
+        self.weights = path / "weights.safetensors"
+        self.checkpoint = path / "checkpoint.pt"
+        self.samples = path / "samples.npz"
+        self.tensorboard = path / "tensorboard"
+        self.pictures = path / "pictures"
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Refuse a place where there is something already; nothing is written.
+
+        Raises:
+            UserError: a file, or a folder that is not empty.
+        """
+        if path.is_dir() and any(path.iterdir()):
+            remedy = "give another --out"
+            if (path / "config.toml").is_file():
+                remedy = f"continue it with --resume {path}, or give another --out"
+            raise UserError(message("expected an empty or new run folder", f"{path}", remedy))
+        if path.exists() and not path.is_dir():
+            expected = "expected a new run folder"
+            raise UserError(message(expected, f"the file {path}", "give another --out"))
+
+    @classmethod
+    def create(cls, path: Path, config: str) -> RunFolder:
+        """Make the folder with its config in it, at once."""
+        cls.check_new(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            write_atomic(temporary / "config.toml", config.encode())
+            if path.is_dir() and os.name == "nt":
+                path.rmdir()
+            os.replace(temporary, path)
+        except OSError as error:
+            reason = f"{path}: {error.strerror or error}"
+            raise UserError(message("expected a writable run folder", reason)) from None
+        _sync(path.parent)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The run in a folder.
+
+        Raises:
+            UserError: there is none.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            what = "a folder without config.toml" if path.is_dir() else "nothing there"
+            raise UserError(message("expected a run folder", f"{path}: {what}"))
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.result_file.is_file()
+
+    @property
+    def pictured(self) -> bool:
+        """Whether all its pictures are drawn."""
+        return (self.pictures / "index.json").is_file()
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Replace `metrics.jsonl` by these lines."""
+        lines = "".join(json.dumps(line) + "\n" for line in history)
+        write_atomic(self.metrics_file, lines.encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        text = self.metrics_file.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write `result.json`: the run is finished."""
+        write_atomic(self.result_file, (json.dumps(result, indent=2) + "\n").encode())
+
+    def result(self) -> dict[str, Any]:
+        """What `result.json` says."""
+        value = json.loads(self.result_file.read_text(encoding="utf-8"))
+        assert isinstance(value, dict)
+        return value
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from training in this folder while the context is open.
+
+        Raises:
+            UserError: another process trains in it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such locks on Windows
+            yield
+            return
+        with open(self.config, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                expected = f"expected {self.path} to be free"
+                got = "another process training in it"
+                raise UserError(message(expected, got, "wait for it or stop it")) from None
+            yield
+
+
+def _sync(folder: Path) -> None:
+    """Flush a folder's entries, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,218 @@
+"""What a network is worth: `evaluate` on labelled batches, `predict` for samples without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad.errors import UserError, message
+from spikegrad.nn import Tape
+from spikegrad.train import seeding
+from spikegrad.train.encoder import Encoder
+from spikegrad.train.objective import Objective
+from spikegrad.train.running import Encode, Place, evaluating, pair, recorded, run
+
+__all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network did on labelled samples.
+
+    loss: mean over samples; accuracy: fraction; confusion: counts `[C, C]`, rows are true classes;
+    firing_rates: spikes per neuron and step by layer; count: the number of samples.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: Tensor
+    firing_rates: dict[str, float]
+    count: int
+
+
+class Prediction(NamedTuple):
+    """Labels int64 `[B]`, and the scores `[B, C]` they are the maxima of."""
+
+    labels: Tensor
+    scores: Tensor
+
+
+def evaluate(
+    network: nn.Module,
+    loader: Iterable[Any],
+    *,
+    objective: Objective | str = "membrane_mean",
+    encoder: Encode | str = "direct",
+    steps: int = 10,
+    sequence: bool = False,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Evaluation:
+    """Measure a network on labelled batches, in evaluation mode and without gradients.
+
+    Args:
+        network: maps `[T, B, *features]` to outputs `[T, B, C]`, with or without states.
+        loader: yields (x, y): x `[B, *features]`, or `[B, T, *features]` with `sequence`, y int64
+            `[B]`.
+        objective: an `Objective` or its name.
+        encoder: a name, or any function from x to `[T, B, *features]`.
+        steps: T for static samples.
+        device: where to compute; the network is moved there.
+        seed: of encoders that draw random numbers.
+    Returns:
+        an `Evaluation`.
+    Raises:
+        UserError: no batch, shapes that do not fit, values that are not finite.
+
+    >>> from spikegrad.nn import LIF, Linear, Sequential
+    >>> network = Sequential(Linear(4, 8), LIF(20.0), Linear(8, 2))
+    >>> result = evaluate(network, [(torch.rand(6, 4), torch.tensor([0, 1, 0, 1, 0, 1]))])
+    >>> result.confusion.sum().item(), list(result.firing_rates)
+    (6, ['1'])
+    """
+    encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
+    wanted = objective if isinstance(objective, Objective) else Objective(objective)
+    place = Place(torch.device(device))
+    network.to(place.device)
+    with seeding.kept():
+        return measured(network, loader, wanted, encode, place, seed=seed)
+
+
+def predict(
+    network: nn.Module,
+    x: Tensor,
+    *,
+    objective: Objective | str = "membrane_mean",
+    encoder: Encode | str = "direct",
+    steps: int = 10,
+    sequence: bool = False,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Prediction:
+    """Predict the classes of samples.
+
+    Args:
+        network, objective, encoder, steps, sequence, device, seed: as in `evaluate`.
+        x: samples `[N, *features]`, or `[N, T, *features]` with `sequence`.
+        batch_size: samples at a time.
+    Returns:
+        labels int64 `[N]` and scores `[N, C]`, on the CPU.
+
+    >>> from spikegrad.nn import LIF, Linear, Sequential
+    >>> network = Sequential(Linear(4, 8), LIF(20.0), Linear(8, 2))
+    >>> labels, scores = predict(network, torch.rand(6, 4))
+    >>> labels.shape, scores.shape
+    (torch.Size([6]), torch.Size([6, 2]))
+    """
+    if not len(x):
+        raise UserError(message("expected at least one sample", str(list(x.shape))))
+    encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
+    wanted = objective if isinstance(objective, Objective) else Objective(objective)
+    place = Place(torch.device(device))
+    network.to(place.device)
+    scores = []
+    with seeding.kept(), evaluating(network):
+        for index, part in enumerate(x.split(batch_size)):
+            seeding.seed_all(seed, seeding.EVALUATE, index)
+            y, _ = run(network, encode(place.put_input(part)))
+            scores.append(wanted.scores(y).cpu())
+    joined = torch.cat(scores)
+    return Prediction(joined.argmax(1), joined)
+
+
+def measured(
+    network: nn.Module,
+    loader: Iterable[Any],
+    objective: Objective,
+    encode: Encode,
+    place: Place,
+    *,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """`evaluate` for the trainer: at a place, over all processes; `check` runs after each batch."""
+    loss, count, rates = 0.0, 0, Rates()
+    confusion = torch.zeros(0, 0, dtype=torch.int64)
+    with evaluating(network):
+        for index, batch in enumerate(epoch_of(loader)):
+            seeding.seed_all(seed, seeding.EVALUATE, index, place.rank)
+            x, labels = place.put(*pair(batch))
+            x, labels = place.share(x), place.share(labels)
+            if not len(labels):
+                continue
+            with recorded(network) as tapes, place.autocast():
+                y, _ = run(network, encode(x))
+            scores = objective.scores(y)
+            confusion = add_confusion(confusion, labels, scores)
+            loss += objective(y, labels).item() * len(labels)
+            count += len(labels)
+            rates.add(tapes, len(labels))
+            check()
+    return _joined(loss, count, rates, confusion, place)
+
+
+def _joined(loss: float, count: int, rates: Rates, confusion: Tensor, place: Place) -> Evaluation:
+    if place.world > 1:
+        loss, count, confusion = _over_processes(loss, count, rates, confusion, place)
+    if not count:
+        remedy = "pass a loader that can be iterated again; a generator is used up after one epoch"
+        raise UserError(message("expected at least one batch to evaluate", "none", remedy))
+    accuracy = confusion.diagonal().sum().item() / count
+    return Evaluation(loss / count, accuracy, confusion, rates.means(), count)
+
+
+def _over_processes(
+    loss: float, count: int, rates: Rates, confusion: Tensor, place: Place
+) -> tuple[float, int, Tensor]:
+    """Sum everything over the processes; each may have seen a different number of samples."""
+    import torch.distributed as dist
+
+    parts: list[Any] = [None] * place.world
+    dist.all_gather_object(parts, (loss, count, rates.totals, rates.weight, confusion))
+    rates.totals, rates.weight = {}, 0.0
+    largest = max((p[4] for p in parts), key=len)
+    total = torch.zeros_like(largest)
+    for _, _, totals, weight, part in parts:
+        total[: len(part), : len(part)] += part
+        for name, value in totals.items():
+            rates.totals[name] = rates.totals.get(name, 0.0) + value
+        rates.weight += weight
+    return sum(p[0] for p in parts), sum(p[1] for p in parts), total
+
+
+class Rates:
+    """Firing rates by layer, averaged over batches of different sizes."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.weight = 0.0
+
+    def add(self, tapes: Mapping[str, Tape], weight: float) -> None:
+        """Count the recorded spikes of a batch, and forget the recording."""
+        for name, tape in tapes.items():
+            rate = tape.spikes.detach().float().mean().item()
+            self.totals[name] = self.totals.get(name, 0.0) + rate * weight
+            tape.clear()
+        self.weight += weight
+
+    def means(self) -> dict[str, float]:
+        """Spikes per neuron and step by layer."""
+        return {name: total / self.weight for name, total in self.totals.items()}
+
+
+def add_confusion(confusion: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+    """Counts `[C, C]` with this batch added."""
+    classes = scores.shape[1]
+    index = labels.cpu() * classes + scores.argmax(1).cpu()
+    counts = torch.bincount(index, minlength=classes**2).reshape(classes, classes)
+    return counts if not len(confusion) else confusion + counts
+
+
+def epoch_of(loader: Iterable[Any]) -> Iterator[Any]:
+    """One pass over a loader, the same pass every time where it can say which one."""
+    return iter(loader.epoch(0)) if hasattr(loader, "epoch") else iter(loader)

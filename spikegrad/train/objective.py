@@ -1,0 +1,110 @@
+"""What a run minimises, by name, and the scores it predicts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from spikegrad.errors import UserError, unknown
+from spikegrad.functional import loss as losses
+from spikegrad.functional.readout import over_time
+from spikegrad.nn import Tape
+
+__all__ = ["OBJECTIVES", "Objective"]
+
+OBJECTIVES = (
+    "rate_ce",
+    "count_ce",
+    "membrane_mean",
+    "membrane_max",
+    "membrane_last",
+    "count_mse",
+    "tet",
+)
+"""Every objective by name."""
+
+_OVER = {"count_ce": "sum", "count_mse": "sum", "membrane_max": "max", "membrane_last": "last"}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss on the output sequence `[T, B, C]`, with the scores `[B, C]` that go with it.
+
+    Args:
+        name: "rate_ce" and "count_ce" (cross-entropy on spike rates or counts), "membrane_mean",
+            "membrane_max", "membrane_last" (on a membrane or a linear readout), "count_mse", "tet".
+        temperature: divides the scores before the softmax.
+        label_smoothing: share of the target spread over all classes.
+        rate_lower, rate_upper: hidden firing rates outside are penalised (spikes per step).
+        rate_weight: weight of that penalty; 0 switches it off.
+    Raises:
+        UserError: an unknown name.
+
+    >>> import torch
+    >>> y = torch.zeros(5, 1, 2); y[:, 0, 1] = 1.0
+    >>> objective = Objective("rate_ce")
+    >>> round(objective(y, torch.tensor([1])).item(), 4), objective.scores(y).argmax(1).tolist()
+    (0.3133, [1])
+    """
+
+    name: str = "membrane_mean"
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+    rate_lower: float = 0.0
+    rate_upper: float = 1.0
+    rate_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in OBJECTIVES:
+            raise UserError(unknown("objective", self.name, OBJECTIVES))
+
+    def __call__(self, y: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss over the batch; y `[T, B, C]`, labels int64 `[B]`."""
+        smooth, temperature = self.label_smoothing, self.temperature
+        if self.name == "count_mse":
+            return losses.count_mse(y, labels)
+        if self.name == "tet":
+            return losses.tet(y, labels, label_smoothing=smooth)
+        if self.name in ("rate_ce", "count_ce"):
+            loss = (
+                losses.rate_cross_entropy if self.name == "rate_ce" else losses.count_cross_entropy
+            )
+            return loss(y, labels, temperature=temperature, label_smoothing=smooth)
+        over = self.name.removeprefix("membrane_")
+        return losses.membrane_cross_entropy(
+            y,
+            labels,
+            over=over,  # type: ignore[arg-type]
+            temperature=temperature,
+            label_smoothing=smooth,
+        )
+
+    def penalty(self, tapes: Mapping[str, Tape]) -> Tensor | float:
+        """The firing-rate penalty of the recorded layers, weighted; 0.0 when it is off."""
+        if not self.rate_weight:
+            return 0.0
+        terms = [
+            losses.rate_penalty(t.spikes, lower=self.rate_lower, upper=self.rate_upper)
+            for t in tapes.values()
+        ]
+        return self.rate_weight * sum(terms[1:], terms[0]) if terms else 0.0
+
+    def scores(self, y: Tensor) -> Tensor:
+        """The scores `[B, C]` of an output `[T, B, C]`: the largest is the prediction."""
+        over = _OVER.get(self.name, "mean")
+        return over_time(y, over).float() / self.temperature  # type: ignore[arg-type]
+
+    def floor(self, classes: int, steps: int = 1) -> float:
+        """The lowest value the loss can reach with this readout, whatever the weights."""
+        if self.name == "count_mse":
+            return 0.0
+        kind = {"rate_ce": "rate", "count_ce": "count"}.get(self.name, "membrane")
+        return losses.loss_floor(
+            kind,  # type: ignore[arg-type]
+            classes,
+            temperature=self.temperature,
+            steps=steps,
+            label_smoothing=self.label_smoothing,
+        )

@@ -1,0 +1,86 @@
+"""Ctrl-C and SIGTERM: finish the step, save, leave; a second one leaves at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+__all__ = ["Interrupted", "StopFlag", "listening"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by a signal, after its checkpoint was written.
+
+    signal: its number (2 for Ctrl-C, 15 for SIGTERM); folder: the run to resume, or None.
+    """
+
+    def __init__(self, number: int, folder: Path | None = None) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+        self.folder = folder
+
+
+class StopFlag:
+    """The signal that asked to stop, 0 as long as there is none."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def check(self, folder: Path | None = None) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self.number:
+            raise Interrupted(self.number, folder)
+
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def listening(flag: StopFlag, *, worker: bool = False) -> Iterator[StopFlag]:
+    """Turn SIGINT and SIGTERM into the flag while the context is open.
+
+    worker: one of several processes. A terminal sends Ctrl-C to all of them, so a worker leaves
+    it to its parent, which passes it on as SIGTERM; a worker without a parent ends itself.
+    Off the main thread, where Python has no handlers, nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    handlers = {signal.SIGINT: _once(flag), signal.SIGTERM: _once(flag)}
+    if worker:
+        handlers = {signal.SIGINT: _orphaned(os.getppid()), signal.SIGTERM: _set(flag)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _set(flag: StopFlag) -> Handler:
+    def handler(number: int, frame: FrameType | None) -> None:
+        flag.number = number
+
+    return handler
+
+
+def _once(flag: StopFlag) -> Handler:
+    def handler(number: int, frame: FrameType | None) -> None:
+        if flag.number:
+            raise KeyboardInterrupt
+        flag.number = number
+
+    return handler
+
+
+def _orphaned(parent: int) -> Handler:
+    def handler(number: int, frame: FrameType | None) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return handler
