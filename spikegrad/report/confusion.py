@@ -53,7 +53,7 @@ def confusion(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
             _numbers(axes, table, share)
         bar = figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, ticks=_TICKS)
         bar.set_label("share of the true class")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         accuracy = f"accuracy {right / total:.4f}" if total else "no sample"
         title = f"Confusion   ·   {accuracy}, {right:,} of {total:,} correct"
         figure.suptitle(title, x=0.01, ha="left")
@@ -98,7 +98,7 @@ def _numbers(axes: Axes, table: Array, share: Array) -> None:
         if count:
             ink = "white" if share[row, column] > 0.3 else INK
             axes.text(column, row, f"{count}", ha="center", va="center", color=ink, fontsize=size)
-    for row in np.flatnonzero(table.sum(axis=1) == 0):
+    for row in np.flatnonzero(table.sum(axis=1) == 0).tolist():
         axes.text(
             len(table) / 2 - 0.5,
             row,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spikegrad.report.read import Array, Samples
 from spikegrad.report.style import (
@@ -54,6 +55,8 @@ def raster(samples: Samples, sample: int | None = None) -> Figure:
             _decision(axes[0], samples, index)
         for panel, (name, spikes, ink, kind) in zip(axes[-len(panels) :], panels, strict=True):
             _spikes(panel, spikes, name=name, ink=ink, kind=kind, dt=samples.dt)
+        for panel in axes[:-1]:
+            panel.tick_params(axis="x", length=0)
         time_axis(axes[-1], panels[0][1].shape[0], samples.dt)
         figure.suptitle(f"Spikes   ·   {headline(samples, index)}", x=0.01, ha="left")
     return figure
@@ -116,7 +119,6 @@ def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: fl
     axes.set_ylabel(noun)
     axes.grid(visible=False, axis="y" if axes.collections else "both")
     integer_axis(axes, "y", ticks=3)
-    axes.tick_params(axis="x", length=0 if not axes.get_subplotspec().is_last_row() else 3.5)
 
 
 def _decision(axes: Axes, samples: Samples, index: int) -> None:
@@ -140,7 +142,7 @@ def _decision(axes: Axes, samples: Samples, index: int) -> None:
     )
     axes.set_ylabel("output")
     axes.margins(y=0.15)
-    axes.yaxis.get_major_locator().set_params(nbins=4)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def _note(axes: Axes, text: str) -> None:
