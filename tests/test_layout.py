@@ -177,7 +177,7 @@ def test_report_and_what_it_imports_know_no_torch():
 
 
 def test_report_can_be_imported_where_there_is_no_torch():
-    # The package's own __init__ offers the layers and so needs torch: an empty one stands in for it.
+    # The package's own __init__ needs torch for the layers it offers: an empty one stands in.
     code = (
         "import sys, types\n"
         "sys.modules['torch'] = None\n"
