@@ -1,6 +1,7 @@
 """Surrogates: records, families, the one autograd function, properties, schedules, converters."""
 
 from spikegrad.surrogate.contract import verify
+from spikegrad.surrogate.convert import from_norse, from_snntorch, from_spikingjelly, from_spyx
 from spikegrad.surrogate.factories import (
     algebraic,
     arctan,
@@ -34,6 +35,10 @@ __all__ = [
     "clipped_straight_through",
     "exponential",
     "fast_sigmoid",
+    "from_norse",
+    "from_snntorch",
+    "from_spikingjelly",
+    "from_spyx",
     "gaussian",
     "get",
     "leaky",

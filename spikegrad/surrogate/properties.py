@@ -1,7 +1,7 @@
 """The figures by which surrogates are compared, computed from the derivative itself, in float64.
 
 Quadrature for the area, a shrinking grid for the peak and for the Lipschitz constant, root finding
-for the width. Where a family declares an infinity (an area that does not converge, a derivative that
+for the width. Where a family declares an infinity (an area that diverges, a derivative that
 jumps) the answer is inf. The closed forms are in docs/surrogates.md; a test compares the two.
 """
 

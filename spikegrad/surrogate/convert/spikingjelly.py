@@ -1,0 +1,108 @@
+"""SpikingJelly 2.0.0 (`spikingjelly.activation_based.surrogate`) in our records."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from spikegrad.surrogate import factories
+from spikegrad.surrogate.convert.peer import Peer
+from spikegrad.surrogate.record import Surrogate
+
+__all__ = ["SPIKINGJELLY", "from_spikingjelly"]
+
+
+def from_spikingjelly(name: str, *, spiking: bool = True, **arguments: Any) -> Surrogate:
+    """The record for `surrogate.<name>(**arguments)`, derivative and primitive.
+
+    `ATan(alpha)` is `(α/2)/(1 + (παx/2)²)`: our arctan of slope πα/2; `Erf(alpha)` our gaussian;
+    `SuperSpike(alpha)` is `α/(1+|x|)²`: alpha scales the height there, the width is fixed.
+
+    Args:
+        name: a class of SpikingJelly's `surrogate` module.
+        spiking: False for the primitive in the forward pass, our soft mode.
+        arguments: that class's own (`alpha`, `w`, `c`); its defaults where not given.
+    Returns:
+        the same function of x = u - theta.
+    Raises:
+        UserError: an unknown name or argument, or a function that is no surrogate record.
+
+    >>> from_spikingjelly("Sigmoid", alpha=4.0)
+    sigmoid(slope=4.0)
+    """
+    record = SPIKINGJELLY.convert(name, arguments)
+    return record if spiking else record.soft()
+
+
+def _piecewise_quadratic(alpha: float = 1.0) -> Surrogate:
+    return factories.triangle(alpha)
+
+
+def _piecewise_exp(alpha: float = 1.0) -> Surrogate:
+    return factories.exponential(alpha)
+
+
+def _sigmoid(alpha: float = 4.0) -> Surrogate:
+    return factories.sigmoid(alpha)
+
+
+def _soft_sign(alpha: float = 2.0) -> Surrogate:
+    return factories.fast_sigmoid(alpha)
+
+
+def _super_spike(alpha: float = 1.0) -> Surrogate:
+    return factories.superspike(1.0, gain=alpha)
+
+
+def _atan(alpha: float = 2.0) -> Surrogate:
+    return factories.arctan(math.pi * alpha / 2)
+
+
+def _erf(alpha: float = 2.0) -> Surrogate:
+    return factories.gaussian(alpha)
+
+
+def _piecewise_leaky_relu(w: float = 1.0, c: float = 0.01) -> Surrogate:
+    return factories.leaky(1 / w, leak=c * w) if c > 0 else factories.boxcar(1 / w)
+
+
+def _q_pseudo_spike(alpha: float = 2.0) -> Surrogate:
+    return factories.q_pseudospike(1.0, q=alpha)
+
+
+def _rect(alpha: float = 1.0) -> Surrogate:
+    return factories.boxcar(2 * alpha)
+
+
+_REGISTER = "; pass it to register(name, derivative, area=inf) if you want it"
+
+SPIKINGJELLY = Peer(
+    "spikingjelly",
+    "2.0.0",
+    conversions={
+        "ATan": _atan,
+        "DeterministicPass": lambda: factories.straight_through(),
+        "Erf": _erf,
+        "PiecewiseExp": _piecewise_exp,
+        "PiecewiseLeakyReLU": _piecewise_leaky_relu,
+        "PiecewiseQuadratic": _piecewise_quadratic,
+        "QPseudoSpike": _q_pseudo_spike,
+        "Rect": _rect,
+        "Sigmoid": _sigmoid,
+        "SoftSign": _soft_sign,
+        "SuperSpike": _super_spike,
+    },
+    refusals={
+        "FakeNumericalGradient": "min(1/|x|, alpha) has an infinite area" + _REGISTER,
+        "LeakyKReLU": "its gradient is one-sided, k above and leak below threshold" + _REGISTER,
+        "LogTailedReLU": "its gradient is one-sided, 1/x above and alpha below threshold"
+        + _REGISTER,
+        "MultiLevelSpikeCount": "it emits counts, not spikes",
+        "NonzeroSignLogAbs": "1/(1/alpha + |x|) has an infinite area" + _REGISTER,
+        "PoissonPass": "it draws its spikes at random and takes x as a probability",
+        "S2NN": "its gradient is one-sided, beta/(1 + x) above and a sigmoid's below threshold"
+        + _REGISTER,
+        "SquarewaveFourierSeries": "a sum of cosines is periodic: its gradient returns far from "
+        "the threshold, with either sign",
+    },
+)
