@@ -68,6 +68,20 @@ def test_a_last_batch_smaller_than_the_world_is_left_out():
     assert len(Batches(_split(16), 8, drop_last=True)) == 2
 
 
+def test_every_batch_of_every_epoch_draws_its_own_augmentation():
+    draws = []
+
+    def watch(x, generator):
+        draws.append(float(torch.rand(1, generator=generator)))
+        return x
+
+    batches = Batches(_split(), 8, seed=0, augment=watch)
+    for epoch in range(3):
+        list(batches.epoch(epoch))
+    list(Batches(_split(), 8, seed=1, augment=watch).epoch(0))
+    assert len(set(draws)) == len(draws) == 4 * 7
+
+
 def test_every_epoch_is_a_permutation_of_its_own():
     batches = Batches(_split(), 8, seed=0)
     orders = [torch.cat([y for _, y in batches.epoch(e)]).tolist() for e in range(3)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikegrad.data import load, make_randman, make_yin_yang
+from spikegrad.data import load, make_randman, make_yin_yang, seeds
 from spikegrad.data.randman import embed
 from spikegrad.data.yin_yang import classify
 from spikegrad.errors import UserError
@@ -146,10 +146,25 @@ def test_randman_depends_on_the_seed_alone_and_parts_do_not_move_each_other():
     assert torch.equal(task.train.x[:60], larger.train.x[:60])
 
 
-def test_randman_uses_all_of_the_time():
-    times = _times(make_randman(**SMALL).train.x)
-    assert times.min() <= 2
-    assert times.max() >= 197
+def test_every_unit_of_every_class_uses_all_of_the_time():
+    task = make_randman(**{**SMALL, "samples": 400})
+    for c in range(3):
+        times = _times(task.train.x[task.train.y == c])
+        assert times.min(0).values.max() <= 10  # of 200: 400 points come near every extreme
+        assert times.max(0).values.min() >= 189
+
+
+def test_randman_never_draws_the_same_numbers_twice(monkeypatch):
+    drawn = []
+    uniform = seeds.uniform
+
+    def watched(shape, *words):
+        drawn.append(words)
+        return uniform(shape, *words)
+
+    monkeypatch.setattr(seeds, "uniform", watched)
+    make_randman(**SMALL)
+    assert len(drawn) == len(set(drawn)) == 3 * 4  # manifold, range, train, test of each class
 
 
 def test_randman_gets_rougher_as_alpha_falls():
