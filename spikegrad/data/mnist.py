@@ -140,7 +140,7 @@ def _fetched(known: IdxSet, folder: str | os.PathLike[str] | None, download: boo
     by_hand = f"put the files in a folder and name it by folder= or ${fetch.ENVIRONMENT}"
     if not download:
         raise fetch.missing(known.name, FILES, looked, f"allow the download, or {by_hand}")
-    target = looked[0] if folder is not None else fetch.cache() / known.name
+    target = looked[0] if folder else fetch.cache() / known.name
     failed = fetch.download(known.files, known.mirrors, target)
     if failed:
         reasons = "; ".join(f"{file} ({reason})" for file, reason in failed.items())

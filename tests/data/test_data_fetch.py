@@ -48,6 +48,7 @@ def test_places_in_order(nowhere, monkeypatch, tmp_path):
         Path("/usr/share/datasets/fashion-mnist"),
         nowhere / "fashion-mnist",
     ]
+    assert fetch.places("mnist", "") == fetch.places("mnist")
     assert fetch.places("mnist", tmp_path) == [tmp_path / "mnist", tmp_path]
 
 
