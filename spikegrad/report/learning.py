@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from spikegrad.errors import UserError, message
 from spikegrad.report.style import (
     INK,
-    MUTED,
     ROLE,
     clean,
     colour,
@@ -98,18 +97,9 @@ def _epoch_axis(axes: Axes, epochs: Sequence[dict[str, Any]], best: Any) -> None
     axes.set_xlabel("epoch")
     integer_axis(axes)
     if isinstance(best, int) and x.min() <= best <= x.max():
-        axes.axvline(best, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1.5)
-        left = best > (x.min() + x.max()) / 2
-        axes.annotate(
-            "chosen",
-            xy=(best, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(-4 if left else 4, 2),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="bottom",
-            fontsize=8.5,
-            color=MUTED,
+        dashes = (0, (4, 3))
+        axes.axvline(
+            best, color=INK, linewidth=1.1, linestyle=dashes, zorder=1.5, label="chosen epoch"
         )
 
 

@@ -108,7 +108,9 @@ def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: fl
         centre = shown[row]
         # A tick is as wide as most of a step, but never so wide or thin that it misleads.
         width = float(np.clip(0.55 * 8.4 * 72 / steps, 0.7, 10.0))
-        axes.vlines(time * dt, centre - 0.42 * pitch, centre + 0.42 * pitch, color=ink, lw=width)
+        low, high = centre - 0.42 * pitch, centre + 0.42 * pitch
+        # Not snapped to pixels: rows of the same height look the same.
+        axes.vlines(time * dt, low, high, color=ink, linewidth=width, snap=False)
         rate = float(spikes.mean()) if spikes.size else 0.0
         text = f"{count}   ·   {rate:.3f} spikes per {noun} and step"
         if rate == 0:

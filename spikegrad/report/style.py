@@ -7,7 +7,6 @@ apart. Figures are made without pyplot, so drawing leaves no global state behind
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +64,7 @@ _STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
     "savefig.dpi": "figure",
     "text.color": INK,
+    "text.hinting": "none",  # hinted to whole pixels, small bold letters grow serifs
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelsize": 8.5,
@@ -112,15 +112,14 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    # A fixed name: what a kill leaves behind is replaced by the next attempt.
+    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        # Permissions as for any new file: mkstemp's are the owner's alone.
-        os.chmod(name, 0o666 & ~_umask())
-        with os.fdopen(handle, "wb") as stream, clean():
-            figure.savefig(stream, format="png")
-        os.replace(name, target)
+        with clean():
+            figure.savefig(temporary, format="png")
+        os.replace(temporary, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return target
 
@@ -189,10 +188,3 @@ def legend_below(axes: Axes, columns: int = 3, **options: Any) -> None:
             "handlelength": 1.6,
         }
         axes.legend(handles, labels, **{**base, **options})
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -235,7 +235,7 @@ def test_learning_marks_the_chosen_epoch_and_names_the_silent_layer():
         line["firing_rates"] = {"0.LIF": 0.1, "1.LIF": 0.0}
     figure = learning(lines, {**RESULT, "best_epoch": 7})
     words = texts(figure)
-    for word in ("test accuracy 0.9812", "epoch 7 of 9", "1.LIF (silent)", "chosen"):
+    for word in ("test accuracy 0.9812", "epoch 7 of 9", "1.LIF (silent)", "chosen epoch"):
         assert word in words
     dashed = [line for line in figure.axes[1].lines if list(line.get_xdata()) == [7, 7]]
     assert len(dashed) == 1
@@ -372,6 +372,7 @@ def test_no_label_lies_on_another_or_leaves_the_picture(tmp_path, steps, sizes, 
     names = [layer.name for layer in samples.layers]
     figures = {
         "learning": learning(epochs(count, names), {**RESULT, "best_epoch": count}),
+        "first epoch chosen": learning(epochs(count, names), {**RESULT, "best_epoch": 1}),
         "raster": raster(samples),
         "membrane": membrane(samples),
         "confusion": confusion(samples.confusion, samples.class_names),
