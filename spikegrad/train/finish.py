@@ -1,0 +1,141 @@
+"""The end of a run: the chosen weights, one look at the test part, the files."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from spikegrad.train.folder import RunFolder, write_atomic
+from spikegrad.train.measure import Evaluation
+from spikegrad.train.samples import write_samples
+from spikegrad.version import __version__
+
+if TYPE_CHECKING:
+    from spikegrad.train.loop import Trainer
+
+__all__ = ["finish", "read_weights", "versions"]
+
+
+def finish(trainer: Trainer) -> dict[str, Any]:
+    """Measure the chosen epoch and write weights, samples and, last of all, the result.
+
+    Returns:
+        `{weights, history, summary, confusion}`, plain data; files only from the first process.
+    """
+    best, job = trainer.state.best, trainer.job
+    trainer.network.load_state_dict(best.weights)
+    test = trainer.measure(job.test_loader)
+    validation = trainer.measure(job.val_loader) if test is None else None
+    seen = test or validation
+    summary = _summary(trainer, test, seen)
+    if trainer.first and trainer.folder is not None:
+        _write(trainer, trainer.folder, seen, summary)
+    return {
+        "weights": {name: value.cpu() for name, value in best.weights.items()},
+        "history": trainer.state.history,
+        "summary": summary,
+        "confusion": seen.confusion if seen else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on.
+
+    >>> "torch" in versions()
+    True
+    """
+    from importlib.metadata import version
+
+    found = {"spikegrad": __version__, "python": platform.python_version()}
+    return {**found, **{name: version(name) for name in ("torch", "numpy", "lightning-fabric")}}
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of `weights.safetensors` and what is noted with them; executes nothing.
+
+    Raises:
+        UserError: no such file, or a damaged one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from spikegrad.errors import UserError, message
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = json.loads((file.metadata() or {}).get("spikegrad", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(message("expected weights", f"{path}: {error}")) from None
+
+
+def _summary(trainer: Trainer, test: Evaluation | None, seen: Evaluation | None) -> dict[str, Any]:
+    state, job = trainer.state, trainer.job
+    seconds = [line["seconds"] for line in state.history]
+    tracked = [line["test_accuracy"] for line in state.history if "test_accuracy" in line]
+    chosen = state.history[state.best.epoch - 1]
+    return {
+        "dataset": job.config.data.dataset,
+        "test_accuracy": test.accuracy if test else None,
+        "val_accuracy": state.best.accuracy,
+        "best_test_accuracy": max(tracked) if tracked else None,
+        "best_epoch": state.best.epoch,
+        "epochs": len(state.history),
+        "train_seconds": round(sum(seconds), 3),
+        "seconds_per_epoch": round(statistics.median(seconds), 4),
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "firing_rates": seen.firing_rates if seen else chosen["firing_rates"],
+        "seed": job.config.run.seed,
+        "device": str(trainer.place.device.type),
+        "processes": trainer.place.world,
+        "versions": versions(),
+        **job.about.get("result", {}),
+    }
+
+
+def _write(
+    trainer: Trainer, folder: RunFolder, seen: Evaluation | None, summary: dict[str, Any]
+) -> None:
+    job, classes = trainer.job, 0
+    _write_weights(trainer, folder)
+    loader = job.test_loader or job.val_loader
+    if seen is not None and loader is not None:
+        classes = len(seen.confusion)
+        write_samples(
+            folder.samples,
+            trainer.network,
+            loader,
+            seen.confusion,
+            objective=job.objective,
+            encode=job.encode,
+            place=trainer.place,
+            class_names=job.class_names or [str(c) for c in range(classes)],
+            seed=job.config.run.seed,
+        )
+    for leftover in folder.path.glob(".*.tmp"):
+        leftover.unlink()
+    folder.write_result(summary)
+
+
+def _write_weights(trainer: Trainer, folder: RunFolder) -> None:
+    """The weights with one note: a second one would make the order of the header's keys random."""
+    from safetensors.torch import save
+
+    tensors = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in trainer.state.best.weights.items()
+        if isinstance(value, torch.Tensor)
+    }
+    notes = {
+        "version": __version__,
+        "epoch": trainer.state.best.epoch,
+        "val_accuracy": trainer.state.best.accuracy,
+        "class_names": list(trainer.job.class_names or ()),
+        **trainer.job.about.get("weights", {}),
+    }
+    write_atomic(folder.weights, save(tensors, metadata={"spikegrad": json.dumps(notes)}))

@@ -1,0 +1,344 @@
+"""The loop over epochs and batches, with checkpoints at any batch and an exact way back to it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikegrad.errors import RunError, UserError, message
+from spikegrad.surrogate.schedule import Schedule
+from spikegrad.train import checkpoint, seeding
+from spikegrad.train.average import Average, copied, using
+from spikegrad.train.batches import batches, length
+from spikegrad.train.config import Config
+from spikegrad.train.curves import Curves
+from spikegrad.train.folder import RunFolder
+from spikegrad.train.measure import Evaluation, measured
+from spikegrad.train.objective import Objective
+from spikegrad.train.optimizers import make_optimizer
+from spikegrad.train.parallel import sum_over_processes
+from spikegrad.train.progress import Watcher
+from spikegrad.train.running import Encode, Place, pair
+from spikegrad.train.schedule import learning_rate_factor
+from spikegrad.train.signals import StopFlag
+from spikegrad.train.state import RunState, Tally
+from spikegrad.train.step import Engine, Outcome, train_step
+
+__all__ = ["Job", "Trainer"]
+
+_WATCH_EVERY = 10  # steps between two measurements of firing rates; a function of the step alone
+
+
+@dataclasses.dataclass
+class Job:
+    """Everything a run needs, in a form that travels to another process."""
+
+    network: nn.Module
+    loader: Iterable[Any]
+    val_loader: Iterable[Any] | None
+    test_loader: Iterable[Any] | None
+    objective: Objective
+    encode: Encode
+    optimizer: str | torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer]
+    config: Config
+    folder: Path | None
+    progress: bool
+    class_names: tuple[str, ...] | None
+    about: dict[str, Any]
+
+
+class Trainer:
+    """One process of a run.
+
+    `train` brings the network to the end of the last epoch; the state, the weights and the
+    optimizer are at every moment either those of the last checkpoint or on a path from it that
+    another process would take step for step alike.
+    """
+
+    def __init__(self, job: Job, fabric: Any, stop: StopFlag, watcher: Watcher) -> None:
+        self.job, self.fabric, self.stop = job, fabric, stop
+        self.training, self.running = job.config.training, job.config.run
+        self.first = fabric.global_rank == 0
+        self.watcher = watcher if self.first else Watcher()
+        self.folder = RunFolder(job.folder) if job.folder is not None else None
+        dtype = torch.float64 if self.training.precision == "64" else torch.float32
+        self.place = Place(
+            fabric.device, dtype, fabric.autocast, fabric.global_rank, fabric.world_size
+        )
+        self.network = job.network.to(self.place.device)
+        if self.training.precision == "64":
+            self.network.double()
+        self.raw_optimizer = make_optimizer(job.optimizer, self.network, self.training)
+        self.engine = Engine(
+            fabric,
+            self.network,
+            fabric.setup_optimizers(self.raw_optimizer),
+            job.objective,
+            job.encode,
+            self.place,
+            skips_overflow=self.training.precision == "16-mixed",
+        )
+        self.loader = _shared(job.loader, self.place)
+        self.batches = length(self.loader)
+        self.slopes = _slope_schedules(self.network, self.training)
+        self.average = Average(self.network, self.training.ema) if self.training.ema else None
+        self.state = RunState()
+        self.saved = self.mark = time.perf_counter()
+        self.restore()
+        self.curves = Curves(self._curves_folder(), self.state.step)
+
+    def train(self) -> RunState:
+        """Run all epochs that are left."""
+        self.watcher.start(
+            epochs=self.training.epochs, batches=self.batches, epoch=self.state.epoch
+        )
+        try:
+            while self.state.epoch < self.training.epochs:
+                self.network.train()
+                self.train_epoch()
+                self.end_epoch()
+        finally:
+            self.watcher.stop()
+            self.curves.close()
+        return self.state
+
+    def train_epoch(self) -> None:
+        """The batches that are left of the current epoch."""
+        state, self.mark = self.state, time.perf_counter()
+        if state.batch and state.batch == self.batches:
+            return  # broken off between the last batch and the end of the epoch
+        source = batches(self.loader, state.epoch, start=state.batch, seed=self.running.seed)
+        for batch in source:
+            outcome, number, due = self.agree(self.one_step(batch))
+            state.tally.add(outcome)
+            state.batch += 1
+            state.step += 1
+            if self.average is not None:
+                self.average.update(self.network, state.step)
+            self.show(outcome)
+            if number:
+                self.save()
+                self.stop.number = number
+                self.stop.check(self.job.folder)
+            elif due:
+                self.save()
+        self._clock()
+
+    def one_step(self, batch: Any) -> Outcome:
+        """Learning rate, slope, random state, then one step; errors say where they happened."""
+        state = self.state
+        self.set_schedules()
+        seeding.seed_all(self.running.seed, seeding.STEP, state.step, self.place.rank)
+        x, labels = pair(batch)
+        if getattr(self.loader, "world_size", 1) != self.place.world:
+            x, labels = self.place.share(x, equal=True), self.place.share(labels, equal=True)
+        if not len(labels):
+            expected = f"expected at least {self.place.world} samples per batch"
+            raise UserError(message(expected, str(len(batch[1])), "lower --processes"))
+        x, labels = self.place.put(x, labels)
+        try:
+            return train_step(
+                self.engine,
+                x,
+                labels,
+                clip=self.training.clip,
+                truncate=self.training.truncate,
+                watch=state.step % _WATCH_EVERY == 0,
+            )
+        except RunError as error:
+            where = f"epoch {state.epoch + 1}, step {state.step + 1}: {error}"
+            kept = self.folder is not None and self.folder.checkpoint.is_file()
+            note = f"; the last checkpoint in {self.job.folder} is untouched" if kept else ""
+            raise RunError(where + note) from None
+
+    def agree(self, outcome: Outcome) -> tuple[Outcome, int, bool]:
+        """The outcome of the whole batch, the signal that came, and whether a checkpoint is due."""
+        late = time.perf_counter() - self.saved > self.running.checkpoint_seconds
+        if self.place.world == 1:
+            return outcome, self.stop.number, late and self.folder is not None
+        names = list(outcome.rates)
+        own = [outcome.loss * outcome.count, outcome.correct, outcome.count]
+        own += [float(self.stop.number), float(late and self.first)]
+        own += [outcome.rates[name] * outcome.count for name in names]
+        loss, correct, count, signals, due, *rates = sum_over_processes(
+            own, self.place.world, self.place.device
+        )
+        means = {name: rate / count for name, rate in zip(names, rates, strict=True)}
+        whole = Outcome(loss / count, int(correct), int(count), outcome.gradient_norm, means)
+        number = self.stop.number or (15 if signals else 0)
+        return whole, number, due > 0 and self.folder is not None
+
+    def end_epoch(self) -> None:
+        """Measure, choose, write the line and the checkpoint, go to the next epoch."""
+        state, job = self.state, self.job
+        if not state.tally.batches:
+            raise UserError(message(f"expected a batch in epoch {state.epoch + 1}", "none"))
+        try:
+            with using(self.network, self.average.weights if self.average else None):
+                validation = self.measure(job.val_loader)
+                test = self.measure(job.test_loader) if self.running.track_test else None
+                weights = copied(self.network)
+        except KeyboardInterrupt:
+            self.mark = time.perf_counter()
+            self.save()  # at the end of the epoch's batches: a resumed run measures again
+            raise
+        accuracy = validation.accuracy if validation else None
+        loss = validation.loss if validation else None
+        chosen = state.best.beaten_by(accuracy, loss)
+        if chosen:
+            state.best.epoch, state.best.weights = state.epoch + 1, weights
+            state.best.accuracy, state.best.loss = accuracy, loss
+        line = self.line(validation, test)
+        state.history.append(line)
+        state.epoch, state.batch, state.seconds, state.tally = state.epoch + 1, 0, 0.0, Tally()
+        if self.first and self.folder is not None:
+            self.folder.write_metrics(state.history)
+        self.curves.epoch(line)
+        self.mark = time.perf_counter()
+        self.save()
+        self.watcher.epoch(line, chosen=chosen)
+
+    def measure(self, loader: Iterable[Any] | None) -> Evaluation | None:
+        """Evaluate on a loader, if there is one; a signal breaks it off in a single process."""
+        if loader is None:
+            return None
+        alone = self.place.world == 1
+        return measured(
+            self.network,
+            loader,
+            self.job.objective,
+            self.job.encode,
+            self.place,
+            seed=self.running.seed,
+            check=(lambda: self.stop.check(self.job.folder)) if alone else (lambda: None),
+        )
+
+    def line(self, validation: Evaluation | None, test: Evaluation | None) -> dict[str, Any]:
+        """The epoch's line of `metrics.jsonl`."""
+        loss, accuracy, norm = self.state.tally.means
+        line: dict[str, Any] = {
+            "epoch": self.state.epoch + 1,
+            "step": self.state.step,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "val_loss": validation.loss if validation else None,
+            "val_accuracy": validation.accuracy if validation else None,
+        }
+        if test is not None:
+            line["test_accuracy"] = test.accuracy
+        return {
+            **line,
+            "learning_rate": self.raw_optimizer.param_groups[0]["lr"],
+            "slope": _slope(self.network),
+            "gradient_norm": norm,
+            "firing_rates": self.state.tally.firing_rates,
+            "seconds": round(self.state.seconds, 6),
+        }
+
+    def set_schedules(self) -> None:
+        """Learning rate and slope of this step."""
+        kind, step = self.training.schedule, self.state.step
+        total = self.training.epochs * (self.batches or 1)
+        factor = 1.0
+        if self.batches:
+            factor = learning_rate_factor(kind, step, total, warmup=self.training.warmup)
+        for group in self.raw_optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        for layer, schedule in self.slopes:
+            progress = self.state.epoch / max(self.training.epochs - 1, 1)
+            layer.surrogate = layer.surrogate.with_slope(schedule(min(progress, 1.0)))
+
+    def show(self, outcome: Outcome) -> None:
+        """Tell the watcher and the curves about a step."""
+        state = self.state
+        loss, accuracy, _ = state.tally.means
+        rates = state.tally.firing_rates
+        self.watcher.step(batch=state.batch, loss=loss, accuracy=accuracy, rates=rates)
+        lr = self.raw_optimizer.param_groups[0]["lr"]
+        self.curves.step(state.step, outcome.loss, outcome.gradient_norm, lr)
+
+    def save(self) -> None:
+        """Write the checkpoint; only the first process does."""
+        self._clock()
+        self.saved = time.perf_counter()
+        if not self.first or self.folder is None:
+            return
+        self.curves.flush()
+        checkpoint.save(
+            self.folder.checkpoint,
+            {
+                "network": self.network.state_dict(),
+                "optimizer": self.raw_optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "average": self.average.weights if self.average else None,
+                "state": self.state.to_dict(),
+                "random": seeding.states(),
+            },
+        )
+        self.mark = time.perf_counter()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint; without one write that of the start."""
+        if self.folder is None:
+            return
+        if not self.folder.checkpoint.is_file():
+            self.save()
+            return
+        held = checkpoint.load(self.folder.checkpoint)
+        self.network.load_state_dict(held["network"])
+        self.raw_optimizer.load_state_dict(held["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(held["precision"])
+        if self.average is not None:
+            for name, value in held["average"].items():
+                self.average.weights[name].copy_(value)
+        self.state = RunState.from_dict(held["state"])
+        seeding.restore(held["random"])
+        if self.first:
+            self.folder.write_metrics(self.state.history)
+
+    def _clock(self) -> None:
+        now = time.perf_counter()
+        self.state.seconds += now - self.mark
+        self.mark = now
+
+    def _curves_folder(self) -> Path | None:
+        wanted = self.first and self.running.tensorboard and self.folder is not None
+        return self.folder.tensorboard if wanted and self.folder else None
+
+
+def _shared(loader: Iterable[Any], place: Place) -> Iterable[Any]:
+    """The loader, told which part of each batch is ours if it can be told (`data.Batches`)."""
+    if place.world == 1 or not hasattr(loader, "world_size"):
+        return loader
+    own: Any = copy.copy(loader)
+    own.rank, own.world_size = place.rank, place.world
+    return own
+
+
+def _slope_schedules(network: nn.Module, training: Any) -> list[tuple[Any, Schedule]]:
+    """Each spiking layer with the schedule of its slope, if the slope shall change."""
+    if training.slope_schedule == "constant":
+        return []
+    return [
+        (layer, Schedule(training.slope_schedule, layer.surrogate.slope, training.slope_end))
+        for layer in _spiking(network)
+    ]
+
+
+def _spiking(network: nn.Module) -> list[Any]:
+    return [m for m in network.modules() if hasattr(m, "surrogate")]
+
+
+def _slope(network: nn.Module) -> float | None:
+    """The slope of the first spiking layer, its mean if it is learned."""
+    for layer in _spiking(network):
+        learned = getattr(layer, "slope", None)
+        return float(layer.surrogate.slope if learned is None else learned().detach().mean())
+    return None

@@ -1,0 +1,174 @@
+"""Several processes, each with an equal share of every batch.
+
+Fabric starts the processes (`spawn`, so that it works from a terminal, a script and a notebook's
+module alike: a script needs the usual `if __name__ == "__main__"`), chooses the device of each and
+connects them. Gradients are averaged in one flat reduction after the backward pass, so that any
+network trains, truncated BPTT included, without a wrapper around it.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from spikegrad.errors import RunError, UserError, message
+from spikegrad.train.signals import Interrupted
+
+__all__ = ["average_gradients", "device_of", "launch", "make_fabric", "sum_over_processes"]
+
+PRECISIONS = {"32": "32-true", "64": "64-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
+
+
+def make_fabric(*, device: str = "auto", processes: int = 1, precision: str = "32") -> Any:
+    """A Fabric for this device, number of processes and precision; not launched yet.
+
+    Raises:
+        UserError: the device is not there, or there are fewer of it than processes.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    kind = _device_kind(device)
+    if kind != "cpu" and processes > (available := _devices(kind)):
+        expected = f"expected at most {available} processes on {kind}"
+        raise UserError(message(expected, str(processes), "lower --processes"))
+    strategy = DDPStrategy(start_method="spawn") if processes > 1 else "auto"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Fabric(
+            accelerator=kind,
+            devices=processes,
+            strategy=strategy,
+            precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        )
+
+
+def average_gradients(network: nn.Module, world: int) -> None:
+    """Replace every gradient by its mean over the processes: that of the whole batch."""
+    if world == 1:
+        return
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= world
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def sum_over_processes(numbers: list[float], world: int, device: torch.device) -> list[float]:
+    """The sums of these numbers over the processes; the same on each."""
+    if world == 1:
+        return numbers
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    total = torch.tensor(numbers, dtype=dtype, device=device)
+    dist.all_reduce(total)
+    return total.tolist()
+
+
+def launch(fabric: Any, work: Callable[..., Any], job: Any) -> Any:
+    """Run `work(fabric, job)` in every process of the fabric; return what the first one returned.
+
+    Results and errors come back through a file: a pipe would block on a large result, and an
+    error of ours would arrive as the text of a traceback.
+    """
+    with tempfile.TemporaryDirectory(prefix="spikegrad-") as there, _passing_on() as stopped:
+        outcome = Path(there) / "outcome.pt"
+        try:
+            fabric.launch(_worker, work, job, str(outcome))
+        except Exception as error:
+            if not outcome.is_file():
+                reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+                raise RunError(message("expected every process to finish", reason)) from error
+        return _unwrap(torch.load(outcome, weights_only=True), stopped)
+
+
+def _worker(fabric: Any, work: Callable[..., Any], job: Any, outcome: str) -> None:
+    try:
+        found = ("result", work(fabric, job))
+    except Interrupted as stop:
+        found = ("interrupted", (stop.number, str(stop.folder or "")))
+    except (UserError, RunError) as error:
+        _put(outcome, (type(error).__name__, str(error)))
+        raise
+    if fabric.global_rank == 0:
+        _put(outcome, found)
+
+
+def _put(outcome: str, found: Any) -> None:
+    temporary = f"{outcome}.{os.getpid()}"
+    torch.save(found, temporary)
+    os.replace(temporary, outcome)
+
+
+def _unwrap(found: tuple[str, Any], stopped: list[int]) -> Any:
+    kind, value = found
+    if kind == "interrupted":
+        number, folder = value
+        raise Interrupted(stopped[0] if stopped else number, Path(folder) if folder else None)
+    if kind == "UserError":
+        raise UserError(value)
+    if kind == "RunError":
+        raise RunError(value)
+    return value
+
+
+@contextmanager
+def _passing_on() -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to the workers as SIGTERM; a second one ends them at once."""
+    stopped: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        for child in multiprocessing.active_children():
+            if stopped:
+                child.kill()
+            elif child.pid is not None:
+                os.kill(child.pid, signal.SIGTERM)
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+
+    try:
+        before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # off the main thread
+        before = {}
+    try:
+        yield stopped
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _device_kind(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not _devices(device):
+        got = f"none that torch {torch.__version__} can use"
+        raise UserError(message(f"expected a {device} device", got, "use --device cpu"))
+    return device
+
+
+def _devices(kind: str) -> int:
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(torch.backends.mps.is_available())
+
+
+def device_of(device: str) -> torch.device:
+    """The device a word stands for; "auto" is a GPU if there is one."""
+    return torch.device(_device_kind(device))

@@ -1,0 +1,54 @@
+"""A look at one batch before the first step: what is silent, saturated or cut off."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from spikegrad.errors import UserError, message
+from spikegrad.train import seeding
+from spikegrad.train.batches import batches
+from spikegrad.train.loop import Job
+from spikegrad.train.parallel import device_of
+from spikegrad.train.progress import Watcher
+from spikegrad.train.running import Place, pair
+
+__all__ = ["preflight"]
+
+
+def preflight(job: Job, watcher: Watcher) -> list[Any]:
+    """Say what `spikegrad.diagnose.preflight` finds on the first batch, on a copy of the network.
+
+    Returns:
+        the findings; none with `preflight = "off"`.
+    Raises:
+        UserError: a finding, with `preflight = "strict"`; nothing was written yet.
+    """
+    if job.config.run.preflight == "off":
+        return []
+    look = _look()
+    if look is None:
+        return []
+    place = Place(device_of(job.config.run.device))
+    seed = job.config.run.seed
+    x, y = place.put(*pair(next(batches(job.loader, 0, seed=seed))))
+    seeding.seed_all(seed, seeding.STEP, 0)
+    network = copy.deepcopy(job.network).to(place.device, torch.float32)
+    findings = look(network, job.encode(x), y, objective=job.objective)
+    for finding in findings:
+        watcher.say(f"preflight: {finding.line()}")
+    if findings and job.config.run.preflight == "strict":
+        remedy = "follow the advice, or use --preflight warn"
+        raise UserError(message("expected a network that can learn", findings[0].line(), remedy))
+    return findings
+
+
+def _look() -> Callable[..., list[Any]] | None:
+    try:
+        from spikegrad.diagnose import preflight as look
+    except ImportError:
+        return None
+    return look

@@ -1,0 +1,97 @@
+"""Where a run is: position, sums of the epoch, history, best epoch; all of it is in checkpoints.
+
+Nothing else decides what happens next, but the weights, the optimizer and the config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from spikegrad.train.step import Outcome
+
+__all__ = ["Best", "RunState", "Tally"]
+
+
+@dataclasses.dataclass
+class Tally:
+    """Sums over the batches of an epoch, in the order in which they were seen."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    norm: float = 0.0
+    batches: int = 0
+    rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    watched: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one batch (all processes' parts of it together)."""
+        self.loss += outcome.loss * outcome.count
+        self.correct += outcome.correct
+        self.count += outcome.count
+        self.norm += outcome.gradient_norm
+        self.batches += 1
+        if outcome.rates:
+            self.watched += outcome.count
+            for name, rate in outcome.rates.items():
+                self.rates[name] = self.rates.get(name, 0.0) + rate * outcome.count
+
+    @property
+    def means(self) -> tuple[float, float, float]:
+        """Loss, accuracy and gradient norm so far."""
+        count, batches = max(self.count, 1.0), max(self.batches, 1)
+        return self.loss / count, self.correct / count, self.norm / batches
+
+    @property
+    def firing_rates(self) -> dict[str, float]:
+        """Spikes per neuron and step by layer, over the batches that were watched."""
+        return {name: total / self.watched for name, total in self.rates.items()}
+
+
+@dataclasses.dataclass
+class Best:
+    """The epoch chosen so far: on validation accuracy, then loss; without validation the last."""
+
+    epoch: int = 0
+    accuracy: float | None = None
+    loss: float | None = None
+    weights: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def beaten_by(self, accuracy: float | None, loss: float | None) -> bool:
+        """Whether an epoch with these validation figures takes its place."""
+        if not self.epoch or accuracy is None or self.accuracy is None:
+            return True
+        if accuracy != self.accuracy or loss is None or self.loss is None:
+            return accuracy > self.accuracy
+        return loss < self.loss
+
+
+@dataclasses.dataclass
+class RunState:
+    """The position: epochs done, batches done in the current one, steps done in all; and what has
+    been seen on the way.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    tally: Tally = dataclasses.field(default_factory=Tally)
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    best: Best = dataclasses.field(default_factory=Best)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for a checkpoint."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**own, "tally": vars(self.tally), "best": vars(self.best)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunState:
+        """What `to_dict` gave.
+
+        >>> RunState.from_dict(RunState(step=3).to_dict()) == RunState(step=3)
+        True
+        """
+        parts = {"tally": Tally(**data["tally"]), "best": Best(**data["best"])}
+        return cls(**{**data, **parts})

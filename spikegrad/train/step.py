@@ -1,0 +1,174 @@
+"""One step of training: forward through time, backward, clip, update.
+
+Truncated BPTT cuts the sequence into chunks of `truncate` steps. Each chunk starts from the state
+in which the one before ended, with its history cut off; its loss, weighted by its share of the
+sequence, is propagated backward at once, and the gradients add up to one update per batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad.errors import RunError, UserError, message
+from spikegrad.train.objective import Objective
+from spikegrad.train.parallel import average_gradients
+from spikegrad.train.running import Encode, Place, evaluating, recorded, run
+from spikegrad.types import State, cut
+
+__all__ = ["Engine", "Outcome", "first_not_finite", "train_step"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a step works with; `fabric` scales, casts and clips as the precision wants it."""
+
+    fabric: Any
+    network: nn.Module
+    optimizer: Any
+    objective: Objective
+    encode: Encode
+    place: Place
+    skips_overflow: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step saw: mean loss, hits among count samples, gradient norm before clipping, and
+    firing rates by layer where they were watched.
+    """
+
+    loss: float
+    correct: int
+    count: int
+    gradient_norm: float
+    rates: dict[str, float]
+
+
+def train_step(
+    engine: Engine,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    clip: float = 0.0,
+    truncate: int = 0,
+    watch: bool = False,
+) -> Outcome:
+    """Update the network once on a batch.
+
+    Args:
+        engine: network, optimizer, objective and where they run.
+        x: samples `[B, ...]` as the encoder wants them; labels: int64 `[B]`; both in place.
+        clip: largest gradient norm, 0 for none; the surrogate itself is never clipped.
+        truncate: steps per chunk of truncated BPTT, 0 for the whole sequence.
+        watch: whether to measure firing rates.
+    Returns:
+        an `Outcome`.
+    Raises:
+        RunError: the loss or a gradient is not finite; names the layer. Nothing was updated.
+    """
+    engine.optimizer.zero_grad(set_to_none=True)
+    loss, y, rates = _propagate(engine, engine.encode(x), labels, truncate, watch)
+    average_gradients(engine.network, engine.place.world)
+    norm = engine.fabric.clip_gradients(
+        engine.network, engine.optimizer, max_norm=clip or math.inf, error_if_nonfinite=False
+    ).item()
+    if not math.isfinite(norm) and not engine.skips_overflow:
+        raise RunError(_bad_gradient(engine.network, norm))
+    engine.optimizer.step()
+    correct = int((engine.objective.scores(y).argmax(1) == labels).sum())
+    return Outcome(loss, correct, len(labels), norm, rates)
+
+
+def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
+    """The name and kind of the first layer whose output is not finite, '' if there is none.
+
+    >>> layers = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    >>> with torch.no_grad(): _ = layers[2].weight.fill_(float("nan"))
+    >>> first_not_finite(layers, lambda: layers(torch.ones(1, 2)))
+    '2 (Linear)'
+    """
+    found: list[str] = []
+
+    def looking(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: Any, out: Any) -> None:
+            y = out[0] if isinstance(out, tuple) else out
+            if not found and isinstance(y, Tensor) and not bool(torch.isfinite(y).all()):
+                found.append(f"{name} ({type(module).__name__})")
+
+        return hook
+
+    named = [(name or "the network", module) for name, module in network.named_modules()]
+    hooks = [module.register_forward_hook(looking(name)) for name, module in named]
+    try:
+        with torch.no_grad():
+            forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else ""
+
+
+def _propagate(
+    engine: Engine, sequence: Tensor, labels: Tensor, truncate: int, watch: bool
+) -> tuple[float, Tensor, dict[str, float]]:
+    """Forward and backward, chunk by chunk: the loss, the outputs `[T, B, C]`, the rates."""
+    steps = sequence.shape[0]
+    watch = watch or engine.objective.rate_weight > 0
+    states: State = None
+    total, outputs, rates = 0.0, [], dict[str, float]()
+    for part in sequence.split(truncate or steps):
+        share = part.shape[0] / steps
+        with recorded(engine.network, on=watch) as tapes, engine.fabric.autocast():
+            y, after = run(engine.network, part, states)
+            loss = engine.objective(y, labels) + engine.objective.penalty(tapes)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(_bad_loss(engine, value, part, states))
+        if not loss.requires_grad:
+            remedy = "give the network parameters that require gradients"
+            raise UserError(message("expected a loss with a gradient", "none", remedy))
+        engine.fabric.backward(loss * share)
+        for name, tape in tapes.items():
+            mean = tape.spikes.detach().float().mean().item()
+            rates[name] = rates.get(name, 0.0) + share * mean
+        states = cut(after)
+        total += share * value
+        outputs.append(y.detach())
+    return total, torch.cat(outputs), rates
+
+
+def _bad_loss(engine: Engine, value: float, x: Tensor, states: State) -> str:
+    def forward() -> None:
+        with engine.fabric.autocast():
+            run(engine.network, x, states)
+
+    if engine.place.world > 1:  # batch norm in training mode would wait for the other processes
+        with evaluating(engine.network):
+            layer = first_not_finite(engine.network, forward)
+    else:
+        layer = first_not_finite(engine.network, forward)
+    where = (
+        f"the first layer whose output is not finite is {layer}"
+        if layer
+        else ("every layer's output is finite, so it is the objective")
+    )
+    return message("expected a finite loss", f"{value}: {where}", _REMEDY)
+
+
+def _bad_gradient(network: nn.Module, norm: float) -> str:
+    names = [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is not None and not bool(torch.isfinite(p.grad).all())
+    ]
+    where = f"first at {names[-1]}, seen from the output" if names else "by overflow of the norm"
+    return message("expected finite gradients", f"a norm of {norm} {where}", _REMEDY)
+
+
+_REMEDY = "lower the learning rate, or clip the gradient norm (clip=1)"
