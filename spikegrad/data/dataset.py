@@ -134,11 +134,12 @@ def stratified(y: np.ndarray, count: int, *words: int) -> np.ndarray:
 
 
 def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Split off a stratified validation part of `round(fraction*N)` samples.
+    """Split off a stratified validation part of `round(fraction*N)` or of `fraction` samples.
 
     Args:
         split: the samples to divide; order is kept within both parts.
-        fraction: the share of the validation part, 0 < fraction < 1.
+        fraction: the share of the validation part, in (0, 1), or its size, a whole number in
+            1..N-1.
         seed: which samples; the same seed chooses the same samples on every machine.
 
     Returns:
@@ -153,18 +154,20 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
     >>> len(train), len(validation), validation.y.sum().item()
     (16, 4, 2)
     """
-    if not 0.0 < fraction < 1.0:
-        raise UserError(message("expected a validation fraction in (0, 1)", str(fraction)))
     seeds.check_seed(seed)
+    count = round(fraction * len(split)) if 0.0 < fraction < 1.0 else fraction
+    if count != count // 1 or not 0 <= count < len(split) or not fraction:
+        expected = f"expected a validation share in (0, 1) or a size in 1..{len(split) - 1}"
+        raise UserError(message(expected, str(fraction)))
     y = split.y.cpu().numpy()
     chosen = np.zeros(len(y), dtype=bool)
-    chosen[stratified(y, round(fraction * len(y)), seed)] = True
+    chosen[stratified(y, int(count), seed)] = True
     for part, kept in (("training", ~chosen), ("validation", chosen)):
         empty = sorted(set(np.unique(y).tolist()) - set(np.unique(y[kept]).tolist()))
         if empty:
             expected = f"expected every class in the {part} part"
-            got = f"no sample of class {', '.join(map(str, empty))} at fraction {fraction:g}"
-            remedy = "choose a fraction nearer to 0.5, or give more samples of each class"
+            got = f"no sample of class {', '.join(map(str, empty))} at {fraction:g}"
+            remedy = "choose a share nearer to 0.5, or give more samples of each class"
             raise UserError(message(expected, got, remedy))
     index = torch.from_numpy(np.flatnonzero(~chosen)), torch.from_numpy(np.flatnonzero(chosen))
     return split.select(index[0]), split.select(index[1])

@@ -30,8 +30,9 @@ def cache() -> Path:
 def places(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
     """The folders where the set `name` is looked for, first to last.
 
-    A `folder` that the caller names is the only root; otherwise (None or "") `$SPIKEGRAD_DATA`, the data sets
-    of Debian, and the cache. In a root the set may lie in a folder of its name or by itself.
+    A `folder` that the caller names is the only root; otherwise (None or "") `$SPIKEGRAD_DATA`, the
+    data sets of Debian, and the cache. In a root the set may lie in a folder of its name or by
+    itself.
 
     >>> [p.as_posix() for p in places("mnist", "here")]
     ['here/mnist', 'here']

@@ -149,6 +149,12 @@ def test_validation_is_stratified_disjoint_and_exact():
     assert torch.equal(part.y[validation.x.flatten().long()], validation.y)
 
 
+def test_validation_by_size_is_validation_by_share():
+    part = _part([40, 40])
+    share, size = (split_validation(part, f, 3)[1].x for f in (0.25, 20))
+    assert torch.equal(share, size)
+
+
 def test_validation_is_a_function_of_the_seed():
     part = _part([40, 40])
     first, again, other = (split_validation(part, 0.2, seed)[1].x for seed in (1, 1, 2))
@@ -165,11 +171,16 @@ def test_validation_keeps_the_scale():
     ("counts", "fraction", "says"),
     [
         ([50, 2], 0.1, "validation part, got no sample of class 1"),
-        ([50, 1], 0.5, "class 1 at fraction 0.5"),
-        ([10, 10], 0.999, "training part, got no sample of class 0, 1"),
-        ([10, 10], 0.0, r"fraction in \(0, 1\)"),
-        ([10, 10], 1.0, r"fraction in \(0, 1\)"),
-        ([10, 10], float("nan"), r"fraction in \(0, 1\)"),
+        ([50, 1], 0.5, "class 1 at 0.5"),
+        ([10, 10], 0.999, "share in"),  # rounds to all of them
+        ([10, 10], 0.0, r"share in \(0, 1\) or a size in 1\.\.19"),
+        ([10, 10], -0.1, "share in"),
+        ([10, 10], 20, "share in"),
+        ([10, 10], 2.5, "share in"),
+        ([10, 10], float("inf"), "share in"),
+        ([10, 10], float("nan"), "share in"),
+        ([10, 10], 1, "validation part"),
+        ([10, 10], 19, "training part"),
         ([10, 10], 0.01, "validation part"),
     ],
 )
