@@ -45,13 +45,15 @@ def raster(samples: Samples, sample: int | None = None) -> Figure:
         panels.insert(0, ("input", samples.input[:, index], INK, "input"))
     panels.reverse()
     heights = [_height(spikes.shape[1]) for _, spikes, _, _ in panels]
-    if samples.output is not None:
+    # A readout that sums over time has no course in time to show.
+    decides = samples.output is not None and len(samples.output) == len(panels[0][1])
+    if decides:
         heights.insert(0, 1.3)
     with clean():
         figure = new_figure(9.5, 1.1 + sum(heights) + 0.35 * len(heights))
         grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
         axes = list(grid[:, 0])
-        if samples.output is not None:
+        if decides:
             _decision(axes[0], samples, index)
         for panel, (name, spikes, ink, kind) in zip(axes[-len(panels) :], panels, strict=True):
             _spikes(panel, spikes, name=name, ink=ink, kind=kind, dt=samples.dt)

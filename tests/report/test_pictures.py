@@ -286,6 +286,14 @@ def test_raster_names_true_class_prediction_and_silence(tmp_path):
     assert "predicted class 1 (wrong)" in texts(raster(samples, sample=0))
 
 
+def test_raster_shows_the_readout_over_time_only_if_it_has_a_course(tmp_path):
+    arrays = recording(steps=6)
+    assert "readout" in texts(raster(loaded(tmp_path, steps=6)))
+    arrays["output"] = arrays["output"][:1]
+    np.savez(tmp_path / "samples.npz", **arrays)
+    assert "readout" not in texts(raster(read_samples(tmp_path / "samples.npz")))
+
+
 def test_membrane_shows_thresholds_and_marks_each_spike(tmp_path):
     arrays = recording(sizes=(20,), width=3)
     arrays["neurons_0"] = np.array([4, 9, 17])
