@@ -1,6 +1,8 @@
 """Initial weights: Kaiming with a gain, and fluctuation-driven.
 
-Kaiming: `W ~ N(0, gain^2 2/fan)`; the article takes gain 1.5 with fan_out.
+Kaiming: `W ~ N(0, gain^2 2/fan)`. The article takes gain 1.5 with fan_out, which makes
+a layer of 10 neurons behind 256 five times too strong; whether a layer fires depends on its
+inputs, so fan_in is the default.
 
 Fluctuation-driven: the membrane without spikes should fluctuate around `mu` such that the
 threshold lies `xi` standard deviations above. For n inputs at rate nu (spikes per step) and the
@@ -91,14 +93,20 @@ def initialise(
 
 
 def kaiming(
-    layer: Connection, *, gain: float = 1.5, generator: torch.Generator | None = None
+    layer: Connection,
+    *,
+    gain: float = 1.5,
+    fan: str = "fan_in",
+    generator: torch.Generator | None = None,
 ) -> None:
-    """`W ~ N(0, gain^2 2/fan_out)`: the article's `initialize_snn_weights`, with its 1.5."""
+    """`W ~ N(0, gain^2 2/fan)`: the article's `initialize_snn_weights`, with its 1.5.
+
+    fan: "fan_in" keeps the scale of currents, "fan_out" (the article's) that of gradients.
+    """
     check_positive(gain, "gain")
+    check_choice(fan, "fan", ("fan_in", "fan_out"))
     with torch.no_grad():
-        nn.init.kaiming_normal_(
-            layer.weight, mode="fan_out", nonlinearity="relu", generator=generator
-        )
+        nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu", generator=generator)
         layer.weight.mul_(gain)
 
 
