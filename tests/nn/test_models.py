@@ -12,7 +12,6 @@ from spikegrad.nn import calibrate, initialise, kaiming, models, psp
 from spikegrad.nn.init import connections, fluctuation_driven
 from spikegrad.surrogate import Surrogate, arctan, boxcar
 
-
 BOX = boxcar(2.0)
 
 
