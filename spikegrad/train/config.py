@@ -79,6 +79,8 @@ class NetworkConfig(_Group):
         None, "membrane decay per step, instead of tau_mem", above=0, most=1
     )
     tau_syn: float = declare(5.0, "synaptic time constant (ms), for cuba", above=0)
+    tau_adapt: float = declare(100.0, "time constant of the threshold (ms), for alif", above=0)
+    kappa: float = declare(0.2, "what a spike adds to the threshold, for alif", least=0)
     threshold: float = declare(1.0, "spike threshold", above=0)
     reset: str = declare(
         "subtract", "what a spike does to the membrane", choices=("subtract", "zero", "none")
@@ -93,7 +95,7 @@ class NetworkConfig(_Group):
     learn: tuple[str, ...] = declare(
         (),
         "what neurons learn beside weights: tau_mem,threshold",
-        choices=("tau_mem", "tau_syn", "threshold", "slope"),
+        choices=("tau_mem", "tau_syn", "threshold", "slope", "tau_adapt", "kappa"),
     )
     batch_norm: bool = declare(False, "batch norm over time before each hidden layer")
     dropout: float = declare(

@@ -19,7 +19,7 @@ from spikegrad.train.fields import check_group
 from spikegrad.train.finish import finish
 from spikegrad.train.folder import RunFolder
 from spikegrad.train.loop import Job, Trainer
-from spikegrad.train.objective import Objective
+from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import launch, make_fabric
 from spikegrad.train.preflight import preflight
 from spikegrad.train.progress import watcher
@@ -125,7 +125,7 @@ def fit(
         loader=loader,
         val_loader=val_loader,
         test_loader=test_loader,
-        objective=_objective(objective, config),
+        objective=objective if isinstance(objective, Objective) else objective_of(config),
         encode=_encoder(encoder, sequence, config),
         optimizer=optimizer if optimizer is not None else config.training.optimizer,
         config=config,
@@ -214,20 +214,6 @@ def _configured(
     if isinstance(objective, str):
         values["objective"] = objective
     return gather(values)
-
-
-def _objective(objective: Objective | str | None, config: Config) -> Objective:
-    if isinstance(objective, Objective):
-        return objective
-    t = config.training
-    return Objective(
-        t.objective,
-        temperature=t.temperature,
-        label_smoothing=t.label_smoothing,
-        rate_lower=t.rate_lower,
-        rate_upper=t.rate_upper,
-        rate_weight=t.rate_weight,
-    )
 
 
 def _encoder(encoder: Encode | str, sequence: bool, config: Config) -> Encode:

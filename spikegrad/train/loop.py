@@ -91,6 +91,7 @@ class Trainer:
         self.average = Average(self.network, self.training.ema) if self.training.ema else None
         self.state = RunState()
         self.saved = self.mark = time.perf_counter()
+        self.curves = Curves(None)
         self.restore()
         self.curves = Curves(self._curves_folder(), self.state.step)
 

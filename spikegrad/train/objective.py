@@ -11,8 +11,9 @@ from spikegrad.errors import UserError, unknown
 from spikegrad.functional import loss as losses
 from spikegrad.functional.readout import over_time
 from spikegrad.nn import Tape
+from spikegrad.train.config import Config
 
-__all__ = ["OBJECTIVES", "Objective"]
+__all__ = ["OBJECTIVES", "Objective", "objective_of"]
 
 OBJECTIVES = (
     "rate_ce",
@@ -108,3 +109,20 @@ class Objective:
             steps=steps,
             label_smoothing=self.label_smoothing,
         )
+
+
+def objective_of(config: Config) -> Objective:
+    """The objective a config describes.
+
+    >>> objective_of(Config()).name
+    'membrane_mean'
+    """
+    t = config.training
+    return Objective(
+        t.objective,
+        temperature=t.temperature,
+        label_smoothing=t.label_smoothing,
+        rate_lower=t.rate_lower,
+        rate_upper=t.rate_upper,
+        rate_weight=t.rate_weight,
+    )

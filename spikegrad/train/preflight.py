@@ -25,7 +25,7 @@ def preflight(job: Job, watcher: Watcher) -> list[Any]:
     Returns:
         the findings; none with `preflight = "off"`.
     Raises:
-        UserError: a finding, with `preflight = "strict"`; nothing was written yet.
+        UserError: an error or a warning, with `preflight = "strict"`; nothing was written yet.
     """
     if job.config.run.preflight == "off":
         return []
@@ -39,10 +39,11 @@ def preflight(job: Job, watcher: Watcher) -> list[Any]:
     network = copy.deepcopy(job.network).to(place.device, torch.float32)
     findings = look(network, job.encode(x), y, objective=job.objective)
     for finding in findings:
-        watcher.say(f"preflight: {finding.line()}")
-    if findings and job.config.run.preflight == "strict":
+        watcher.say(f"preflight: {finding.severity}: {finding.line()}")
+    serious = [finding for finding in findings if finding.severity != "info"]
+    if serious and job.config.run.preflight == "strict":
         remedy = "follow the advice, or use --preflight warn"
-        raise UserError(message("expected a network that can learn", findings[0].line(), remedy))
+        raise UserError(message("expected a network that can learn", serious[0].line(), remedy))
     return findings
 
 
@@ -51,4 +52,4 @@ def _look() -> Callable[..., list[Any]] | None:
         from spikegrad.diagnose import preflight as look
     except ImportError:
         return None
-    return look
+    return look if callable(look) else None

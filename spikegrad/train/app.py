@@ -1,0 +1,187 @@
+"""`spikegrad train`, `eval` and `predict` as functions: a config, or a run folder, to a result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad.errors import UserError, message
+from spikegrad.train import seeding
+from spikegrad.train.build import Inputs, Parts, build_encoder, build_network, build_parts
+from spikegrad.train.config import Config, from_toml, gather
+from spikegrad.train.encoder import Encoder
+from spikegrad.train.finish import read_weights
+from spikegrad.train.fitting import Result, fit_job
+from spikegrad.train.folder import RunFolder
+from spikegrad.train.loop import Job
+from spikegrad.train.measure import Evaluation, Prediction, measured, predict
+from spikegrad.train.objective import Objective, objective_of
+from spikegrad.train.parallel import device_of
+from spikegrad.train.running import Place
+from spikegrad.train.settings import settings
+
+__all__ = ["Trained", "evaluate_run", "open_run", "predict_run", "stored_config", "train_run"]
+
+
+def train_run(
+    config: Config, folder: Path, *, resume: bool = False, progress: bool = True
+) -> Result:
+    """Train what a config describes, in a run folder.
+
+    Args:
+        config: all settings; folder: a new one, or with `resume` one that holds a run.
+        progress: whether to show it.
+    Returns:
+        a `Result`.
+    Raises:
+        UserError: settings, data or a folder that will not do, before anything is written.
+        RunError: the run failed on its way. Interrupted: a signal, after the checkpoint.
+    """
+    if not resume:
+        RunFolder.check_new(folder)
+    with seeding.kept(), settings(config.run):
+        parts = build_parts(config)
+        fresh = not (folder / "checkpoint.pt").is_file()
+        network = build_network(config, parts.inputs, loader=parts.train if fresh else None)
+        job = Job(
+            network=network,
+            loader=parts.train,
+            val_loader=parts.validation,
+            test_loader=parts.test,
+            objective=objective_of(config),
+            encode=build_encoder(config, parts.inputs),
+            optimizer=config.training.optimizer,
+            config=config,
+            folder=folder,
+            progress=progress,
+            class_names=parts.inputs.class_names,
+            about={"weights": {"inputs": parts.inputs.to_dict()}},
+        )
+        return fit_job(job, resume=resume)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network with everything around it."""
+
+    config: Config
+    network: nn.Module
+    encoder: Encoder
+    objective: Objective
+    inputs: Inputs
+    device: torch.device
+
+
+def stored_config(run: str | Path) -> Config:
+    """The config in a run folder.
+
+    Raises:
+        UserError: no run folder, or a damaged config.
+    """
+    folder = RunFolder.open(Path(run))
+    text = folder.config.read_text(encoding="utf-8")
+    return gather(from_toml(text, where=str(folder.config)))
+
+
+def open_run(run: str | Path, *, device: str = "auto") -> Trained:
+    """The trained network of a run, from `config.toml` and `weights.safetensors` alone.
+
+    Raises:
+        UserError: no run, one that is not finished, or one of a network of your own.
+    """
+    config, folder = stored_config(run), RunFolder.open(Path(run))
+    if not folder.weights.is_file():
+        remedy = f"finish it with spikegrad train --resume {run}"
+        raise UserError(message(f"expected weights in {run}", "a run not finished", remedy))
+    weights, notes = read_weights(folder.weights)
+    if "inputs" not in notes:
+        expected = f"expected a run of spikegrad train in {run}"
+        remedy = "build the network in Python and load weights.safetensors into it"
+        raise UserError(message(expected, "one of fit() on a network of your own", remedy))
+    inputs = Inputs.from_dict(notes["inputs"])
+    with seeding.kept():
+        network = build_network(config, inputs)
+    network.load_state_dict(weights)
+    place = device_of(device)
+    return Trained(
+        config,
+        network.to(place).eval(),
+        build_encoder(config, inputs),
+        objective_of(config),
+        inputs,
+        place,
+    )
+
+
+def evaluate_run(run: str | Path, split: str = "test", *, device: str = "auto") -> Evaluation:
+    """Measure a run's network on a part of its data set: "test", "validation" or "train".
+
+    Raises:
+        UserError: no such run or part.
+    """
+    trained = open_run(run, device=device)
+    with seeding.kept(), settings(trained.config.run):
+        loader = part_of(build_parts(trained.config), split)
+        return measured(
+            trained.network,
+            loader,
+            trained.objective,
+            trained.encoder,
+            Place(trained.device),
+            seed=trained.config.run.seed,
+        )
+
+
+def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Prediction, Inputs]:
+    """Predict samples with a run's network.
+
+    Args:
+        x: raw samples as in the data set, `[N, *features]` or `[N, T, *features]`.
+    Returns:
+        labels and scores, and what the run knows of its classes.
+    Raises:
+        UserError: samples of another shape.
+    """
+    trained = open_run(run, device=device)
+    inputs = trained.inputs
+    have = tuple(x.shape[2:] if inputs.sequence else x.shape[1:])
+    if have != inputs.features:
+        form = "[N, T, " if inputs.sequence else "[N, "
+        want = form + ", ".join(map(str, inputs.features)) + "]"
+        raise UserError(message(f"expected samples {want}", str(list(x.shape))))
+    x = x.float() / inputs.divisor
+    if inputs.normalise is not None:
+        x = (x - inputs.normalise[0]) / inputs.normalise[1]
+    found = predict(
+        trained.network,
+        x,
+        objective=trained.objective,
+        encoder=trained.encoder,
+        device=trained.device,
+        seed=trained.config.run.seed,
+    )
+    return found, inputs
+
+
+def part_of(parts: Parts, split: str) -> object:
+    """The loader of a part, in order and not augmented."""
+    loaders: dict[str, Callable[[], object]] = {
+        "test": lambda: parts.test,
+        "validation": lambda: parts.validation,
+        "train": lambda: _plain(parts),
+    }
+    loader = loaders[split]()
+    if loader is None:
+        raise UserError(message(f"expected a {split} part", "a data set without one"))
+    return loader
+
+
+def _plain(parts: Parts) -> object:
+    from spikegrad.data import Batches
+
+    split, normalise = parts.train.split, parts.inputs.normalise
+    return Batches(split, 256, seed=0, shuffle=False, normalise=normalise)

@@ -1,0 +1,212 @@
+"""From a config to what it describes: data set, network, encoder, loaders."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from spikegrad.data import (
+    Augment,
+    Batches,
+    Dataset,
+    Split,
+    load,
+    load_npz,
+    names,
+    split_validation,
+    statistics,
+)
+from spikegrad.errors import UserError, message, unknown
+from spikegrad.nn import ALIF, CUBALIF, IF, LIF, Neuron, calibrate, initialise, models
+from spikegrad.surrogate import get
+from spikegrad.train import seeding
+from spikegrad.train.config import Config, NetworkConfig
+from spikegrad.train.encoder import Encoder
+
+__all__ = ["Inputs", "Parts", "build_encoder", "build_network", "build_parts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What a network must know of its data, kept with its weights.
+
+    features: shape of a sample at one step; classes: C; class_names: C names; sequence: whether
+    samples have time; divisor: of raw values; normalise: (mean, std) after that, or None.
+    """
+
+    features: tuple[int, ...]
+    classes: int
+    class_names: tuple[str, ...]
+    sequence: bool
+    divisor: float
+    normalise: tuple[float, float] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Inputs:
+        """What `to_dict` gave, lists for tuples allowed."""
+        known = {f.name: data[f.name] for f in dataclasses.fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The parts of a data set as loaders, and what the network must know of it."""
+
+    train: Batches
+    validation: Batches | None
+    test: Batches | None
+    inputs: Inputs
+    images: bool
+
+
+def build_parts(config: Config) -> Parts:
+    """Load the data set, hold out the validation part, make the loaders.
+
+    Raises:
+        UserError: no such data set, data that are damaged, augmentation of what is no image.
+    """
+    dataset = _dataset(config)
+    data, batch = config.data, config.training.batch_size
+    train, validation = _held_out(dataset.train, data.validation, config.run.seed)
+    normalise = statistics(train) if data.normalise == "standard" else None
+    inputs = Inputs(
+        dataset.features,
+        dataset.classes,
+        tuple(dataset.class_names),
+        dataset.sequence,
+        train.divisor,
+        normalise,
+    )
+    augment = Augment(data.shift, data.rotate, data.scale, data.flip, data.erase)
+    if augment != Augment() and not dataset.images:
+        expected = "expected images for augmentation"
+        remedy = "leave shift, rotate, scale, flip and erase out"
+        raise UserError(message(expected, f"samples of shape {list(dataset.features)}", remedy))
+
+    def plain(split: Split | None) -> Batches | None:
+        if split is None:
+            return None
+        size = max(batch, 256)
+        return Batches(split, size, seed=0, shuffle=False, normalise=normalise)
+
+    loader = Batches(
+        train,
+        batch,
+        seed=config.run.seed,
+        augment=augment if augment != Augment() else None,
+        normalise=normalise,
+    )
+    return Parts(loader, plain(validation), plain(dataset.test), inputs, dataset.images)
+
+
+def build_encoder(config: Config, inputs: Inputs) -> Encoder:
+    """The encoder, which also gives samples the shape that the model reads."""
+    network = config.network
+    shape: tuple[int, ...] = (-1,)
+    if network.model == "conv":
+        shape = _image(inputs.features)
+        if network.encoder == "delta":
+            raise UserError(message("expected another encoder for model conv", "delta"))
+    return Encoder(network.encoder, network.steps, inputs.sequence, shape)
+
+
+def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = None) -> nn.Module:
+    """The network with its initial weights, which follow from the seed.
+
+    Args:
+        config: the network's part is read, and the seed.
+        inputs: features and classes.
+        loader: its first batch is what `calibrate` looks at; None leaves calibration out.
+    """
+    network = config.network
+    seeding.seed_all(config.run.seed, seeding.BUILD)
+    built = _model(network, inputs)
+    if network.init != "default":
+        initialise(built, network.init, gain=network.init_gain)
+    if network.calibrate and loader is not None:
+        x, _ = next(iter(loader.epoch(0)))
+        calibrate(built, build_encoder(config, inputs)(x), rate=network.calibrate)
+    return built
+
+
+def _dataset(config: Config) -> Dataset:
+    data = config.data
+    if data.data:
+        return load_npz(Path(data.data), sequence=data.sequence or None)
+    if data.dataset not in names():
+        raise UserError(unknown("data set", data.dataset, names()) + ", or give --data FILE.npz")
+    return load(data.dataset, folder=data.folder or None)
+
+
+def _held_out(split: Split, wanted: float, seed: int) -> tuple[Split, Split | None]:
+    if not wanted:
+        return split, None
+    if wanted >= len(split):
+        expected = f"expected validation below the {len(split)} training samples"
+        raise UserError(message(expected, f"{wanted:g}"))
+    return split_validation(split, wanted if wanted < 1 else wanted / len(split), seed)
+
+
+def _model(network: NetworkConfig, inputs: Inputs) -> nn.Module:
+    common: dict[str, Any] = {
+        "neuron": _Neurons(network),
+        "batch_norm": network.batch_norm,
+        "dropout": network.dropout,
+        "readout": network.readout,
+        "tau_out": network.tau_out,
+    }
+    if network.model == "conv":
+        shape, channels, dense = _image(inputs.features), network.channels, network.hidden
+        return models.conv(shape, channels, dense, inputs.classes, **common)
+    size = 2 if network.encoder == "delta" else 1
+    for n in inputs.features:
+        size *= n
+    if not network.hidden:
+        raise UserError(message("expected at least one hidden layer", "none", "--hidden 256"))
+    if network.model == "article":
+        readout: Any = network.readout
+        return models.article(size, network.hidden[0], inputs.classes, readout=readout)
+    make = models.mlp if network.model == "mlp" else models.recurrent
+    return make(size, network.hidden, inputs.classes, **common)
+
+
+def _image(features: tuple[int, ...]) -> tuple[int, ...]:
+    if len(features) not in (2, 3):
+        expected = "expected images [H, W] or [C, H, W] for model conv"
+        raise UserError(message(expected, f"samples of shape {list(features)}", "use model mlp"))
+    return features if len(features) == 3 else (1, *features)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Neurons:
+    """Makes a layer of neurons of a size, as the config describes them."""
+
+    network: NetworkConfig
+
+    def __call__(self, size: int) -> Neuron:
+        n = self.network
+        common: dict[str, Any] = {
+            "threshold": n.threshold,
+            "reset": n.reset,
+            "detach_reset": n.detach_reset,
+            "refractory": n.refractory,
+            "surrogate": get(n.surrogate, n.slope, normalisation=n.surrogate_normalisation),
+            "learn": n.learn,
+            "size": size if n.learn else None,
+            "backend": n.backend,
+        }
+        if n.neuron == "if":
+            return IF(**common)
+        decay: dict[str, Any] = {"tau_mem": n.tau_mem} if n.beta is None else {"beta": n.beta}
+        if n.neuron == "cuba":
+            return CUBALIF(tau_syn=n.tau_syn, **decay, **common)
+        if n.neuron == "alif":
+            return ALIF(tau_adapt=n.tau_adapt, kappa=n.kappa, **decay, **common)
+        return LIF(**decay, **common)
