@@ -94,7 +94,8 @@ def exponential_primitive(z: Tensor) -> Tensor:
 
 
 def algebraic(z: Tensor) -> Tensor:
-    return 0.5 * (1.0 + z * z) ** -1.5
+    r = torch.rsqrt(1.0 + z * z)  # twice as fast as a power of -3/2
+    return 0.5 * (r * r * r)
 
 
 def algebraic_primitive(z: Tensor) -> Tensor:
