@@ -1,0 +1,1 @@
+"""The command line: arguments, one call, what came of it. `main.py` lists the commands."""

@@ -1,0 +1,44 @@
+"""`spikegrad eval RUN`: measure a trained network."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+__all__ = ["eval_"]
+
+
+@click.command("eval", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run")
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="Which part of the data set.",
+)
+@click.option("--device", default="auto", show_default=True, help="Where it runs.")
+def eval_(run: str, split: str, device: str) -> None:
+    """Measure the network of the run folder RUN on a part of its data set.
+
+    Shows loss, accuracy, firing rates, and per class how many samples were right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from spikegrad.train.app import evaluate_run, open_run
+
+    found = evaluate_run(run, split, device=device)
+    names = open_run(run, device=device).inputs.class_names
+    console = Console()
+    console.print(
+        f"{split}: accuracy {found.accuracy:.4f}, loss {found.loss:.4f}, {found.count} samples",
+        highlight=False,
+    )
+    for layer, rate in found.firing_rates.items():
+        console.print(f"layer {layer}: {rate:.4f} spikes per neuron and step", highlight=False)
+    table = Table("class", "right", "of", "accuracy", box=None)
+    for name, row, right in zip(names, found.confusion, found.confusion.diagonal(), strict=False):
+        total = int(row.sum())
+        share = f"{int(right) / total:.4f}" if total else "-"
+        table.add_row(str(name), str(int(right)), str(total), share)
+    console.print(table)

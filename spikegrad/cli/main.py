@@ -1,0 +1,158 @@
+"""`spikegrad`: the group of all commands, and what becomes of an error.
+
+A command is a name, a module with a click command of the same name, and one line of help; the
+module is imported when its command runs, so that `spikegrad --help` needs neither torch nor time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import rich_click as click
+
+from spikegrad.errors import RunError, UserError
+from spikegrad.version import __version__
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("spikegrad.cli.train", "Train a spiking network; continue a run."),
+    "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
+    "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
+}
+"""{command: (module, one line of help)}, in the order of the help page."""
+
+
+class Commands(click.RichGroup):
+    """The commands of `COMMANDS`, imported one by one as they are needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, text = COMMANDS[cmd_name]
+        if _listing(ctx):
+            return click.RichCommand(cmd_name, short_help=text, help=text)
+        return getattr(import_module(module), cmd_name.replace("-", "_").replace("eval", "eval_"))
+
+
+def _listing(ctx: Any) -> bool:
+    """Whether only names and lines of help are wanted, not the commands themselves."""
+    return bool(ctx.meta.get("spikegrad.listing"))
+
+
+@click.command(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_help_option=False,
+)
+@click.option("-h", "--help", "wants_help", is_flag=True, is_eager=True, help="Show this page.")
+@click.option("--version", is_flag=True, is_eager=True, help="Show the version.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: Any, wants_help: bool, version: bool, debug: bool) -> None:
+    """Surrogate-gradient learning in spiking neural networks.
+
+    `spikegrad train` trains on the digits that come with the package, in half a minute.
+    """
+    if version:
+        click.echo(f"spikegrad {__version__}")
+        ctx.exit()
+    if wants_help or ctx.invoked_subcommand is None:
+        ctx.meta["spikegrad.listing"] = True
+        click.echo(ctx.get_help(), color=None)
+        ctx.exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    0: done; 1: a run failed; 2: something the user gave is wrong; 130, 143: stopped by Ctrl-C or
+    SIGTERM. Errors are one line on stderr; `--debug` adds the traceback.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    try:
+        with _terminating():
+            status = cli.main(given, prog_name="spikegrad", standalone_mode=False)
+        return int(status) if isinstance(status, int) else 0
+    except Exception as error:
+        if debug and not isinstance(error, click.exceptions.Exit):
+            raise
+        return _told(error)
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
+
+
+def _told(error: Exception) -> int:
+    """One line about an error, and its exit status."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.exceptions.Abort):
+        return 130
+    if isinstance(error, click.ClickException):
+        return _line(error.format_message(), 2)
+    if isinstance(error, UserError):
+        return _line(str(error), 2)
+    if isinstance(error, RunError):
+        return _line(str(error), 1)
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    kind = type(error).__name__
+    return _line(f"{kind}: {error} (run again with --debug for the traceback)", 1)
+
+
+def _line(text: str, status: int) -> int:
+    words = " ".join(str(text).split())
+    print(f"error: {words}", file=sys.stderr)  # noqa: T201  (the one place that reports errors)
+    return status
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """What to do next, and the status of a signal."""
+    number = int(getattr(stop, "number", signal.SIGINT))
+    folder = getattr(stop, "folder", None)
+    note = f"; continue with: spikegrad train --resume {folder}" if folder else ""
+    print(f"stopped by {signal.Signals(number).name}{note}", file=sys.stderr)  # noqa: T201
+    return 128 + number
+
+
+class _terminating:
+    """SIGTERM leaves like Ctrl-C does, with its own number."""
+
+    def __enter__(self) -> None:
+        def handler(number: int, frame: FrameType | None) -> None:
+            stop = KeyboardInterrupt()
+            stop.number = number  # type: ignore[attr-defined]
+            raise stop
+
+        self.before: Any = None
+        self.put: Callable[..., Any] = signal.signal
+        try:
+            self.before = signal.signal(signal.SIGTERM, handler)
+        except ValueError:  # off the main thread
+            self.before = None
+
+    def __exit__(self, *_: object) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+
+
+def run() -> None:
+    """The entry point of `python -m spikegrad` and of the installed script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

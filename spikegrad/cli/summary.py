@@ -1,0 +1,80 @@
+"""What `spikegrad train` says at the beginning and at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from spikegrad.train.config import Config
+    from spikegrad.train.fitting import Result
+
+__all__ = ["draw", "say_start", "summarise"]
+
+
+def say_start(config: Config, folder: Path, *, resume: bool, quiet: bool) -> None:
+    """One line: what is trained, and where it goes."""
+    if quiet:
+        return
+    network = config.network
+    sizes = "-".join(map(str, network.hidden))
+    what = f"{config.data.dataset}: {network.model} {sizes}, {network.neuron}, {network.surrogate}"
+    verb = "continuing" if resume else "training"
+    Console().print(f"{verb} {what}; run folder {folder}", highlight=False, soft_wrap=True)
+
+
+def draw(folder: Path) -> list[Path]:
+    """Draw the pictures of a finished run, unless they are all there.
+
+    `pictures/index.json` is written last and lists them, so that a run that was killed while it
+    drew draws them again.
+    """
+    from spikegrad.report import write_pictures
+    from spikegrad.train.folder import RunFolder, write_atomic
+
+    run = RunFolder(folder)
+    index = run.pictures / "index.json"
+    if run.pictured:
+        return [run.pictures / name for name in json.loads(index.read_text(encoding="utf-8"))]
+    pictures = write_pictures(folder)
+    run.pictures.mkdir(exist_ok=True)
+    write_atomic(index, (json.dumps([p.name for p in pictures]) + "\n").encode())
+    return pictures
+
+
+def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool) -> None:
+    """A short table: accuracies, rates, time, where the pictures are."""
+    console = Console()
+    if not result.new:
+        console.print(f"{folder} is finished already; nothing was changed", soft_wrap=True)
+    if quiet:
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _rows(result.summary):
+        table.add_row(name, value)
+    console.print(table)
+    if pictures:
+        names = ", ".join(p.stem for p in pictures)
+        console.print(f"pictures ({names}) in {folder / 'pictures'}", soft_wrap=True)
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    rates = summary["firing_rates"]
+    accuracies = [
+        ("test accuracy", summary["test_accuracy"]),
+        ("validation accuracy", summary["val_accuracy"]),
+        ("best test accuracy", summary["best_test_accuracy"]),
+    ]
+    rows = [(name, f"{value:.4f}") for name, value in accuracies if value is not None]
+    rows.append(("chosen epoch", f"{summary['best_epoch']} of {summary['epochs']}"))
+    if rates:
+        shown = ", ".join(f"layer {name}: {rate:.3f}" for name, rate in rates.items())
+        rows.append(("firing rates", f"{shown} spikes per neuron and step"))
+    each = f"{summary['seconds_per_epoch']:.2f} s per epoch"
+    rows.append(("training time", f"{summary['train_seconds']:.1f} s ({each})"))
+    rows.append(("parameters", f"{summary['parameters']:,}"))
+    return rows

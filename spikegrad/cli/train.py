@@ -1,0 +1,135 @@
+"""`spikegrad train`: every field of the config is an option."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from spikegrad.errors import UserError, message
+from spikegrad.train.config import GROUPS, OPTIONS
+from spikegrad.train.fields import Option
+
+__all__ = ["train"]
+
+_TITLES = {"data": "Data", "network": "Network", "training": "Training", "run": "Run"}
+_FIRST = "Which run"
+_ARGUMENT = "dataset"
+
+
+def _option(option: Option) -> Any:
+    """A field of the config as an option; None when it is not given."""
+    text = option.help
+    if option.choices:
+        text += f": {', '.join(option.choices)}"
+    flags = [option.flag]
+    if option.item is bool:
+        flags = [f"{option.flag}/--no-{option.name.replace('_', '-')}"]
+    default = _shown(option)
+    return click.RichOption(
+        [option.name, *flags],
+        default=None,
+        type=bool if option.item is bool else str,
+        help=text + (f" [{default}]" if default else ""),
+        metavar="" if option.item is bool else _metavar(option),
+        panel=_TITLES[option.group],
+    )
+
+
+def _metavar(option: Option) -> str:
+    name = {str: "TEXT", int: "INT", float: "NUMBER"}[option.item]
+    return f"{name},..." if option.listed else name
+
+
+def _shown(option: Option) -> str:
+    value = option.default
+    if value is None or value == "" or value == ():
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_HELP = """Train a spiking network on DATASET (digits by default; spikegrad data lists them).
+
+Every setting is an option. The command line wins over the file given with --config, that over
+the defaults of the data set, those over the ones shown here.
+
+A run is a folder; it holds config, metrics, result, weights, checkpoint and pictures. Ctrl-C
+saves; --resume RUN alone continues where it stopped.
+"""
+
+
+def _train(**given: Any) -> int | None:
+    resume, config, quiet = given.pop("resume"), given.pop("config"), given.pop("quiet")
+    options = {name: value for name, value in given.items() if value is not None}
+    if resume:
+        return _resume(Path(resume), config, options, quiet)
+    from spikegrad.train.sources import resolve
+
+    for name in ("data", "folder"):
+        if options.get(name):
+            options[name] = str(Path(options[name]).resolve())
+    settled = resolve(options, config=config)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    out = settled.run.out or f"runs/{settled.data.dataset}-{stamp}"
+    return _run(settled, Path(out), resume=False, quiet=quiet)
+
+
+def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool) -> int | None:
+    """Go on with a run; options may only change what its result does not depend on."""
+    from spikegrad.train.app import stored_config
+    from spikegrad.train.config import flatten, gather
+    from spikegrad.train.fields import coerce
+    from spikegrad.train.fitting import check_unchanged
+
+    stored = stored_config(run)
+    if config:
+        expected = "expected --resume alone"
+        raise UserError(message(expected, "--config beside it", "the run has its config already"))
+    wanted = {name: coerce(OPTIONS[name], value) for name, value in options.items()}
+    changed = gather({**flatten(stored), **wanted})
+    check_unchanged(stored, changed)
+    return _run(changed, run, resume=True, quiet=quiet)
+
+
+def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
+    from spikegrad.cli.summary import draw, say_start, summarise
+    from spikegrad.train.app import train_run
+
+    say_start(config, folder, resume=resume, quiet=quiet)
+    result = train_run(config, folder, resume=resume, progress=not quiet)
+    pictures = draw(folder)
+    summarise(result, folder, pictures, quiet=quiet)
+    return None
+
+
+def _parameters() -> list[Any]:
+    first = [
+        click.Argument([_ARGUMENT], required=False, default=None, metavar="[DATASET]"),
+        click.RichOption(
+            ["--config"],
+            metavar="RECIPE|FILE",
+            help="a shipped recipe (mnist-fc, fashion-mnist-fc, ...) or a TOML file",
+            panel=_FIRST,
+        ),
+        click.RichOption(
+            ["--resume"], metavar="RUN", help="continue the run in this folder", panel=_FIRST
+        ),
+        click.RichOption(["--quiet"], is_flag=True, help="show no progress", panel=_FIRST),
+    ]
+    return first + [_option(o) for name, o in OPTIONS.items() if name != _ARGUMENT]
+
+
+train = click.RichCommand(
+    "train",
+    callback=_train,
+    params=_parameters(),
+    help=_HELP,
+    panels=[click.RichOptionPanel(name) for name in (_FIRST, *(_TITLES[g] for g in GROUPS))],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
