@@ -1,0 +1,27 @@
+"""Measurements of a network: plain dataclasses, never printed; the network stays as it was."""
+
+from spikegrad.diagnose.finding import Finding
+from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
+from spikegrad.diagnose.loop import loop_closed_form, loop_integral
+from spikegrad.diagnose.preflight import preflight
+from spikegrad.diagnose.rates import SpikeCounts, counts_table, firing_rates, spike_counts
+from spikegrad.diagnose.summary import Row, Summary, summary
+from spikegrad.diagnose.untouched import untouched
+
+__all__ = [
+    "Finding",
+    "GradientFlow",
+    "LayerFlow",
+    "Row",
+    "SpikeCounts",
+    "Summary",
+    "counts_table",
+    "firing_rates",
+    "gradient_flow",
+    "loop_closed_form",
+    "loop_integral",
+    "preflight",
+    "spike_counts",
+    "summary",
+    "untouched",
+]

@@ -1,0 +1,145 @@
+"""Checks of both ends of a network: what goes in, what comes out, and what the loss makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from spikegrad.diagnose.finding import Finding
+from spikegrad.diagnose.probe import Loss, Probe, shown, spiking
+
+__all__ = ["check_input", "check_loss_value", "check_output", "is_spiking_output"]
+
+LARGE = 20.0
+"""Input beyond this is raw data (bytes, counts), not a current in units of the threshold."""
+HIGH = 2.0
+"""A loss at the start this many times that of an output of zeros: badly scaled scores."""
+LIFTED = 0.1
+"""A floor this far (nats) above what a temperature would reach is worth a line."""
+TEMPERATURES = (0.5, 0.2, 0.1, 0.05)
+
+
+def check_input(x: Tensor) -> Iterator[Finding]:
+    """An input that says nothing, or says it far too loudly."""
+    seen = x[0] if x.dim() > 1 and x.stride(0) == 0 else x
+    if not x.is_floating_point():
+        return
+    low, high = float(seen.min()), float(seen.max())
+    if low == high:
+        what = "silent: every value is 0" if low == 0.0 else f"constant: every value is {low:g}"
+        yield Finding("", "error", f"the input is {what}", low, "check data and encoder")
+        return
+    if x.dim() > 2 and same_for_all(x):
+        problem = "the input is the same for every sample of the batch"
+        yield Finding("", "error", problem, 0.0, "check data and encoder; the batch is [T, B, ...]")
+    if max(-low, high) > LARGE:
+        problem = f"the input reaches {max(high, -low, key=abs):g}, thresholds are about 1"
+        advice = "divide bytes by 255, or use --normalise standard"
+        yield Finding("", "warning", problem, max(-low, high), advice)
+    if x.dim() > 2:
+        empty = float((x == 0).movedim(1, 0).flatten(1).all(1).float().mean())
+        if empty > 0.1:
+            problem = f"the input of {100 * empty:.0f} % of the samples is 0 throughout"
+            yield Finding("", "warning", problem, empty, "check data and encoder")
+
+
+def same_for_all(y: Tensor, axis: int = 1) -> bool:
+    """Whether more than one sample is there and all are equal."""
+    first = y.narrow(axis, 0, 1)
+    return y.shape[axis] > 1 and bool((y == first).all())
+
+
+def check_output(
+    network: nn.Module, seen: Probe, labels: Any, classes: int | None
+) -> Iterator[Finding]:
+    """Outputs that are not finite, too few, or the same for every sample."""
+    y = seen.y
+    if not bool(torch.isfinite(y).all()):
+        yield Finding("", "error", "the output is not finite", math.inf, "look for huge weights")
+        return
+    batch = labels.shape[0] if isinstance(labels, Tensor) and labels.dim() else None
+    if classes is not None and y.dim() > 1 and y.shape[-1] < classes:
+        problem = f"the network has {y.shape[-1]} outputs for {classes} classes"
+        advice = "give its last layer as many outputs as there are classes"
+        yield Finding("", "error", problem, float(y.shape[-1]), advice)
+    axis = 1 if y.dim() > 2 else 0
+    if y.dim() < 2 or (batch is not None and y.shape[axis] != batch):
+        return
+    if same_for_all(y, axis) and not (seen.x.dim() > 2 and same_for_all(seen.x)):
+        where = lost_at(network, seen)
+        advice = f"the samples become equal in layer {where}: repair that first" if where else ""
+        problem = "the output is the same for every sample"
+        yield Finding(
+            "", "error", problem, 0.0, advice or "check the layers behind the last spikes"
+        )
+
+
+def lost_at(network: nn.Module, seen: Probe) -> str:
+    """The first spiking layer whose spikes are the same for every sample."""
+    for name, module, tape in spiking(network, seen.tapes):
+        if same_for_all(tape.spikes):
+            return shown(name, module)
+    return ""
+
+
+def check_loss_value(
+    network: nn.Module, seen: Probe, labels: Any, loss: Loss, floor: float | None
+) -> Iterator[Finding]:
+    """A loss that is no number, starts far above a guess, or cannot come down."""
+    value = float(seen.loss)
+    if not math.isfinite(value):
+        advice = "look for NaN in the labels or an overflow in the output"
+        yield Finding("", "error", f"the loss is {value}", value, advice)
+        return
+    with torch.no_grad():
+        guess = float(loss(torch.zeros_like(seen.y), labels))
+        if guess > 0 and value > HIGH * guess:
+            problem = f"the loss starts at {value:.3g}, an output of zeros costs {guess:.3g}"
+            advice = "scale the output down: a higher --temperature, or smaller last weights"
+            yield Finding("", "warning", problem, value, advice)
+        if is_spiking_output(network, seen) and is_classes(seen.y, labels):
+            yield from check_floor(seen.y, labels, loss, floor)
+
+
+def check_floor(y: Tensor, labels: Tensor, loss: Loss, floor: float | None) -> Iterator[Finding]:
+    """What a perfect spiking output costs, and the temperature that would lower it.
+
+    The perfect output fires at every step for the label and never for the others; a temperature
+    divides it. With label smoothing a larger margin does not help, so the best is looked for.
+    """
+    perfect = one_hot(labels, y.shape[-1]).to(y.dtype).expand_as(y)
+    costs = {k: float(loss(perfect / k, labels)) for k in (1.0, *TEMPERATURES)}
+    lowest = costs[1.0] if floor is None else floor
+    best = min(costs.values())
+    if lowest - best <= LIFTED:
+        return
+    near = next(k for k, cost in costs.items() if cost <= best + 0.01)
+    now = float(getattr(loss, "temperature", 1.0))
+    problem = f"the loss cannot go below {lowest:.4f} with spikes as the output"
+    advice = f"use --temperature {near * now:g} (floor {costs[near]:.4f}), or --readout linear"
+    yield Finding("", "warning", problem, lowest, advice)
+
+
+def is_spiking_output(network: nn.Module, seen: Probe) -> bool:
+    """Whether the output is the spike train of a layer."""
+    return any(
+        module.surrogate.mode == "hard"
+        and tape.spikes.shape == seen.y.shape
+        and torch.equal(tape.spikes, seen.y)
+        for _, module, tape in spiking(network, seen.tapes)
+    )
+
+
+def is_classes(y: Tensor, labels: Any) -> bool:
+    """Whether labels name one of the outputs per sample, y `[T, B, C]`."""
+    return (
+        isinstance(labels, Tensor)
+        and not labels.is_floating_point()
+        and y.dim() == 3
+        and labels.shape == y.shape[1:2]
+    )

@@ -1,0 +1,134 @@
+"""Checks of gradients: missing, exactly zero, not finite, vanishing or exploding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from spikegrad.diagnose.activity import Activity
+from spikegrad.diagnose.finding import Finding, Severity
+from spikegrad.diagnose.flow import GradientFlow, LayerFlow
+from spikegrad.diagnose.probe import Probe
+from spikegrad.nn.init import connections
+from spikegrad.nn.quantity import Decay, Quantity
+
+__all__ = ["check_flow", "check_parameters"]
+
+GROWS = 1e4
+"""The growth per step, over the whole sequence: the gradient of the current would explode."""
+FADES = 1e-6
+"""The same, the other way."""
+DEPTH = 1e4
+"""First over last spiking layer, either way."""
+
+
+def check_parameters(network: nn.Module, seen: Probe, layers: list[Activity]) -> Iterator[Finding]:
+    """Parameters that this batch teaches nothing, or teaches nonsense, grouped by layer."""
+    order = [name for name, _ in network.named_modules()]
+    parameters = dict(network.named_parameters())
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, gradient in seen.parameters.items():
+        state = state_of(gradient)
+        if state:
+            groups.setdefault((owner(network, name), state), []).append(name)
+    for (layer, state), names in groups.items():
+        words = ", ".join(word(layer, name) for name in names)
+        if state == "not finite":
+            problem = f"has a gradient that is not finite: {words}"
+            advice = "use a narrower surrogate than straight_through, --clip 1, or fewer steps"
+            yield Finding(layer, "error", problem, math.inf, advice)
+        elif state == "none":
+            problem = f"is not part of the loss: {words} gets no gradient"
+            advice = "take it out, freeze it, or look for a missing connection or .detach()"
+            yield Finding(layer, "warning", problem, 0.0, advice)
+        else:
+            weighty = any(parameters[name].dim() > 1 for name in names)
+            severity, advice = cause(network, order, layer, layers)
+            if not weighty:
+                severity = "warning"
+            yield Finding(layer, severity, f"learns nothing: {words} gets gradient 0", 0.0, advice)
+
+
+def state_of(gradient: Tensor | None) -> str:
+    """What is wrong with a gradient, "" if nothing is."""
+    if gradient is None:
+        return "none"
+    if not bool(gradient.isfinite().all()):
+        return "not finite"
+    return "" if bool(gradient.any()) else "zero"
+
+
+def owner(network: nn.Module, name: str) -> str:
+    """The layer that a parameter belongs to: quantities belong to their neuron."""
+    modules = dict(network.named_modules())
+    path = name.rpartition(".")[0]
+    while isinstance(modules[path], (Quantity, Decay)):
+        path = path.rpartition(".")[0]
+    return path or type(network).__name__
+
+
+def word(layer: str, name: str) -> str:
+    """A parameter within its layer: `1.threshold.raw` of layer 1 is its threshold."""
+    inner = name.removeprefix(f"{layer}.")
+    return inner.removesuffix(".raw").removesuffix(".quantity")
+
+
+def cause(
+    network: nn.Module, order: list[str], layer: str, layers: list[Activity]
+) -> tuple[Severity, str]:
+    """Why a gradient is zero, as severity and advice: behind, before, or an empty weight ahead."""
+    here = order.index(layer) if layer in order else 0
+    at = {a.name: order.index(a.name) if a.name in order else 0 for a in layers}
+    behind = [a.name for a in layers if a.blocked and at[a.name] >= here]
+    if behind:
+        return "error", f"no gradient passes layer {behind[0]}: repair that first"
+    before = [a.name for a in layers if a.silent and at[a.name] < here]
+    within = [a.name for a in layers if a.silent and a.name.startswith(f"{layer}.")]
+    if before or within:
+        return "error", f"layer {(before or within)[-1]} never fires: repair that first"
+    empty = [n for n, c, _ in connections(network) if order.index(n) > here and not c.weight.any()]
+    if empty:
+        return "warning", f"the weights of layer {empty[0]} are all 0; fine if that is wanted"
+    return "error", "look for an input that is always 0, or for .detach() on the way to the loss"
+
+
+def check_flow(flow: GradientFlow) -> Iterator[Finding]:
+    """Growth and decay of the gradient over time and depth."""
+    for layer in flow.layers:
+        yield from over_time(layer)
+    there = [layer for layer in flow.layers if layer.total > 0 and math.isfinite(layer.total)]
+    if len(there) < 2:
+        return
+    first, last = there[0], there[-1]
+    ratio = first.total / last.total
+    if ratio < 1 / DEPTH:
+        problem = f"gets a gradient {ratio:.0e} times that of layer {last.name}: it vanishes"
+        advice = "use --batch-norm, a wider surrogate (--slope lower), or --calibrate 0.05"
+        yield Finding(first.name, "warning", problem, ratio, advice)
+    elif ratio > DEPTH:
+        problem = f"gets a gradient {ratio:.0e} times that of layer {last.name}: it explodes"
+        advice = "use --clip 1, a surrogate of smaller peak (--slope lower), or smaller weights"
+        yield Finding(first.name, "warning", problem, ratio, advice)
+
+
+def over_time(layer: LayerFlow) -> Iterator[Finding]:
+    """One layer's gradient, backwards over the steps."""
+    growth, steps = layer.growth, len(layer.current)
+    if growth is None:
+        return
+    if math.isinf(growth):
+        problem = "has a gradient that overflows on its way back in time"
+        advice = "use a surrogate of smaller peak, not straight_through, or truncated BPTT"
+        yield Finding(layer.name, "error", problem, growth, advice)
+        return
+    total = growth ** (steps - 1)
+    if total > GROWS:
+        problem = f"has an exploding gradient: x{growth:.3g} per step back, {total:.0e} in all"
+        advice = "use --clip 1, a surrogate of smaller peak (--slope lower), or --truncate"
+        yield Finding(layer.name, "warning", problem, growth, advice)
+    elif total < FADES:
+        problem = f"has a vanishing gradient: x{growth:.3g} per step back, {total:.0e} in all"
+        advice = "use a longer --tau-mem, or a loss on the mean over time"
+        yield Finding(layer.name, "warning", problem, growth, advice)

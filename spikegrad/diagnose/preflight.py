@@ -1,0 +1,74 @@
+"""Before the first step: one batch tells what will keep a network from learning.
+
+Checks of the input, of every spiking layer, of every parameter's gradient, of the gradient's way
+through time and depth, of the output and of the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad.diagnose.activity import activities, check_activity
+from spikegrad.diagnose.ends import check_input, check_loss_value, check_output
+from spikegrad.diagnose.finding import Finding, ordered
+from spikegrad.diagnose.flow import flow_of
+from spikegrad.diagnose.gradients import check_flow, check_parameters
+from spikegrad.diagnose.probe import Loss, Probe, probe
+
+__all__ = ["preflight"]
+
+
+def preflight(
+    network: nn.Module,
+    x: Tensor,
+    labels: Any = None,
+    *,
+    loss: Loss,
+    floor: float | None = None,
+    classes: int | None = None,
+) -> list[Finding]:
+    """Find what will keep a network from learning, by one forward and backward pass.
+
+    network: any `nn.Module` with neurons of this package in it, run in the mode it is in; x: one
+    batch, `[T, B, *features]`; labels: the loss's second argument; loss: `loss(y, labels)` to a
+    scalar; floor: the lowest value of the loss, if known (it counts only when the output is
+    spikes; by default it is found by trying a perfect output); classes: how many there are.
+    Returns findings, errors first; none for a network that is ready. Nothing of the network
+    changes: parameters, buffers, gradients, mode and random state are as before.
+    Raises UserError for input or a loss that cannot be used at all.
+
+    >>> from spikegrad.functional import rate_cross_entropy
+    >>> from spikegrad.nn import models
+    >>> _ = torch.manual_seed(0)
+    >>> x, labels = torch.rand(64, 784) * (torch.rand(64, 784) < 0.2), torch.arange(64) % 10
+    >>> network = models.article(as_written=True)
+    >>> found = preflight(network, x.expand(10, 64, 784), labels, loss=rate_cross_entropy)
+    >>> print(found[0].line())
+    layer 3 never fires: membrane reaches 0.01 of threshold; use --calibrate 0.05
+    """
+    seen = probe(network, x, labels, loss=loss)
+    with torch.no_grad():
+        criterion = loss if labels is not None else lambda y, _: loss(y)
+        return ordered(every(network, seen, labels, criterion, floor, classes))
+
+
+def every(
+    network: nn.Module,
+    seen: Probe,
+    labels: Any,
+    loss: Loss,
+    floor: float | None,
+    classes: int | None,
+) -> Iterator[Finding]:
+    """All checks, from the input to the loss."""
+    layers = activities(network, seen)
+    yield from check_input(seen.x)
+    yield from check_activity(layers)
+    yield from check_parameters(network, seen, layers)
+    yield from check_flow(flow_of(network, seen))
+    yield from check_output(network, seen, labels, classes)
+    yield from check_loss_value(network, seen, labels, loss, floor)

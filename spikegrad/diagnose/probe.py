@@ -1,0 +1,162 @@
+"""One recorded forward and backward pass, which every measurement of this room reads.
+
+Gradients are asked for by `torch.autograd.grad`, so nothing is added to any `.grad` and no hook on
+a parameter's accumulation (of an optimiser, of a process group) runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from spikegrad.checks import check_finite
+from spikegrad.diagnose.untouched import untouched
+from spikegrad.errors import UserError, message
+from spikegrad.nn.tape import Recorded, Tape, record
+
+__all__ = ["Loss", "Probe", "check_network", "forward", "output_of", "probe", "shown", "spiking"]
+
+Loss: TypeAlias = Callable[..., Tensor]
+"""`loss(y, labels)`, or `loss(y)` where there are no labels, to a scalar."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What one pass left behind.
+
+    x: what went in; y: what came out; loss: the scalar; tapes: `{layer: Tape}`; gradients: of each
+    layer's input current `[T, B, *features]`, None where the loss does not depend on it;
+    parameters: the gradient of every trainable parameter by full name, None likewise.
+    """
+
+    x: Tensor
+    y: Tensor
+    loss: Tensor
+    tapes: dict[str, Tape]
+    gradients: dict[str, Tensor | None]
+    parameters: dict[str, Tensor | None]
+
+
+def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> Probe:
+    """Run the network on x, the loss on its output, and ask for every gradient once.
+
+    Raises UserError for a network that no tape can listen to, an input that is not finite, a loss
+    that is no scalar or depends on nothing.
+    """
+    check_network(network)
+    with untouched(network), torch.inference_mode(False), torch.enable_grad():
+        x = watched(x)
+        with record(network) as tapes:
+            y = output_of(network(x))
+        value = loss(y) if labels is None else loss(y, labels)
+        check_loss(value)
+        currents = [(name, t.current) for name, tape in tapes.items() for t in tape.traces]
+        trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        asked = [tensor for _, tensor in (*currents, *trained)]
+        found = gradients_of(value, asked)
+    split = len(currents)
+    return Probe(
+        x=x.detach(),
+        y=y.detach(),
+        loss=value.detach(),
+        tapes=tapes,
+        gradients=over_time(tapes, currents, found[:split]),
+        parameters={name: g for (name, _), g in zip(trained, found[split:], strict=True)},
+    )
+
+
+@contextmanager
+def forward(
+    network: nn.Module, x: Tensor, *, membrane: bool = False
+) -> Iterator[tuple[Tensor, dict[str, Tape]]]:
+    """The output and the tapes of one pass without gradients; the network is as before after it."""
+    check_network(network)
+    with untouched(network), torch.no_grad(), record(network, membrane=membrane) as tapes:
+        yield output_of(network(x)), tapes
+
+
+def check_network(network: nn.Module) -> None:
+    """A module with at least one layer that records."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(message("expected a torch.nn.Module", type(network).__name__))
+    if not any(isinstance(m, Recorded) for m in network.modules()):
+        raise UserError(
+            message(
+                "expected a network with neurons of this package",
+                f"{type(network).__name__} without any",
+                "use spikegrad.LIF, Spiking, ...: only they can be recorded",
+            )
+        )
+
+
+def output_of(out: Any) -> Tensor:
+    """The output tensor of a network, with or without its states."""
+    y = out[0] if isinstance(out, (tuple, list)) and out else out
+    if not isinstance(y, Tensor):
+        raise TypeError(message("expected a tensor, or (tensor, states)", type(y).__name__))
+    return y
+
+
+def spiking(network: nn.Module, tapes: dict[str, Tape]) -> Iterator[tuple[str, Any, Tape]]:
+    """The spiking layers that ran, in order: (name, module, tape)."""
+    modules = dict(network.named_modules())
+    for name, tape in tapes.items():
+        if tape.traces and tape.distance is not None:
+            yield name, modules[name], tape
+
+
+def shown(name: str, module: object) -> str:
+    """A layer's name; of a network that is one layer, its class."""
+    return name or type(module).__name__
+
+
+def watched(x: Tensor) -> Tensor:
+    """x as a leaf of its own that requires grad, so that currents fed with data are seen too."""
+    if not isinstance(x, Tensor):
+        raise TypeError(message("expected x as a tensor [T, B, ...]", type(x).__name__))
+    check_finite(x)
+    x = x.clone() if x.is_inference() else x.detach()
+    return x.requires_grad_() if x.is_floating_point() else x
+
+
+def check_loss(value: object) -> None:
+    """A scalar with a history."""
+    if not isinstance(value, Tensor):
+        raise TypeError(message("expected the loss as a tensor", type(value).__name__))
+    if value.numel() != 1:
+        raise UserError(message("expected a scalar loss", str(list(value.shape)), "take its mean"))
+    if not value.requires_grad:
+        raise UserError(
+            message(
+                "expected a loss that depends on the network",
+                "one without a gradient",
+                "look for .detach(), .item() or an argmax between output and loss",
+            )
+        )
+
+
+def gradients_of(value: Tensor, tensors: list[Tensor]) -> list[Tensor | None]:
+    """The gradient of the loss for each tensor, None where it does not depend on it."""
+    wanted = [t for t in tensors if t.requires_grad]
+    found = iter(torch.autograd.grad(value.reshape(()), wanted, allow_unused=True))
+    return [next(found) if t.requires_grad else None for t in tensors]
+
+
+def over_time(
+    tapes: dict[str, Tape], currents: list[tuple[str, Tensor]], found: list[Tensor | None]
+) -> dict[str, Tensor | None]:
+    """Each layer's pieces as one tensor; a piece that the loss does not see is zero."""
+    pieces: dict[str, list[tuple[Tensor, Tensor | None]]] = {name: [] for name in tapes}
+    for (name, current), gradient in zip(currents, found, strict=True):
+        pieces[name].append((current, gradient))
+    return {
+        name: torch.cat([torch.zeros_like(c) if g is None else g for c, g in parts])
+        if any(g is not None for _, g in parts)
+        else None
+        for name, parts in pieces.items()
+    }
