@@ -106,7 +106,12 @@ def kaiming(
     check_positive(gain, "gain")
     check_choice(fan, "fan", ("fan_in", "fan_out"))
     with torch.no_grad():
-        nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu", generator=generator)
+        nn.init.kaiming_normal_(
+            layer.weight,
+            mode="fan_in" if fan == "fan_in" else "fan_out",
+            nonlinearity="relu",
+            generator=generator,
+        )
         layer.weight.mul_(gain)
 
 
