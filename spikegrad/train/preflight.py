@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from spikegrad import diagnose
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.batches import batches
@@ -29,15 +29,12 @@ def preflight(job: Job, watcher: Watcher) -> list[Any]:
     """
     if job.config.run.preflight == "off":
         return []
-    look = _look()
-    if look is None:
-        return []
     place = Place(device_of(job.config.run.device))
     seed = job.config.run.seed
     x, y = place.put(*pair(next(batches(job.loader, 0, seed=seed))))
     seeding.seed_all(seed, seeding.STEP, 0)
     network = copy.deepcopy(job.network).to(place.device, torch.float32)
-    findings = look(network, job.encode(x), y, objective=job.objective)
+    findings = diagnose.preflight(network, job.encode(x), y, loss=job.objective)
     for finding in findings:
         watcher.say(f"preflight: {finding.severity}: {finding.line()}")
     serious = [finding for finding in findings if finding.severity != "info"]
@@ -45,11 +42,3 @@ def preflight(job: Job, watcher: Watcher) -> list[Any]:
         remedy = "follow the advice, or use --preflight warn"
         raise UserError(message("expected a network that can learn", serious[0].line(), remedy))
     return findings
-
-
-def _look() -> Callable[..., list[Any]] | None:
-    try:
-        from spikegrad.diagnose import preflight as look
-    except ImportError:
-        return None
-    return look if callable(look) else None
