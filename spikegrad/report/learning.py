@@ -16,6 +16,7 @@ from spikegrad.report.style import (
     clean,
     colour,
     integer_axis,
+    layer_label,
     legend_below,
     new_figure,
     plain,
@@ -79,7 +80,7 @@ def _rates(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     for i, name in enumerate(names):
         y = _column(table, name)
         silent = np.isfinite(y).any() and not np.nanmax(y) > 0
-        label = plain(name, 22) + (" (silent)" if silent else "")
+        label = layer_label(name, 22) + (" (silent)" if silent else "")
         dash = ("-", "--", ":")[i // 6 % 3]
         axes.plot(x, y, color=colour(i), label=label, linestyle=dash, **_marker(len(x)))
     axes.set_title("Firing rate")
@@ -109,7 +110,8 @@ def _title(epochs: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
     if isinstance(result.get("test_accuracy"), int | float):
         parts.append(f"test accuracy {result['test_accuracy']:.4f}")
     if isinstance(result.get("best_epoch"), int):
-        parts.append(f"epoch {result['best_epoch']} of {epochs[-1]['epoch']} chosen on validation")
+        by = " chosen on validation" if epochs[-1].get("val_accuracy") is not None else ""
+        parts.append(f"epoch {result['best_epoch']} of {epochs[-1]['epoch']}{by}")
     return "   ·   ".join(parts)
 
 

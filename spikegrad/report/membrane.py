@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spikegrad.report.raster import choose_sample, headline
 from spikegrad.report.read import Array, Layer, Samples
-from spikegrad.report.style import INK, MUTED, clean, colour, new_figure, plain, time_axis
+from spikegrad.report.style import INK, MUTED, clean, colour, layer_label, new_figure, time_axis
 
 __all__ = ["membrane"]
 
@@ -33,7 +33,7 @@ def membrane(samples: Samples, sample: int | None = None) -> Figure:
         if not layers:
             figure.text(0.5, 0.4, "no membrane was recorded", ha="center", color=MUTED)
             return figure
-        grid = figure.subplots(len(layers), _COLUMNS, sharex=True, sharey="row", squeeze=False)
+        grid = figure.subplots(len(layers), _COLUMNS, sharex=True, squeeze=False)
         for (i, layer), row in zip(reversed(layers), grid, strict=True):
             _layer(row, layer, index, ink=colour(i), dt=samples.dt)
         for axes in grid[-1]:
@@ -50,7 +50,7 @@ def _layer(row: Array, layer: Layer, index: int, *, ink: str, dt: float) -> None
         _trace(axes, layer, index, column, ink=ink, dt=dt)
     for axes in row[len(columns) :]:
         axes.set_visible(False)
-    row[0].set_ylabel(f"{plain(layer.name, 16)}\nmembrane")
+    row[0].set_ylabel(f"{layer_label(layer.name, 16)}\nmembrane")
 
 
 def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: float) -> None:
@@ -93,6 +93,8 @@ def _shortfall(u: Array, threshold: float) -> str:
     top = float(np.nanmax(u)) if np.isfinite(u).any() else float("nan")
     if not threshold > 0 or not np.isfinite(top):
         return "silent"
+    if top <= 0:
+        return "silent, never above 0"
     return f"silent, reaches {top / threshold:.0%} of threshold"
 
 

@@ -15,6 +15,7 @@ from spikegrad.report.style import (
     clean,
     colour,
     integer_axis,
+    layer_label,
     new_figure,
     plain,
     time_axis,
@@ -117,7 +118,7 @@ def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: fl
         text = f"{count}   ·   {rate:.3f} spikes per {noun} and step"
         if rate == 0:
             _note(axes, "no spike in this sample")
-    axes.set_title(plain(name, 30), fontsize=9.5)
+    axes.set_title(layer_label(name), fontsize=9.5)
     axes.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=MUTED)
     axes.set_ylim(-0.5 - 0.1 * pitch, neurons - 0.5 + 0.1 * pitch)
     axes.set_ylabel(noun)

@@ -26,6 +26,7 @@ __all__ = [
     "clean",
     "colour",
     "integer_axis",
+    "layer_label",
     "legend_below",
     "new_figure",
     "plain",
@@ -142,6 +143,15 @@ def plain(text: object, limit: int = 40) -> str:
     line = " ".join(str(text).split())
     line = line if len(line) <= limit else line[: limit - 1] + "…"
     return line.replace("\\", "\\\\").replace("$", r"\$") if "$" in line else line
+
+
+def layer_label(name: str, limit: int = 30) -> str:
+    """A layer's name as a label; one that is its place in a `Sequential` needs a noun.
+
+    >>> layer_label("1"), layer_label("hidden.lif")
+    ('layer 1', 'hidden.lif')
+    """
+    return plain(f"layer {name}" if name.isdigit() else name, limit)
 
 
 def integer_axis(axes: Axes, which: str = "x", ticks: int = 8) -> None:

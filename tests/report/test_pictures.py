@@ -244,6 +244,12 @@ def test_learning_marks_the_chosen_epoch_and_names_the_silent_layer():
     assert "test" in [t.get_text() for t in tracked.axes[1].get_legend().get_texts()]
 
 
+def test_without_validation_no_epoch_was_chosen_on_it():
+    lines = [{**line, "val_loss": None, "val_accuracy": None} for line in epochs(4)]
+    assert "epoch 4 of 4" in texts(learning(lines, {**RESULT, "best_epoch": 4}))
+    assert "validation" not in texts(learning(lines, {**RESULT, "best_epoch": 4}))
+
+
 def test_learning_draws_what_it_can_of_missing_and_infinite_values():
     lines = epochs(3)
     lines[1].update(train_loss=float("nan"), val_loss=None, val_accuracy=float("inf"))
