@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikegrad.checks import check_finite
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.errors import UserError, message
+from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.tape import Recorded, Tape, record
 
 __all__ = ["Loss", "Probe", "check_network", "forward", "output_of", "probe", "shown", "spiking"]
@@ -51,7 +52,8 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
     check_network(network)
     with untouched(network), torch.inference_mode(False), torch.enable_grad():
         x = watched(x)
-        with record(network) as tapes:
+        labels = labels.clone() if isinstance(labels, Tensor) and labels.is_inference() else labels
+        with own_currents(network), record(network) as tapes:
             y = output_of(network(x))
         value = loss(y) if labels is None else loss(y, labels)
         check_loss(value)
@@ -68,6 +70,26 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
         gradients=over_time(tapes, currents, found[:split]),
         parameters={name: g for (name, _), g in zip(trained, found[split:], strict=True)},
     )
+
+
+@contextmanager
+def own_currents(network: nn.Module) -> Iterator[None]:
+    """Give every neuron an input current of its own: one that other layers read too (a skip
+    connection, the data) would show the gradients of all its readers.
+    """
+
+    def view(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not given or not isinstance(given[0], Tensor):
+            return given
+        return (given[0].view_as(given[0]), *given[1:])
+
+    layers = [m for m in network.modules() if isinstance(m, (Recorded, Recurrent))]
+    handles = [m.register_forward_pre_hook(view) for m in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
