@@ -99,11 +99,19 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
 
 def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
     from spikegrad.cli.summary import draw, say_start, summarise
+    from spikegrad.train.folder import RunFolder
+
+    if not resume:
+        RunFolder.check_new(folder)
+    say_start(config, folder, resume=resume, quiet=quiet)
     from spikegrad.train.app import train_run
 
-    say_start(config, folder, resume=resume, quiet=quiet)
-    result = train_run(config, folder, resume=resume, progress=not quiet)
-    pictures = draw(folder)
+    try:
+        result = train_run(config, folder, resume=resume, progress=not quiet)
+        pictures = draw(folder)
+    except KeyboardInterrupt as stop:
+        stop.folder = folder if (folder / "config.toml").is_file() else None  # type: ignore
+        raise
     summarise(result, folder, pictures, quiet=quiet)
     return None
 

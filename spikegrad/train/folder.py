@@ -78,7 +78,7 @@ class RunFolder:
         cls.check_new(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+            temporary = path.parent / f".{path.name}.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             write_atomic(temporary / "config.toml", config.encode())
