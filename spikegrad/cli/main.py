@@ -25,6 +25,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("spikegrad.cli.train", "Train a spiking network; continue a run."),
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
+    "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: figures, cost, pictures."),
+    "data": ("spikegrad.cli.data", "List the data sets: what is here, how to get the rest."),
+    "doctor": ("spikegrad.cli.doctor", "Say what this machine has and what would run."),
 }
 """{command: (module, one line of help)}, in the order of the help page."""
 
