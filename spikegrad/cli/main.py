@@ -86,9 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        with _terminating():
-            status = cli.main(given, prog_name="spikegrad", standalone_mode=False)
-        return int(status) if isinstance(status, int) else 0
+        # Not cli.main(): it would turn a KeyboardInterrupt, and the signal in it, into an Abort.
+        with _terminating(), cli.make_context("spikegrad", given) as context:
+            cli.invoke(context)
+        return 0
     except Exception as error:
         if debug and not isinstance(error, click.exceptions.Exit):
             raise
@@ -101,8 +102,6 @@ def _told(error: Exception) -> int:
     """One line about an error, and its exit status."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, click.exceptions.Abort):
-        return 130
     if isinstance(error, click.ClickException):
         return _line(error.format_message(), 2)
     if isinstance(error, UserError):

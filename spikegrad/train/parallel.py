@@ -90,7 +90,7 @@ def launch(fabric: Any, work: Callable[..., Any], job: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="spikegrad-") as there, _passing_on() as stopped:
         outcome = Path(there) / "outcome.pt"
         try:
-            fabric.launch(_worker, work, job, str(outcome))
+            fabric.launch(_worker, _Parcel((work, job)), str(outcome))
         except Exception as error:
             if not outcome.is_file():
                 reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
@@ -98,7 +98,15 @@ def launch(fabric: Any, work: Callable[..., Any], job: Any) -> Any:
         return _unwrap(torch.load(outcome, weights_only=True), stopped)
 
 
-def _worker(fabric: Any, work: Callable[..., Any], job: Any, outcome: str) -> None:
+class _Parcel:
+    """Travels to a process as it is: Fabric looks for modules in collections and rebuilds those."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+def _worker(fabric: Any, parcel: _Parcel, outcome: str) -> None:
+    work, job = parcel.content
     try:
         found = ("result", work(fabric, job))
     except Interrupted as stop:

@@ -75,11 +75,7 @@ def train_step(
     engine.optimizer.zero_grad(set_to_none=True)
     loss, y, rates = _propagate(engine, engine.encode(x), labels, truncate, watch)
     average_gradients(engine.network, engine.place.world)
-    norm = engine.fabric.clip_gradients(
-        engine.network, engine.optimizer, max_norm=clip or math.inf, error_if_nonfinite=False
-    ).item()
-    if not math.isfinite(norm) and not engine.skips_overflow:
-        raise RunError(_bad_gradient(engine.network, norm))
+    norm = _clip(engine, clip)
     engine.optimizer.step()
     correct = int((engine.objective.scores(y).argmax(1) == labels).sum())
     return Outcome(loss, correct, len(labels), norm, rates)
@@ -141,6 +137,19 @@ def _propagate(
         total += share * value
         outputs.append(y.detach())
     return total, torch.cat(outputs), rates
+
+
+def _clip(engine: Engine, clip: float) -> float:
+    """Scale the gradients down to the norm `clip`, if it is not 0; return the norm before."""
+    engine.fabric.strategy.precision.unscale_gradients(engine.optimizer.optimizer)
+    parameters = [p for p in engine.network.parameters() if p.grad is not None]
+    total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = total.item()
+    if math.isfinite(norm) and clip:
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip, total)
+    if not math.isfinite(norm) and not engine.skips_overflow:
+        raise RunError(_bad_gradient(engine.network, norm))
+    return norm
 
 
 def _bad_loss(engine: Engine, value: float, x: Tensor, states: State) -> str:

@@ -1,0 +1,240 @@
+"""`fit` on networks and loaders of a user's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from spikegrad.errors import RunError, UserError
+from spikegrad.nn import LIF, Dropout, Linear, Sequential
+from spikegrad.train import evaluate, fit, predict
+from spikegrad.train.objective import OBJECTIVES
+
+QUIET = {"progress": False, "preflight": "off", "tensorboard": False}
+
+
+def clusters(n: int = 120) -> TensorDataset:
+    """Three classes, each bright in two of six values."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(n) % 3
+    x = 0.2 * torch.rand(n, 6, generator=generator)
+    x[torch.arange(n), 2 * y] += 1.0
+    x[torch.arange(n), 2 * y + 1] += 1.0
+    return TensorDataset(x, y)
+
+
+def spiking() -> Sequential:
+    torch.manual_seed(0)
+    return Sequential(Linear(6, 32), LIF(10.0), Dropout(0.1), Linear(32, 3))
+
+
+class Plain(nn.Module):
+    """No state, no neuron of ours: outputs alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("make", [spiking, Plain])
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_it_learns(make, shuffled):
+    network, data = make(), clusters()
+    loader = DataLoader(data, 20, shuffle=shuffled)
+    options = {"epochs": 8, "learning_rate": 1e-2, "steps": 5, "truncate": 2}
+    result = fit(network, loader, val_loader=loader, test_loader=loader, **QUIET, **options)
+    assert result.test_accuracy > 0.95
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    measured = evaluate(network, DataLoader(data, 50), steps=5)
+    assert measured.accuracy == result.test_accuracy
+    assert measured.confusion.sum() == 120
+    labels, scores = predict(network, data.tensors[0], steps=5)
+    assert (labels == data.tensors[1]).float().mean().item() == pytest.approx(measured.accuracy)
+    assert scores.shape == (120, 3)
+    assert list(measured.firing_rates) == (["1"] if make is spiking else [])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_goes_down(name):
+    result = fit(
+        spiking(), DataLoader(clusters(), 30), objective=name, epochs=6, learning_rate=5e-3, **QUIET
+    )
+    losses = [line["train_loss"] for line in result.history]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", torch.optim.RMSprop, "own"])
+@pytest.mark.parametrize("schedule", ["constant", "onecycle"])
+def test_every_optimizer_updates(optimizer, schedule):
+    network = spiking()
+    before = network[0].weight.detach().clone()
+    if optimizer == "own":
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    options = {"schedule": schedule, "warmup": 0.2, "weight_decay": 0.01}
+    fit(network, DataLoader(clusters(), 30), epochs=1, optimizer=optimizer, **options, **QUIET)
+    assert not torch.equal(before, network[0].weight)
+
+
+@pytest.mark.parametrize("precision", ["64", "bf16-mixed"])
+def test_every_precision_runs_truncated(precision):
+    network = spiking()
+    options = {"epochs": 2, "steps": 6, "truncate": 3, "precision": precision}
+    result = fit(network, DataLoader(clusters(), 30), **options, **QUIET)
+    assert result.history[-1]["train_loss"] < 2.0
+    wanted = torch.float64 if precision == "64" else torch.float32
+    assert network[0].weight.dtype == wanted
+
+
+def test_a_sharper_slope_from_epoch_to_epoch():
+    network = spiking()
+    options = {"epochs": 3, "slope_schedule": "linear", "slope_end": 8.0}
+    result = fit(network, DataLoader(clusters(), 30), **options, **QUIET)
+    assert [line["slope"] for line in result.history] == [2.0, 5.0, 8.0]
+
+
+def test_a_run_folder_of_ones_own(tmp_path):
+    """With a loader that shuffles: broken off in an epoch, it goes on with the same batches."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    options = {"epochs": 3, "checkpoint_seconds": 1e-6, **QUIET}
+
+    def loader():
+        return DataLoader(clusters(), 20, shuffle=True, generator=torch.Generator())
+
+    fit(spiking(), loader(), val_loader=loader(), out=whole, **options)
+    stop = StopAfter(spiking(), steps=10)
+    with pytest.raises(Stop):
+        fit(stop, loader(), val_loader=loader(), out=broken, **options)
+    assert not (broken / "result.json").exists()
+    second = StopAfter(spiking(), steps=10**9)
+    fit(second, loader(), val_loader=loader(), out=broken, resume=True, **options)
+    one, other = load_file(whole / "weights.safetensors"), load_file(broken / "weights.safetensors")
+    for name, value in one.items():
+        assert torch.equal(value, other[f"inner.{name}"]), name
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAfter(nn.Module):
+    """Breaks off in the middle of an epoch, as a power cut would."""
+
+    def __init__(self, inner: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.inner, self.left = inner, steps
+
+    def forward(self, x, states=None):
+        self.left -= self.training
+        if self.left < 0:
+            raise Stop
+        return self.inner(x, states)
+
+
+def test_the_callers_random_state_is_left_alone():
+    network, loader = spiking(), DataLoader(clusters(), 30, shuffle=True)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    fit(network, loader, epochs=1, **QUIET)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_dead_loss_is_a_failed_run_and_keeps_the_checkpoint(tmp_path):
+    class Failing(StopAfter):
+        def forward(self, x, states=None):
+            y, states = self.inner(x, states)
+            self.left -= self.training
+            return (y * float("nan") if self.left < 0 else y), states
+
+    run = tmp_path / "run"
+    with pytest.raises(RunError, match=r"epoch 2, step 8: .*checkpoint in .* is untouched"):
+        fit(Failing(spiking(), steps=7), DataLoader(clusters(), 20), out=run, epochs=3, **QUIET)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not (run / "result.json").exists()
+
+
+def test_what_a_run_folder_says(tmp_path):
+    run = tmp_path / "run"
+    loader = DataLoader(clusters(), 20)
+    options = {"epochs": 2, "track_test": True, **QUIET}
+    result = fit(spiking(), loader, val_loader=loader, test_loader=loader, out=run, **options)
+    held = json.loads((run / "result.json").read_text())
+    assert held == result.summary
+    wanted = "dataset test_accuracy val_accuracy best_test_accuracy best_epoch epochs train_seconds"
+    for key in [
+        *wanted.split(),
+        "seconds_per_epoch",
+        "parameters",
+        "firing_rates",
+        "seed",
+        "versions",
+    ]:
+        assert key in held
+    assert held["parameters"] == 6 * 32 + 32 + 32 * 3 + 3
+    assert held["best_test_accuracy"] == max(x["test_accuracy"] for x in result.history)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"objective": "membrane"}, "unknown objective"),
+        ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'"),
+        ({"encoder": "delta"}, "expected encoder direct or poisson or latency for static samples"),
+        ({"resume": True}, "expected out= to resume a run"),
+        ({"device": "cuda"}, "expected a cuda device"),
+    ],
+)
+def test_wrong_settings(options, words):
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError) as caught:
+        fit(spiking(), DataLoader(clusters(), 20), **{**QUIET, "epochs": 1, **options})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("loader", "words"),
+    [
+        ([], "expected a batch in epoch 1"),
+        ([torch.ones(2, 6)], "expected batches"),
+        ([(torch.ones(2, 6), torch.ones(2))], "expected integer labels"),
+        ([(torch.ones(2, 6), torch.ones(3, dtype=torch.int64))], "expected x"),
+        ([(torch.full((2, 6), float("nan")), torch.ones(2, dtype=torch.int64))], "finite"),
+        ([(torch.ones(2, 6), torch.tensor([0, 7]))], "expected labels in 0..2"),
+    ],
+)
+def test_wrong_loaders(loader, words, tmp_path):
+    with pytest.raises(UserError) as caught:
+        fit(spiking(), loader, epochs=1, **QUIET)
+    assert words in str(caught.value)
+
+
+def test_a_generator_lasts_one_epoch_and_says_so():
+    once = iter([(torch.ones(4, 6), torch.zeros(4, dtype=torch.int64))])
+    with pytest.raises(
+        UserError, match="expected a batch in epoch 2, got none; pass a loader that"
+    ):
+        fit(spiking(), once, epochs=2, **QUIET)
+
+
+def test_a_silent_network_is_refused_by_a_strict_preflight(tmp_path):
+    network = spiking()
+    with torch.no_grad():
+        network[0].weight.mul_(1e-3)
+        network[0].bias.zero_()
+    wanted = {**QUIET, "preflight": "strict"}
+    with pytest.raises(
+        UserError, match="expected a network that can learn, got layer 1 never fires"
+    ):
+        fit(network, DataLoader(clusters(), 20), out=tmp_path / "run", epochs=1, **wanted)
+    assert not (tmp_path / "run").exists()

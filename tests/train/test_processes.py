@@ -1,0 +1,110 @@
+"""Two processes with half a batch each learn what one learns with the whole."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader, TensorDataset
+
+from spikegrad.errors import RunError
+from spikegrad.nn import LIF, Linear, Sequential
+from spikegrad.train import fit, resolve
+from spikegrad.train.app import train_run
+
+QUIET = {"progress": False, "preflight": "off", "tensorboard": False, "threads": 1}
+
+
+def test_two_processes_are_one(options, tmp_path):
+    """Through the application: batch norm, truncation, validation and test, eight steps of SGD.
+
+    In double precision, since a rounding error of single precision can make or break a spike.
+    """
+    wanted = {
+        **options,
+        "dropout": 0.0,
+        "encoder": "direct",
+        "ema": 0.0,
+        "epochs": 1,
+        "truncate": 2,
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "learning_rate": 0.1,
+        "precision": "64",
+    }
+    results = {}
+    for processes in (1, 2):
+        run = tmp_path / f"run{processes}"
+        config = resolve({**wanted, "processes": processes})
+        results[processes] = train_run(config, run, progress=False)
+    one = load_file(tmp_path / "run1" / "weights.safetensors")
+    two = load_file(tmp_path / "run2" / "weights.safetensors")
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
+    first, second = results[1], results[2]
+    assert second.summary["processes"] == 2
+    assert torch.equal(first.confusion, second.confusion)
+    for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "gradient_norm"):
+        assert second.history[0][key] == pytest.approx(first.history[0][key], abs=1e-6)
+
+
+def loader() -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(40, 6, generator=generator)
+    return DataLoader(TensorDataset(x, torch.arange(40) % 3), 10)
+
+
+def test_gradients_of_a_network_of_ones_own():
+    """One step of SGD with rate 1: the change of a weight is its gradient, in single precision."""
+    changes = {}
+    batch = list(loader())[:1]
+    for processes in (1, 2):
+        torch.manual_seed(0)
+        network = Sequential(Linear(6, 20), LIF(10.0), Linear(20, 3))
+        before = {name: p.detach().clone() for name, p in network.named_parameters()}
+        options = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "epochs": 1}
+        fit(network, batch, processes=processes, **options, **QUIET)
+        changes[processes] = {n: p.detach() - before[n] for n, p in network.named_parameters()}
+    for name, change in changes[1].items():
+        assert change.abs().max() > 0
+        torch.testing.assert_close(changes[2][name], change, rtol=0, atol=1e-6)
+
+
+class Exploding(Linear):
+    """Gives no number, in every process."""
+
+    def forward(self, x):
+        return super().forward(x) * float("inf") * 0
+
+
+def test_an_error_in_a_process_is_an_error_here():
+    with pytest.raises(RunError, match=r"epoch 1, step 1: .*not finite"):
+        fit(_exploding(), loader(), processes=2, epochs=1, **QUIET)
+
+
+def _exploding() -> Sequential:
+    network = Sequential(Linear(6, 20), LIF(10.0), Linear(20, 3))
+    with torch.no_grad():
+        network[2].weight.fill_(float("inf"))
+    return network
+
+
+def test_a_signal_stops_all_processes(tiny, tmp_path):
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "spikegrad", "train", "--data", str(tiny), "--out", str(run)]
+    words += ["--processes", "2", "--threads", "1", "--epochs", "2000", "--hidden", "16"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-1].endswith(f"continue with: spikegrad train --resume {run}")
