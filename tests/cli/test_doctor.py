@@ -1,0 +1,112 @@
+"""`spikegrad doctor` and `spikegrad data` tell what is, and warn of what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from spikegrad.cli.data import data
+from spikegrad.cli.doctor import doctor, examine, warnings_of
+from spikegrad.cli.main import main
+from spikegrad.data import catalogue, names
+from spikegrad.kernels import choose
+from spikegrad.kernels.dispatch import SCANS
+
+
+@pytest.fixture
+def healthy(monkeypatch) -> dict:
+    """Facts of a machine without fault."""
+    monkeypatch.delenv("SPIKEGRAD_DATA", raising=False)
+    found = copy.deepcopy(examine())
+    found["versions"] = dict.fromkeys(found["versions"], "9.9.9")
+    found["processor"] = {"cores": 4, "threads": 4, "OMP_NUM_THREADS": "not set"}
+    found["devices"] = {"cpu": "x"}
+    return found
+
+
+def test_the_facts_are_those_of_this_machine(monkeypatch):
+    monkeypatch.delenv("SPIKEGRAD_DATA", raising=False)
+    result = CliRunner().invoke(doctor, ["--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["python"] == platform.python_version()
+    assert found["processor"]["threads"] == torch.get_num_threads()
+    assert found["data"]["SPIKEGRAD_DATA"] == "not set"
+    assert set(names()) < set(found["data"])
+    for scan in SCANS:
+        assert found["kernels"][scan].startswith(choose(scan).backend)
+
+
+def test_the_page_has_every_group(capsys):
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    for group in ("versions", "processor", "devices", "kernels", "data", "determinism"):
+        assert f"\n{group}" in f"\n{text}"
+    assert "nothing to put right" in text or "warning: " in text
+
+
+def test_a_healthy_machine_has_no_warning(healthy):
+    assert warnings_of(healthy) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "words"),
+    [
+        ("versions", "pooch", "missing", "pip install pooch"),
+        ("versions", "torch", "2.9.1+cpu", "older than 2.10"),
+        ("processor", "OMP_NUM_THREADS", "64", "OMP_NUM_THREADS=64 on 4 cores"),
+        ("processor", "threads", 8, "8 threads on 4 cores"),
+        ("data", "SPIKEGRAD_DATA", "/no/such/folder", "/no/such/folder is no folder"),
+        ("devices", "cuda:0", "a GPU", "CUBLAS_WORKSPACE_CONFIG"),
+    ],
+)
+def test_each_fault_has_its_warning(healthy, group, key, value, words):
+    healthy[group][key] = value
+    healthy["determinism"]["CUBLAS_WORKSPACE_CONFIG"] = "not set"
+    (warning,) = warnings_of(healthy)
+    assert words in warning
+
+
+def test_a_wrong_folder_is_seen_by_the_command(monkeypatch, capsys):
+    monkeypatch.setenv("SPIKEGRAD_DATA", "/no/such/folder")
+    assert main(["doctor"]) == 0
+    assert "warning: SPIKEGRAD_DATA=/no/such/folder is no folder" in capsys.readouterr().out
+
+
+def test_data_lists_the_catalogue():
+    result = CliRunner().invoke(data, ["--json"])
+    assert [entry["name"] for entry in json.loads(result.output)] == [e.name for e in catalogue()]
+    assert json.loads(result.output)[0]["present"] is True  # digits come with the package
+
+
+def test_data_says_how_to_get_what_is_not_here(tmp_path, capsys):
+    assert main(["data", "--folder", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "mnist: not found in" in text
+    assert str(tmp_path) in text
+    assert "SPIKEGRAD_DATA" in text
+    assert "digits: in the package" in text
+
+
+def test_data_finds_what_is_here(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / "mnist" / f"{part}-{kind}-ubyte").write_bytes(b"")
+    result = CliRunner().invoke(data, ["--json", "--folder", str(tmp_path)])
+    found = {entry["name"]: entry for entry in json.loads(result.output)}
+    assert found["mnist"]["present"]
+    assert found["mnist"]["where"] == str(tmp_path / "mnist")
+    assert not found["fashion-mnist"]["present"]
+
+
+@pytest.mark.parametrize("command", ["data", "doctor"])
+def test_an_unknown_option_is_one_line_and_status_2(command, capsys):
+    assert main([command, "--jsn"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
