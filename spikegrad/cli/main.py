@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import rich_click as click
+from click.exceptions import ClickException, Exit
 
 from spikegrad.errors import RunError, UserError
 from spikegrad.version import __version__
@@ -43,7 +44,7 @@ class Commands(click.RichGroup):
             return None
         module, text = COMMANDS[cmd_name]
         if _listing(ctx):
-            return click.RichCommand(cmd_name, short_help=text, help=text)
+            return click.RichCommand(name=cmd_name, short_help=text, help=text)
         return getattr(import_module(module), cmd_name.replace("-", "_").replace("eval", "eval_"))
 
 
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cli.invoke(context)
         return 0
     except Exception as error:
-        if debug and not isinstance(error, click.exceptions.Exit):
+        if debug and not isinstance(error, Exit):
             raise
         return _told(error)
     except KeyboardInterrupt as stop:
@@ -100,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> int:
     """One line about an error, and its exit status."""
-    if isinstance(error, click.exceptions.Exit):
+    if isinstance(error, Exit):
         return error.exit_code
-    if isinstance(error, click.ClickException):
+    if isinstance(error, ClickException):
         return _line(error.format_message(), 2)
     if isinstance(error, UserError):
         return _line(str(error), 2)

@@ -134,7 +134,7 @@ def _parameters() -> list[Any]:
 
 
 train = click.RichCommand(
-    "train",
+    name="train",
     callback=_train,
     params=_parameters(),
     help=_HELP,

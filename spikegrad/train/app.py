@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.build import Inputs, Parts, build_encoder, build_network, build_parts
-from spikegrad.train.config import Config, from_toml, gather
+from spikegrad.train.config import Config, gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.finish import read_weights
 from spikegrad.train.fitting import Result, fit_job
@@ -23,6 +24,7 @@ from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of
 from spikegrad.train.running import Place
 from spikegrad.train.settings import settings
+from spikegrad.train.toml import from_toml
 
 __all__ = ["Trained", "evaluate_run", "open_run", "predict_run", "stored_config", "train_run"]
 
@@ -167,9 +169,9 @@ def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Pr
     return found, inputs
 
 
-def part_of(parts: Parts, split: str) -> object:
+def part_of(parts: Parts, split: str) -> Batches:
     """The loader of a part, in order and not augmented."""
-    loaders: dict[str, Callable[[], object]] = {
+    loaders: dict[str, Callable[[], Batches | None]] = {
         "test": lambda: parts.test,
         "validation": lambda: parts.validation,
         "train": lambda: _plain(parts),
@@ -180,8 +182,6 @@ def part_of(parts: Parts, split: str) -> object:
     return loader
 
 
-def _plain(parts: Parts) -> object:
-    from spikegrad.data import Batches
-
+def _plain(parts: Parts) -> Batches:
     split, normalise = parts.train.split, parts.inputs.normalise
     return Batches(split, 256, seed=0, shuffle=False, normalise=normalise)

@@ -51,8 +51,10 @@ class Inputs:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Inputs:
         """What `to_dict` gave, lists for tuples allowed."""
-        known = {f.name: data[f.name] for f in dataclasses.fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+        known: dict[str, Any] = {f.name: data[f.name] for f in dataclasses.fields(cls)}
+        for name, value in known.items():
+            known[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**known)
 
 
 @dataclasses.dataclass(frozen=True)

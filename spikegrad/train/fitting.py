@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.batches import length
-from spikegrad.train.config import OPTIONS, Config, flatten, from_toml, gather, to_toml
+from spikegrad.train.config import OPTIONS, Config, flatten, gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.fields import check_group
 from spikegrad.train.finish import finish
@@ -26,6 +26,7 @@ from spikegrad.train.progress import watcher
 from spikegrad.train.running import Encode
 from spikegrad.train.settings import settings
 from spikegrad.train.signals import StopFlag, listening
+from spikegrad.train.toml import from_toml, to_toml
 
 __all__ = ["MAY_CHANGE", "Result", "check_unchanged", "fit"]
 

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from spikegrad.errors import RunError, UserError, message
-from spikegrad.surrogate.schedule import Schedule
 from spikegrad.train import checkpoint, seeding
 from spikegrad.train.average import Average, copied, using
 from spikegrad.train.batches import batches, length
@@ -28,6 +27,7 @@ from spikegrad.train.progress import Watcher
 from spikegrad.train.running import Encode, Place, pair
 from spikegrad.train.schedule import learning_rate_factor
 from spikegrad.train.signals import StopFlag
+from spikegrad.train.slopes import current_slope, set_slopes, slope_schedules
 from spikegrad.train.state import RunState, Tally
 from spikegrad.train.step import Engine, Outcome, train_step
 
@@ -87,7 +87,7 @@ class Trainer:
         )
         self.loader = _shared(job.loader, self.place)
         self.batches = length(self.loader)
-        self.slopes = _slope_schedules(self.network, self.training)
+        self.slopes = slope_schedules(self.network, self.training)
         self.average = Average(self.network, self.training.ema) if self.training.ema else None
         self.state = RunState()
         self.saved = self.mark = time.perf_counter()
@@ -237,7 +237,7 @@ class Trainer:
         return {
             **line,
             "learning_rate": self.raw_optimizer.param_groups[0]["lr"],
-            "slope": _slope(self.network),
+            "slope": current_slope(self.network),
             "gradient_norm": norm,
             "firing_rates": self.state.tally.firing_rates,
             "seconds": round(self.state.seconds, 6),
@@ -252,9 +252,8 @@ class Trainer:
             factor = learning_rate_factor(kind, step, total, warmup=self.training.warmup)
         for group in self.raw_optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        for layer, schedule in self.slopes:
-            progress = self.state.epoch / max(self.training.epochs - 1, 1)
-            layer.surrogate = layer.surrogate.with_slope(schedule(min(progress, 1.0)))
+        progress = self.state.epoch / max(self.training.epochs - 1, 1)
+        set_slopes(self.slopes, min(progress, 1.0))
 
     def show(self, outcome: Outcome) -> None:
         """Tell the watcher and the curves about a step."""
@@ -321,25 +320,3 @@ def _shared(loader: Iterable[Any], place: Place) -> Iterable[Any]:
     own: Any = copy.copy(loader)
     own.rank, own.world_size = place.rank, place.world
     return own
-
-
-def _slope_schedules(network: nn.Module, training: Any) -> list[tuple[Any, Schedule]]:
-    """Each spiking layer with the schedule of its slope, if the slope shall change."""
-    if training.slope_schedule == "constant":
-        return []
-    return [
-        (layer, Schedule(training.slope_schedule, layer.surrogate.slope, training.slope_end))
-        for layer in _spiking(network)
-    ]
-
-
-def _spiking(network: nn.Module) -> list[Any]:
-    return [m for m in network.modules() if hasattr(m, "surrogate")]
-
-
-def _slope(network: nn.Module) -> float | None:
-    """The slope of the first spiking layer, its mean if it is learned."""
-    for layer in _spiking(network):
-        learned = getattr(layer, "slope", None)
-        return float(layer.surrogate.slope if learned is None else learned().detach().mean())
-    return None

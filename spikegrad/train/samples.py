@@ -120,8 +120,8 @@ def _of(module: nn.Module) -> Any:
 
 
 def _dt(network: nn.Module) -> float:
-    steps = [float(m.dt) for m in network.modules() if isinstance(getattr(m, "dt", None), float)]
-    return steps[0] if steps else 1.0
+    found = (getattr(m, "dt", None) for m in network.modules())
+    return next((float(dt) for dt in found if isinstance(dt, (int, float))), 1.0)
 
 
 def _floats(x: Tensor) -> Any:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from spikegrad.errors import UserError, unknown
-from spikegrad.train.config import OPTIONS, Config, from_toml, gather, read_file
+from spikegrad.train.config import OPTIONS, Config, gather
 from spikegrad.train.fields import check_group, coerce
+from spikegrad.train.toml import from_toml, read_file
 
 __all__ = ["read", "recipes", "resolve"]
 

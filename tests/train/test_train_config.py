@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from spikegrad.errors import UserError
-from spikegrad.train.config import GROUPS, OPTIONS, Config, flatten, from_toml, gather, to_toml
+from spikegrad.train.config import GROUPS, OPTIONS, Config, flatten, gather
 from spikegrad.train.sources import read, recipes, resolve
+from spikegrad.train.toml import from_toml, to_toml
 
 
 @pytest.mark.parametrize("name", recipes())
