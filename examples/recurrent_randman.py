@@ -18,7 +18,7 @@ from spikegrad.surrogate import superspike
 from spikegrad.train import fit
 
 FAST = bool(os.environ.get("SPIKEGRAD_EXAMPLE_FAST"))
-STEPS = 40 if FAST else 100
+STEPS = 50
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         units=40,
         dim=1,
         steps=STEPS,
-        samples=50 if FAST else 400,
+        samples=50 if FAST else 200,
         test_samples=50,
     )
     print(f"{data.train.x.shape[0]} samples of {STEPS} steps, {data.classes} classes")
@@ -38,7 +38,7 @@ def main() -> None:
             40,
             [64],
             data.classes,
-            neuron=lambda size: CUBALIF(20.0, 10.0, surrogate=superspike(10.0)),
+            neuron=lambda size: CUBALIF(10.0, 5.0, surrogate=superspike(10.0)),
         )
         loader = Batches(data.train, 50, seed=0)
         x, _ = next(iter(loader.epoch(0)))
@@ -50,8 +50,8 @@ def main() -> None:
             sequence=True,
             objective="membrane_mean",
             truncate=truncate,
-            epochs=3 if FAST else 15,
-            learning_rate=5e-3,
+            epochs=3 if FAST else 10,
+            learning_rate=2e-3,
             progress=False,
             preflight="off",
         )
