@@ -119,10 +119,16 @@ def check_floor(y: Tensor, labels: Tensor, loss: Loss, floor: float | None) -> I
     if lowest - best <= LIFTED:
         return
     near = next(k for k, cost in costs.items() if cost <= best + 0.01)
-    now = float(getattr(loss, "temperature", 1.0))
+    now = temperature_of(loss)
     problem = f"the loss cannot go below {lowest:.4f} with spikes as the output"
     advice = f"use --temperature {near * now:g} (floor {costs[near]:.4f}), or --readout linear"
     yield Finding("", "warning", problem, lowest, advice)
+
+
+def temperature_of(loss: Loss) -> float:
+    """The temperature in force, where the loss is an object or a partial that tells."""
+    told = getattr(loss, "keywords", {}).get("temperature", getattr(loss, "temperature", 1.0))
+    return float(told)
 
 
 def is_spiking_output(network: nn.Module, seen: Probe) -> bool:
@@ -139,7 +145,8 @@ def is_classes(y: Tensor, labels: Any) -> bool:
     """Whether labels name one of the outputs per sample, y `[T, B, C]`."""
     return (
         isinstance(labels, Tensor)
-        and not labels.is_floating_point()
+        and labels.dtype == torch.int64
         and y.dim() == 3
         and labels.shape == y.shape[1:2]
+        and bool(((labels >= 0) & (labels < y.shape[-1])).all())
     )

@@ -35,8 +35,9 @@ def preflight(
 
     network: any `nn.Module` with neurons of this package in it, run in the mode it is in; x: one
     batch, `[T, B, *features]`; labels: the loss's second argument; loss: `loss(y, labels)` to a
-    scalar; floor: the lowest value of the loss, if known (it counts only when the output is
-    spikes; by default it is found by trying a perfect output); classes: how many there are.
+    scalar, called some more times on made-up outputs; floor: the lowest value of the loss, if known
+    (it counts only when the output is spikes; by default it is found by trying a perfect output);
+    classes: how many there are.
     Returns findings, errors first; none for a network that is ready. Nothing of the network
     changes: parameters, buffers, gradients, mode and random state are as before.
     Raises UserError for input or a loss that cannot be used at all.

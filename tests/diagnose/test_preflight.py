@@ -355,6 +355,18 @@ def test_the_floor_of_a_rate_readout():
         )
     lifted = partial(rate_cross_entropy, temperature=0.1)
     assert not having(look(network, loss=lifted), "cannot go below")
+    halfway = partial(rate_cross_entropy, temperature=0.5)
+    assert having(look(network, loss=halfway), "use --temperature 0.1 (floor 0.0004)")
+
+
+def test_labels_to_be_ignored_have_no_floor():
+    """-100 is no class: no perfect output can be made up for it."""
+    labels = torch.where(torch.arange(64) == 0, -100, LABELS)
+
+    def masked(y, labels):
+        return cross_entropy(y.mean(0), labels)
+
+    assert not having(look(spiking_classifier(), labels=labels, loss=masked), "cannot go below")
 
 
 @pytest.mark.parametrize(
