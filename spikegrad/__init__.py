@@ -5,31 +5,41 @@
 >>> y, states = network(torch.rand(10, 4, 700))     # [T, B, C] and the states
 >>> y.shape
 torch.Size([10, 4, 20])
+
+A name is imported when it is first used, so that `spikegrad --help` does not wait for torch.
 """
 
-from spikegrad import functional, nn, surrogate
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from spikegrad.errors import RunError, SpikegradWarning, UserError
-from spikegrad.nn import (
-    ALIF,
-    CUBALIF,
-    IF,
-    LI,
-    LIF,
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
-    MaxPool2d,
-    Recurrent,
-    Sequential,
-    Spiking,
-    record,
-)
-from spikegrad.surrogate import Surrogate, spike
-from spikegrad.types import cut, map_state
 from spikegrad.version import __version__
+
+if TYPE_CHECKING:
+    from spikegrad import data, diagnose, functional, nn, surrogate, train
+    from spikegrad.nn import (
+        ALIF,
+        CUBALIF,
+        IF,
+        LI,
+        LIF,
+        AvgPool2d,
+        BatchNorm,
+        Conv2d,
+        Dropout,
+        Flatten,
+        Linear,
+        MaxPool2d,
+        Recurrent,
+        Sequential,
+        Spiking,
+        record,
+    )
+    from spikegrad.surrogate import Surrogate, spike
+    from spikegrad.train import evaluate, fit, predict
+    from spikegrad.types import cut, map_state
 
 __all__ = [
     "ALIF",
@@ -53,10 +63,42 @@ __all__ = [
     "UserError",
     "__version__",
     "cut",
+    "data",
+    "diagnose",
+    "evaluate",
+    "fit",
     "functional",
     "map_state",
     "nn",
+    "predict",
     "record",
     "spike",
     "surrogate",
+    "train",
 ]
+
+_ROOMS = ("data", "diagnose", "functional", "kernels", "nn", "report", "surrogate", "train", "types")
+_HOMES = {
+    "nn": (
+        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Conv2d Dropout Flatten Linear MaxPool2d "
+        "Recurrent Sequential Spiking record"
+    ),
+    "surrogate": "Surrogate spike",
+    "train": "evaluate fit predict",
+    "types": "cut map_state",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
