@@ -1,24 +1,27 @@
 """Which implementation runs: `"auto"` chooses, a name runs or says why it cannot.
 
 A backend is a table of functions with the specification's signatures. Adding one is adding a
-table here; a backend may lack some scans, and `"auto"` then takes the next in `ORDER`.
+table; a backend may lack some scans, or refuse a call, and `"auto"` then takes the reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikegrad import functional
 from spikegrad.errors import UserError, message, unknown
+from spikegrad.kernels import cpu
 
 __all__ = [
     "Choice",
     "alif",
     "available",
+    "check_backend",
     "choose",
     "cuba_lif",
     "integrate_and_fire",
@@ -29,12 +32,8 @@ __all__ = [
 ]
 
 SCANS = ("integrate_and_fire", "lif", "cuba_lif", "alif", "li", "recurrent", "spiking")
-TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "reference": {name: getattr(functional, name) for name in SCANS},
-}
-ORDER = ("reference",)
-MISSING = {"cpu": "this version has no native CPU kernels"}
-"""Backends with a name and no table, and why."""
+REFERENCE: dict[str, Callable[..., Any]] = {name: getattr(functional, name) for name in SCANS}
+BACKENDS = ("auto", "reference", "cpu")
 
 
 @dataclass(frozen=True)
@@ -50,76 +49,117 @@ class Choice:
 def available() -> dict[str, str]:
     """Every backend's name with "" when it can run, or the reason why it cannot.
 
+    Builds the native kernels if they are not there yet.
+
     >>> available()["reference"]
     ''
     """
-    return {**dict.fromkeys(TABLES, ""), **MISSING}
+    return {"reference": "", "cpu": cpu.load()}
 
 
-def choose(scan: str, backend: str = "auto") -> Choice:
-    """The implementation of a scan under a backend asked for.
+def choose(
+    scan: str, backend: str = "auto", x: Tensor | None = None, args: dict[str, Any] | None = None
+) -> Choice:
+    """The implementation of one call of a scan under a backend asked for.
 
+    x, args: the call's input and keyword arguments, None for a call like most.
     Raises UserError for an unknown backend, and for one asked for by name that cannot run.
 
-    >>> choose("lif").backend
+    >>> choose("lif", "reference").backend
     'reference'
     """
+    if backend == "reference":
+        return Choice(scan, "reference", "asked for by name", REFERENCE[scan])
+    why_not = obstacle(scan, x, args or {})
     if backend == "auto":
-        name = next(name for name in ORDER if scan in TABLES[name])
-        return Choice(scan, name, "the first backend that has this scan", TABLES[name][scan])
+        if why_not:
+            return Choice(scan, "reference", why_not, REFERENCE[scan])
+        return Choice(scan, "cpu", "a native scan for CPU tensors", cpu.TABLE[scan])
     check_backend(backend)
-    if scan not in TABLES[backend]:
+    if why_not:
         raise UserError(
-            message(f"expected a backend with {scan}", f"backend={backend!r}", "use 'auto'")
+            message(
+                f"expected a call of {scan} that backend='cpu' can run",
+                why_not,
+                "use backend='auto' or 'reference'",
+            )
         )
-    return Choice(scan, backend, "asked for by name", TABLES[backend][scan])
+    return Choice(scan, "cpu", "asked for by name", cpu.TABLE[scan])
+
+
+def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
+    """Why the native kernels cannot run this call, or ""."""
+    if scan not in cpu.TABLE:
+        return f"{scan} has no native kernel"
+    if x is not None:
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
+            return "an input that only the reference describes"
+        if x.device.type != "cpu":
+            return f"the tensors are on {x.device}"
+    if args.get("trace"):
+        return "a recorded membrane comes from the reference"
+    surrogate = args.get("surrogate")
+    if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
+        return "soft mode is the reference's"
+    if torch.compiler.is_compiling():
+        return "torch.compile traces the reference"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "torch.func transforms the reference"
+    return cpu.load()
 
 
 def check_backend(backend: str) -> None:
-    """A backend that can run here, or "auto"."""
-    if backend == "auto" or backend in TABLES:
-        return
-    if backend in MISSING:
+    """A known backend; "cpu" only where its kernels can be loaded."""
+    if backend not in BACKENDS:
+        raise UserError(unknown("backend", backend, BACKENDS))
+    if backend == "cpu" and cpu.load():
         raise UserError(
             message(
                 "expected a backend that can run here",
-                f"backend={backend!r}: {MISSING[backend]}",
+                f"backend='cpu': {cpu.load()}",
                 "use 'auto' or 'reference'",
             )
         )
-    raise UserError(unknown("backend", backend, ["auto", *TABLES, *MISSING]))
 
 
 def integrate_and_fire(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.integrate_and_fire` by the chosen backend."""
-    return choose("integrate_and_fire", backend).function(x, state, **args)
+    return call("integrate_and_fire", backend, x, state, args)
 
 
 def lif(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.lif` by the chosen backend."""
-    return choose("lif", backend).function(x, state, **args)
+    return call("lif", backend, x, state, args)
 
 
 def cuba_lif(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.cuba_lif` by the chosen backend."""
-    return choose("cuba_lif", backend).function(x, state, **args)
+    return call("cuba_lif", backend, x, state, args)
 
 
 def alif(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.alif` by the chosen backend."""
-    return choose("alif", backend).function(x, state, **args)
+    return call("alif", backend, x, state, args)
 
 
 def li(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.li` by the chosen backend."""
-    return choose("li", backend).function(x, state, **args)
+    return call("li", backend, x, state, args)
 
 
 def recurrent(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
-    """`functional.recurrent` by the chosen backend."""
-    return choose("recurrent", backend).function(x, state, **args)
+    """`functional.recurrent`; its neuron's scan is chosen step by step."""
+    return REFERENCE["recurrent"](x, state, **args)
 
 
 def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:
-    """`functional.spiking` by the chosen backend."""
-    return choose("spiking", backend).function(x, **args)
+    """`functional.spiking`: elementwise, the reference is all there is."""
+    return REFERENCE["spiking"](x, **args)
+
+
+def call(scan: str, backend: str, x: Tensor, state: Any, args: dict[str, Any]) -> Any:
+    """Choose and run."""
+    choice = choose(scan, backend, x, args)
+    if choice.backend == "cpu":
+        args = {key: value for key, value in args.items() if key != "trace"}
+    return choice.function(x, state, **args)

@@ -1,0 +1,32 @@
+"""Native CPU kernels: C++ on torch's stable ABI, built on first use and cached."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library_path
+from spikegrad.kernels.cpu.library import FAMILIES, load
+from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
+
+TABLE: dict[str, Callable[..., Any]] = {
+    "integrate_and_fire": integrate_and_fire,
+    "lif": lif,
+    "cuba_lif": cuba_lif,
+    "alif": alif,
+    "li": li,
+}
+"""The scans that have a native version."""
+
+__all__ = [
+    "FAMILIES",
+    "TABLE",
+    "BuildError",
+    "alif",
+    "build",
+    "cache_folder",
+    "cuba_lif",
+    "integrate_and_fire",
+    "li",
+    "library_path",
+    "lif",
+    "load",
+]
