@@ -77,7 +77,17 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("data", "diagnose", "functional", "kernels", "nn", "report", "surrogate", "train", "types")
+_ROOMS = (
+    "data",
+    "diagnose",
+    "functional",
+    "kernels",
+    "nn",
+    "report",
+    "surrogate",
+    "train",
+    "types",
+)
 _HOMES = {
     "nn": (
         "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Conv2d Dropout Flatten Linear MaxPool2d "
