@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
     "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: figures, cost, pictures."),
     "data": ("spikegrad.cli.data", "List the data sets: what is here, how to get the rest."),
+    "build": ("spikegrad.cli.build", "Compile the CPU kernels ahead of their first use."),
     "doctor": ("spikegrad.cli.doctor", "Say what this machine has and what would run."),
 }
 """{command: (module, one line of help)}, in the order of the help page."""

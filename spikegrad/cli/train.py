@@ -98,11 +98,13 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
 
 
 def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
+    from spikegrad.cli.build import make_ready
     from spikegrad.cli.summary import draw, say_start, summarise
     from spikegrad.train.folder import RunFolder
 
     if not resume:
         RunFolder.check_new(folder)
+    make_ready(config.network.backend)
     say_start(config, folder, resume=resume, quiet=quiet)
     from spikegrad.train.app import train_run
 
