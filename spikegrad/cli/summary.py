@@ -24,7 +24,9 @@ def say_start(config: Config, folder: Path, *, resume: bool, quiet: bool) -> Non
     sizes = "-".join(map(str, network.hidden))
     what = f"{config.data.dataset}: {network.model} {sizes}, {network.neuron}, {network.surrogate}"
     verb = "continuing" if resume else "training"
-    Console().print(f"{verb} {what}; run folder {folder}", highlight=False, soft_wrap=True)
+    Console().print(
+        f"{verb} {what}; run folder {folder}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def draw(folder: Path) -> list[Path]:
@@ -50,7 +52,9 @@ def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool
     """A short table: accuracies, rates, time, where the pictures are."""
     console = Console()
     if not result.new:
-        console.print(f"{folder} is finished already; nothing was changed", soft_wrap=True)
+        console.print(
+            f"{folder} is finished already; nothing was changed", markup=False, soft_wrap=True
+        )
     if quiet:
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -59,7 +63,7 @@ def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool
     console.print(table)
     if pictures:
         names = ", ".join(p.stem for p in pictures)
-        console.print(f"pictures ({names}) in {folder / 'pictures'}", soft_wrap=True)
+        console.print(f"pictures ({names}) in {folder / 'pictures'}", markup=False, soft_wrap=True)
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import rich_click as click
 from spikegrad.errors import UserError, message
 from spikegrad.train.config import GROUPS, OPTIONS
 from spikegrad.train.fields import Option
+from spikegrad.train.sources import recipes
 
 __all__ = ["train"]
 
@@ -124,7 +125,7 @@ def _parameters() -> list[Any]:
         click.RichOption(
             ["--config"],
             metavar="RECIPE|FILE",
-            help="a shipped recipe (mnist-fc, fashion-mnist-fc, ...) or a TOML file",
+            help=f"a shipped recipe ({', '.join(recipes())}) or a TOML file",
             panel=_FIRST,
         ),
         click.RichOption(

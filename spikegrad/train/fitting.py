@@ -156,6 +156,8 @@ def fit_job(job: Job, *, resume: bool = False) -> Result:
             run = RunFolder.create(job.folder, to_toml(job.config))
         with _alone(run):
             outcome = launch(fabric, _work, job) if fabric.world_size > 1 else _here(fabric, job)
+    if job.config.training.precision == "64":
+        job.network.double()
     job.network.load_state_dict(outcome["weights"])
     return Result(
         outcome["history"],

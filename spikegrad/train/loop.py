@@ -33,7 +33,7 @@ from spikegrad.train.step import Engine, Outcome, train_step
 
 __all__ = ["Job", "Trainer"]
 
-_WATCH_EVERY = 10  # steps between two measurements of firing rates; a function of the step alone
+_WATCH_EVERY = 10  # batches between two measurements of firing rates, never by the clock
 
 
 @dataclasses.dataclass
@@ -151,7 +151,7 @@ class Trainer:
                 labels,
                 clip=self.training.clip,
                 truncate=self.training.truncate,
-                watch=state.step % _WATCH_EVERY == 0,
+                watch=state.batch % _WATCH_EVERY == 0,
             )
         except RunError as error:
             where = f"epoch {state.epoch + 1}, step {state.step + 1}: {error}"

@@ -18,6 +18,8 @@ from spikegrad.train.running import Place, pair
 
 __all__ = ["preflight"]
 
+_STYLES = {"error": "bold red", "warning": "yellow"}
+
 
 def preflight(job: Job, watcher: Watcher) -> list[Any]:
     """Say what `spikegrad.diagnose.preflight` finds on the first batch, on a copy of the network.
@@ -36,7 +38,7 @@ def preflight(job: Job, watcher: Watcher) -> list[Any]:
     network = copy.deepcopy(job.network).to(place.device, torch.float32)
     findings = diagnose.preflight(network, job.encode(x), y, loss=job.objective)
     for finding in findings:
-        watcher.say(f"preflight: {finding.severity}: {finding.line()}")
+        watcher.say(f"preflight: {finding.line()}", _STYLES.get(finding.severity, ""))
     serious = [finding for finding in findings if finding.severity != "info"]
     if serious and job.config.run.preflight == "strict":
         remedy = "follow the advice, or use --preflight warn"

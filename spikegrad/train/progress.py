@@ -28,8 +28,8 @@ class Watcher:
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         """An epoch is done; chosen: it is the best one so far."""
 
-    def say(self, text: str) -> None:
-        """A word to the user."""
+    def say(self, text: str, style: str = "") -> None:
+        """A word to the user, in a rich style."""
 
     def stop(self) -> None:
         """Training is over, or broken off."""
@@ -48,10 +48,10 @@ class Lines(Watcher):
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         left = self.left(line["epoch"])
         text = describe(line, self.epochs, chosen=chosen)
-        self.console.print(f"{text}  {left} left", highlight=False, soft_wrap=True)
+        self.console.print(f"{text}  {left} left", highlight=False, markup=False, soft_wrap=True)
 
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+    def say(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def left(self, epoch: int) -> str:
         """The time left as h:mm:ss, from the epochs since the start."""
@@ -98,15 +98,11 @@ class LiveBar(Lines):
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         self.now = line["epoch"]
         text = describe(line, self.epochs, chosen=chosen)
-        self.live.console.print(text, highlight=False, style="bold" if chosen else "")
+        self.live.console.print(text, highlight=False, markup=False, style="bold" if chosen else "")
         if not self.batches:
             self.bars.update(self.run, completed=self.now)
         if self.now < self.epochs:
             self.bars.reset(self.part, description=f"epoch {self.now + 1}/{self.epochs}")
-
-    def say(self, text: str) -> None:
-        console = self.live.console if hasattr(self, "live") else self.console
-        console.print(text, highlight=False)
 
     def stop(self) -> None:
         if hasattr(self, "live"):

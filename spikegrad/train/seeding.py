@@ -40,7 +40,12 @@ def seed_all(*words: int) -> None:
     True
     """
     number = derive(*words)
-    torch.manual_seed(number)
+    # Not torch.manual_seed: where CUDA is not in use it formats a stack trace, 0.5 ms a time.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
     random.seed(number)
     np.random.seed(number % 2**32)
 
