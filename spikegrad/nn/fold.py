@@ -47,7 +47,7 @@ def fold(module: Callable[[Tensor], Tensor], x: Tensor, *, pure: bool = True) ->
     >>> fold(torch.nn.Linear(3, 2), torch.ones(4, 5, 3)).shape
     torch.Size([4, 5, 2])
     """
-    check_current(x)
+    check_current(x, floating=False)
     if pure and is_static(x):
         y = module(x[0])
         check_rows(module, y, x.shape[1])

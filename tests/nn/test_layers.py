@@ -91,6 +91,14 @@ def test_plain_modules_see_folded_time() -> None:
     assert states == (None, None, None)
 
 
+def test_an_embedding_of_integers_is_a_plain_module() -> None:
+    network = sg.Sequential(tnn.Embedding(7, 4), sg.LIF(5.0))
+    tokens = torch.randint(7, (6, 3))
+    assert network(tokens)[0].shape == (6, 3, 4)
+    with pytest.raises(UserError, match="T=0"):
+        network(tokens[:0])
+
+
 def test_plain_modules_that_break_the_batch_are_named() -> None:
     with pytest.raises(UserError, match=r"LSTM to map \[T\*B=18"):
         sg.Sequential(tnn.LSTM(4, 2))(X)
