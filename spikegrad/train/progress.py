@@ -8,7 +8,13 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 __all__ = ["Lines", "LiveBar", "Watcher", "watcher"]
@@ -71,7 +77,7 @@ class LiveBar(Lines):
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
+            MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=self.console,
             expand=True,

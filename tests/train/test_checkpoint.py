@@ -1,0 +1,96 @@
+"""Checkpoints: data only, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from spikegrad.errors import UserError
+from spikegrad.train import checkpoint, seeding
+from spikegrad.train.folder import RunFolder, write_atomic
+
+
+class Evil:
+    """Executes code when it is unpickled by an ordinary reader."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_loading_never_executes_code(tmp_path):
+    trap = tmp_path / "trap"
+    torch.save({"format": checkpoint.FORMAT, "state": Evil(str(trap))}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"expected only data in .* would execute code"):
+        checkpoint.load(tmp_path / "checkpoint.pt")
+    assert not trap.exists()
+    with open(tmp_path / "plain.pt", "wb") as file:
+        pickle.dump(Evil(str(trap)), file)
+    with pytest.raises(UserError):
+        checkpoint.load(tmp_path / "plain.pt")
+    assert not trap.exists()
+    torch.load(tmp_path / "checkpoint.pt", weights_only=False)
+    assert trap.exists(), "the trap itself works"
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -1])
+def test_a_damaged_file_is_said_to_be_one(tmp_path, keep):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"weights": torch.ones(1000)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"expected (a checkpoint|only data) in"):
+        checkpoint.load(path)
+
+
+def test_another_layout_is_refused(tmp_path):
+    torch.save({"format": 0}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"expected a checkpoint of format 1 in .*, got 0"):
+        checkpoint.load(tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match="expected a checkpoint, got no file"):
+        checkpoint.load(tmp_path / "none.pt")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_every_random_state_comes_back():
+    import random
+
+    import numpy as np
+
+    seeding.seed_all(1, 2)
+    random.gauss(0, 1)
+    np.random.standard_normal()
+    held = seeding.states()
+
+    def draw():
+        return torch.rand(2).tolist(), random.gauss(0, 1), np.random.standard_normal()
+
+    first = draw()
+    seeding.restore(held)
+    assert draw() == first
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="expected a writable run folder"):
+        RunFolder.create(tmp_path / "file" / "run", "")
+    with pytest.raises(UserError, match="expected a new run folder, got the file"):
+        RunFolder.create(tmp_path / "file", "")
+    with pytest.raises(UserError, match=r"a folder without config\.toml"):
+        RunFolder.open(tmp_path)
