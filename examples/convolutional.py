@@ -31,8 +31,8 @@ def main() -> None:
     name = "fashion-mnist" if here["fashion-mnist"] else "digits"
     data = load(name, download=False) if here["fashion-mnist"] else load(name)
     height, width = data.features
-    train = with_channel(data.train, 300 if FAST else 20000)
-    test = with_channel(data.test, 300 if FAST else 10000)
+    train = with_channel(data.train, 200 if FAST else 12000)
+    test = with_channel(data.test, 200 if FAST else 10000)
     train, validation = split_validation(train, 0.1, seed=0)
     print(f"{name}: {len(train)} images of {height}x{width} for training")
 
@@ -51,11 +51,11 @@ def main() -> None:
 
     result = fit(
         network,
-        Batches(train, 64, seed=0),
+        Batches(train, 32 if FAST else 64, seed=0),
         val_loader=Batches(validation, 256, shuffle=False),
         test_loader=Batches(test, 256, shuffle=False),
         steps=STEPS,
-        epochs=2 if FAST else 8,
+        epochs=4 if FAST else 5,
         optimizer="adamw",
         learning_rate=4e-3,
         schedule="onecycle",

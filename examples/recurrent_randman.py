@@ -28,7 +28,7 @@ def main() -> None:
         units=40,
         dim=1,
         steps=STEPS,
-        samples=50 if FAST else 200,
+        samples=30 if FAST else 200,
         test_samples=50,
     )
     print(f"{data.train.x.shape[0]} samples of {STEPS} steps, {data.classes} classes")
@@ -50,7 +50,7 @@ def main() -> None:
             sequence=True,
             objective="membrane_mean",
             truncate=truncate,
-            epochs=3 if FAST else 10,
+            epochs=2 if FAST else 10,
             learning_rate=2e-3,
             progress=False,
             preflight="off",
