@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from spikegrad.train.finish import read_weights
 from spikegrad.train.fitting import Result, fit_job
 from spikegrad.train.folder import RunFolder
 from spikegrad.train.loop import Job
-from spikegrad.train.measure import Evaluation, Prediction, measured, predict
+from spikegrad.train.measure import Evaluation, Prediction, measured, predicted
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of
 from spikegrad.train.running import Place
@@ -75,7 +76,7 @@ class Trained:
     encoder: Encoder
     objective: Objective
     inputs: Inputs
-    device: torch.device
+    place: Place
 
 
 def stored_config(run: str | Path) -> Config:
@@ -108,10 +109,10 @@ def open_run(run: str | Path, *, device: str = "auto") -> Trained:
     with seeding.kept():
         network = build_network(config, inputs)
     network.load_state_dict(weights)
-    place = device_of(device)
+    place = _place(config.training.precision, device_of(device))
     return Trained(
         config,
-        network.to(place).eval(),
+        network.to(place.device, place.dtype).eval(),
         build_encoder(config, inputs),
         objective_of(config),
         inputs,
@@ -133,7 +134,7 @@ def evaluate_run(run: str | Path, split: str = "test", *, device: str = "auto") 
             loader,
             trained.objective,
             trained.encoder,
-            Place(trained.device),
+            trained.place,
             seed=trained.config.run.seed,
         )
 
@@ -158,14 +159,15 @@ def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Pr
     x = x.float() / inputs.divisor
     if inputs.normalise is not None:
         x = (x - inputs.normalise[0]) / inputs.normalise[1]
-    found = predict(
-        trained.network,
-        x,
-        objective=trained.objective,
-        encoder=trained.encoder,
-        device=trained.device,
-        seed=trained.config.run.seed,
-    )
+    with seeding.kept(), settings(trained.config.run):
+        found = predicted(
+            trained.network,
+            x,
+            trained.objective,
+            trained.encoder,
+            trained.place,
+            seed=trained.config.run.seed,
+        )
     return found, inputs
 
 
@@ -180,6 +182,16 @@ def part_of(parts: Parts, split: str) -> Batches:
     if loader is None:
         raise UserError(message(f"expected a {split} part", "a data set without one"))
     return loader
+
+
+def _place(precision: str, device: torch.device) -> Place:
+    """Where a trained network runs: in the number format it was trained in."""
+    if precision == "64":
+        return Place(device, torch.float64)
+    if not precision.endswith("-mixed"):
+        return Place(device)
+    half = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    return Place(device, autocast=partial(torch.autocast, device.type, dtype=half))
 
 
 def _plain(parts: Parts) -> Batches:

@@ -16,7 +16,7 @@ from spikegrad.train.encoder import Encoder
 from spikegrad.train.objective import Objective
 from spikegrad.train.running import Encode, Place, evaluating, pair, recorded, run
 
-__all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict"]
+__all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict", "predicted"]
 
 
 @dataclass(frozen=True)
@@ -109,18 +109,34 @@ def predict(
     >>> labels.shape, scores.shape
     (torch.Size([6]), torch.Size([6, 2]))
     """
-    if not len(x):
-        raise UserError(message("expected at least one sample", str(list(x.shape))))
     encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
     wanted = objective if isinstance(objective, Objective) else Objective(objective)
     place = Place(torch.device(device))
     network.to(place.device)
+    with seeding.kept():
+        return predicted(network, x, wanted, encode, place, batch_size=batch_size, seed=seed)
+
+
+def predicted(
+    network: nn.Module,
+    x: Tensor,
+    objective: Objective,
+    encode: Encode,
+    place: Place,
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Prediction:
+    """`predict` at a place."""
+    if not len(x):
+        raise UserError(message("expected at least one sample", str(list(x.shape))))
     scores = []
-    with seeding.kept(), evaluating(network):
+    with evaluating(network):
         for index, part in enumerate(x.split(batch_size)):
             seeding.seed_all(seed, seeding.EVALUATE, index)
-            y, _ = run(network, encode(place.put_input(part)))
-            scores.append(wanted.scores(y).cpu())
+            with place.autocast():
+                y, _ = run(network, encode(place.put_input(part)))
+            scores.append(objective.scores(y).cpu())
     joined = torch.cat(scores)
     return Prediction(joined.argmax(1), joined)
 
