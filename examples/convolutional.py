@@ -29,7 +29,7 @@ def main() -> None:
     torch.manual_seed(0)
     here = {entry.name: entry.present for entry in catalogue()}
     name = "fashion-mnist" if here["fashion-mnist"] else "digits"
-    data = load(name, download=False) if here["fashion-mnist"] else load(name)
+    data = load(name, download=False)
     height, width = data.features
     train = with_channel(data.train, 200 if FAST else 12000)
     test = with_channel(data.test, 200 if FAST else 10000)
