@@ -58,7 +58,7 @@ def main() -> None:
     neuron = network[1]
     with torch.no_grad():
         spread("threshold (bounds 0.5 and 2)", neuron.threshold())
-        spread("tau_mem in ms (above 0)", neuron.decay_mem.tau())
+        spread("tau_mem in ms (above 0)", neuron.tau_mem())
     spared = sorted(name for name in no_decay(network) if "raw" in name)
     print("  weight decay leaves alone:", ", ".join(spared))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["surrogates"]
 
-_ELEMENTS = 1_000_000
+_ELEMENTS = 65_536
 _HEADINGS = {"fwhm": "FWHM", "lipschitz": "Lipsch.", "forward_ns": "fwd", "backward_ns": "bwd"}
 
 
@@ -41,7 +41,7 @@ def surrogates(
 ) -> None:
     """Compare surrogates: all, or those named.
 
-    x = u - threshold, z = slope x. Times are of one million float32 numbers on one thread, per
+    x = u - threshold, z = slope x. Times are of 65,536 float32 numbers on one thread, per
     element: of the spike, and of its derivative times the incoming gradient.
     """
     if plot is not None and not plot.lower().endswith(".png"):
@@ -110,7 +110,7 @@ def figures(name: str, record: Surrogate, timed: bool) -> dict[str, Any]:
     }
 
 
-def cost(record: Surrogate, *, elements: int = _ELEMENTS, repeats: int = 7) -> tuple[float, float]:
+def cost(record: Surrogate, *, elements: int = _ELEMENTS, repeats: int = 60) -> tuple[float, float]:
     """ns per element of the spike and of its backward pass, float32, the best of some repeats."""
     import torch
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from spikegrad.checks import check_choice
 from spikegrad.nn.base import SpikingNeuron
 from spikegrad.nn.quantity import Decay, Quantity
@@ -62,6 +64,14 @@ class ALIF(SpikingNeuron):
             name="tau_adapt",
         )
         self.kappa = Quantity(kappa, learn="kappa" in self.learn, size=size)
+
+    def tau_mem(self) -> Tensor:
+        """The membrane's time constant now (ms), a scalar or `[*features]`."""
+        return self.decay_mem.tau()
+
+    def tau_adapt(self) -> Tensor:
+        """The adaptation's time constant now (ms), a scalar or `[*features]`."""
+        return self.decay_adapt.tau()
 
     def quantities(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from spikegrad.checks import check_choice
 from spikegrad.nn.base import SpikingNeuron
 from spikegrad.nn.quantity import Decay
@@ -66,6 +68,14 @@ class CUBALIF(SpikingNeuron):
             size=size,
             name="tau_syn",
         )
+
+    def tau_mem(self) -> Tensor:
+        """The membrane's time constant now (ms), a scalar or `[*features]`."""
+        return self.decay_mem.tau()
+
+    def tau_syn(self) -> Tensor:
+        """The synapse's time constant now (ms), a scalar or `[*features]`."""
+        return self.decay_syn.tau()
 
     def quantities(self) -> dict[str, Any]:
         return {

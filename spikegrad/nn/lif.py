@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from spikegrad.checks import check_choice
 from spikegrad.nn.base import SpikingNeuron
 from spikegrad.nn.quantity import Decay
@@ -62,6 +64,10 @@ class LIF(SpikingNeuron):
             learn="tau_mem" in self.learn,
             size=spiking.get("size"),
         )
+
+    def tau_mem(self) -> Tensor:
+        """The membrane's time constant now (ms), a scalar or `[*features]`."""
+        return self.decay_mem.tau()
 
     def quantities(self) -> dict[str, Any]:
         return {**super().quantities(), "beta": self.decay_mem(), "gain": self.gain}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
+
 from spikegrad.checks import check_choice
 from spikegrad.nn.base import Neuron, words
 from spikegrad.nn.quantity import Decay, Size
@@ -52,6 +54,10 @@ class LI(Neuron):
             learn="tau_mem" in self.learn,
             size=size,
         )
+
+    def tau_mem(self) -> Tensor:
+        """The membrane's time constant now (ms), a scalar or `[*features]`."""
+        return self.decay_mem.tau()
 
     def quantities(self) -> dict[str, Any]:
         return {"beta": self.decay_mem(), "gain": self.gain}
