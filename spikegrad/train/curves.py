@@ -14,7 +14,7 @@ _EVERY = 10  # steps between two points of the curves by step
 class Curves:
     """Writes scalars under a folder; with None it does nothing.
 
-    start: steps already done; later points of an earlier, broken-off run are hidden.
+    start: the last step whose points stay; later ones of a broken-off run are hidden.
     """
 
     def __init__(self, folder: Path | None, start: int = 0) -> None:

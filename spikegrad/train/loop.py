@@ -93,7 +93,9 @@ class Trainer:
         self.saved = self.mark = time.perf_counter()
         self.curves = Curves(None)
         self.restore()
-        self.curves = Curves(self._curves_folder(), self.state.step)
+        ending = self.state.batch == self.batches  # its epoch is measured and drawn again
+        done = self.state.step - 1 if ending else self.state.step
+        self.curves = Curves(self._curves_folder(), done)
 
     def train(self) -> RunState:
         """Run all epochs that are left."""
