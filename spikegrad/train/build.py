@@ -130,8 +130,11 @@ def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = No
     network = config.network
     seeding.seed_all(config.run.seed, seeding.BUILD)
     built = _model(network, inputs)
-    if network.init != "default":
-        initialise(built, network.init, gain=network.init_gain)
+    method = network.init
+    if method == "auto":  # torch's weights leave layers silent that no norm drives
+        method = "torch" if network.batch_norm or network.model == "article" else "kaiming"
+    if method != "torch":
+        initialise(built, method, gain=network.init_gain)
     if network.calibrate and loader is not None:
         x, _ = next(iter(loader.epoch(0)))
         calibrate(built, build_encoder(config, inputs)(x), rate=network.calibrate)

@@ -103,9 +103,11 @@ class NetworkConfig(_Group):
     )
     steps: int = declare(10, "time steps T of static input", least=1)
     init: str = declare(
-        "default", "weights at the start", choices=("default", "kaiming", "fluctuation")
+        "auto",
+        "weights at the start; auto: torch's own with batch norm, else kaiming",
+        choices=("auto", "torch", "kaiming", "fluctuation"),
     )
-    init_gain: float = declare(1.0, "gain of the kaiming initialisation", above=0)
+    init_gain: float = declare(1.5, "gain of the kaiming initialisation", above=0)
     calibrate: float = declare(
         0.0, "scale weights until each layer fires at this rate; 0: off", least=0, most=1
     )
