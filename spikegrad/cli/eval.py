@@ -16,8 +16,9 @@ __all__ = ["eval_"]
     show_default=True,
     help="Which part of the data set.",
 )
+@click.option("--pictures", is_flag=True, help="Draw the run's pictures again.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs.")
-def eval_(run: str, split: str, device: str) -> None:
+def eval_(run: str, split: str, pictures: bool, device: str) -> None:
     """Measure the network of the run folder RUN on a part of its data set.
 
     Shows loss, accuracy, firing rates, and per class how many samples were right.
@@ -42,3 +43,12 @@ def eval_(run: str, split: str, device: str) -> None:
         share = f"{int(right) / total:.4f}" if total else "-"
         table.add_row(str(name), str(int(right)), str(total), share)
     console.print(table)
+    if pictures:
+        from pathlib import Path
+
+        from spikegrad.cli.summary import draw
+        from spikegrad.train.app import sample_run
+
+        sample_run(run, device=device)
+        drawn = draw(Path(run), again=True)
+        console.print(f"{len(drawn)} pictures in {Path(run) / 'pictures'}", markup=False)

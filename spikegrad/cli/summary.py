@@ -29,8 +29,8 @@ def say_start(config: Config, folder: Path, *, resume: bool, quiet: bool) -> Non
     )
 
 
-def draw(folder: Path) -> list[Path]:
-    """Draw the pictures of a finished run, unless they are all there.
+def draw(folder: Path, *, again: bool = False) -> list[Path]:
+    """Draw the pictures of a finished run, unless they are all there or it shall be done again.
 
     `pictures/index.json` is written last and lists them, so that a run that was killed while it
     drew draws them again.
@@ -40,7 +40,7 @@ def draw(folder: Path) -> list[Path]:
 
     run = RunFolder(folder)
     index = run.pictures / "index.json"
-    if run.pictured:
+    if run.pictured and not again:
         return [run.pictures / name for name in json.loads(index.read_text(encoding="utf-8"))]
     pictures = write_pictures(folder)
     run.pictures.mkdir(exist_ok=True)

@@ -139,7 +139,7 @@ def read_samples(path: str | Path) -> Samples:
     return _Checked(Path(path), arrays).samples()
 
 
-_AGAIN = "run `spikegrad eval RUN` to write it again"
+_AGAIN = "run `spikegrad eval RUN --pictures` to write it again"
 
 
 class _Checked:

@@ -24,10 +24,19 @@ from spikegrad.train.measure import Evaluation, Prediction, measured, predicted
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of
 from spikegrad.train.running import Place
+from spikegrad.train.samples import write_samples
 from spikegrad.train.settings import settings
 from spikegrad.train.toml import from_toml
 
-__all__ = ["Trained", "evaluate_run", "open_run", "predict_run", "stored_config", "train_run"]
+__all__ = [
+    "Trained",
+    "evaluate_run",
+    "open_run",
+    "predict_run",
+    "sample_run",
+    "stored_config",
+    "train_run",
+]
 
 
 def train_run(
@@ -136,6 +145,28 @@ def evaluate_run(run: str | Path, split: str = "test", *, device: str = "auto") 
             trained.encoder,
             trained.place,
             seed=trained.config.run.seed,
+        )
+
+
+def sample_run(run: str | Path, *, device: str = "auto") -> None:
+    """Write a run's `samples.npz` again, as at the end of its training."""
+    trained, folder = open_run(run, device=device), RunFolder.open(Path(run))
+    with seeding.kept(), settings(trained.config.run):
+        parts, seed = build_parts(trained.config), trained.config.run.seed
+        loader = parts.test or parts.validation
+        if loader is None:
+            raise UserError(message("expected a test or validation part", "none"))
+        how = (trained.network, loader, trained.objective, trained.encoder, trained.place)
+        write_samples(
+            folder.samples,
+            trained.network,
+            loader,
+            measured(*how, seed=seed).confusion,
+            objective=trained.objective,
+            encode=trained.encoder,
+            place=trained.place,
+            class_names=trained.inputs.class_names,
+            seed=seed,
         )
 
 

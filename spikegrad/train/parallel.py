@@ -41,7 +41,7 @@ def make_fabric(*, device: str = "auto", processes: int = 1, precision: str = "3
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    _silence()
     kind = _device_kind(device)
     if kind != "cpu" and processes > (available := _devices(kind)):
         expected = f"expected at most {available} processes on {kind}"
@@ -99,10 +99,24 @@ def launch(fabric: Any, work: Callable[..., Any], job: Any) -> Any:
 
 
 class _Parcel:
-    """Travels to a process as it is: Fabric looks for modules in collections and rebuilds those."""
+    """Travels to a process as it is: Fabric looks for modules in collections and rebuilds those.
+
+    Where it is unpacked, Fabric falls silent, before it tells about its connections.
+    """
 
     def __init__(self, content: Any) -> None:
         self.content = content
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _silence()
+
+
+def _silence() -> None:
+    """Leave Fabric's warnings and errors, not its messages."""
+    import lightning_fabric  # noqa: F401  (its import sets the level that is overruled here)
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def _worker(fabric: Any, parcel: _Parcel, outcome: str) -> None:

@@ -94,6 +94,15 @@ def test_eval(run, capsys, split, count):
         assert f"accuracy {accuracy:.4f}" in out
 
 
+def test_eval_writes_damaged_samples_again(run, capsys):
+    whole = (run / "samples.npz").read_bytes()
+    (run / "samples.npz").write_bytes(whole[:1000])
+    assert main(["eval", str(run), "--pictures"]) == 0
+    assert "5 pictures in" in capsys.readouterr().out
+    with np.load(run / "samples.npz") as held:
+        assert held["confusion"].sum() == 50
+
+
 @pytest.mark.parametrize("kind", ["npy", "npz", "idx"])
 def test_predict(run, tiny, arrays, tmp_path, capsys, kind):
     x = arrays[1].x[:50].numpy()
