@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Curves:
         if folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _wait_for_a_later_name(folder)
             purge = start + 1 if start else None
             self.writer = SummaryWriter(str(folder), purge_step=purge)
 
@@ -53,3 +55,13 @@ class Curves:
         """Bring everything to disk and let go of the file."""
         if self.writer is not None:
             self.writer.close()
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Let the second of the last event file pass.
+
+    TensorBoard reads files in the order of their names, which hold whole seconds: of two files of
+    one second the later one may be read first, and what it hides is then shown.
+    """
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)

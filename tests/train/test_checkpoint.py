@@ -30,7 +30,7 @@ def test_loading_never_executes_code(tmp_path):
         checkpoint.load(tmp_path / "checkpoint.pt")
     assert not trap.exists()
     with open(tmp_path / "plain.pt", "wb") as file:
-        pickle.dump(Evil(str(trap)), file)
+        pickle.dump(Evil(str(trap)), file, protocol=2)
     with pytest.raises(UserError):
         checkpoint.load(tmp_path / "plain.pt")
     assert not trap.exists()
