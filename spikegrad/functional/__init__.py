@@ -9,6 +9,7 @@ from spikegrad.functional.cuba import cuba_lif
 from spikegrad.functional.decay import decay, time_constant
 from spikegrad.functional.encode import delta, direct, latency, poisson
 from spikegrad.functional.lif import integrate_and_fire, lif
+from spikegrad.functional.linear import linear
 from spikegrad.functional.loss import (
     count_cross_entropy,
     count_mse,
@@ -34,6 +35,7 @@ __all__ = [
     "latency",
     "li",
     "lif",
+    "linear",
     "loss_floor",
     "membrane_cross_entropy",
     "over_time",

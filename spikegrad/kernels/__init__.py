@@ -12,6 +12,7 @@ from spikegrad.kernels.dispatch import (
     integrate_and_fire,
     li,
     lif,
+    linear,
     recurrent,
     spiking,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "integrate_and_fire",
     "li",
     "lif",
+    "linear",
     "recurrent",
     "spiking",
 ]

@@ -27,11 +27,12 @@ __all__ = [
     "integrate_and_fire",
     "li",
     "lif",
+    "linear",
     "recurrent",
     "spiking",
 ]
 
-SCANS = ("integrate_and_fire", "lif", "cuba_lif", "alif", "li", "recurrent", "spiking")
+SCANS = ("integrate_and_fire", "lif", "cuba_lif", "alif", "li", "linear", "recurrent", "spiking")
 REFERENCE: dict[str, Callable[..., Any]] = {name: getattr(functional, name) for name in SCANS}
 BACKENDS = ("auto", "reference", "cpu")
 
@@ -145,6 +146,11 @@ def alif(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) ->
 def li(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.li` by the chosen backend."""
     return call("li", backend, x, state, args)
+
+
+def linear(x: Tensor, *, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
+    """`functional.linear` by the chosen backend; along the spikes where that is cheaper."""
+    return choose("linear", backend, x, {}).function(x, weight=weight, bias=bias)
 
 
 def recurrent(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:

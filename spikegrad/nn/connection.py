@@ -10,9 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from spikegrad import kernels
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message
-from spikegrad.nn.fold import fold
+from spikegrad.kernels.dispatch import check_backend
+from spikegrad.nn.fold import fold, is_static
+from spikegrad.types import Backend
 
 __all__ = ["AvgPool2d", "Conv2d", "Flatten", "Linear", "MaxPool2d"]
 
@@ -35,15 +38,34 @@ def check_features(layer: str, x: Tensor, shape: str, size: int | None, position
 class Linear(nn.Linear):
     """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`.
 
+    backend: "auto" takes the product along the spikes where x is sparse spikes in float32 on a
+    CPU; "reference" is torch's own product, always.
+
     >>> import torch
     >>> Linear(3, 2)(torch.ones(4, 5, 3)).shape
     torch.Size([4, 5, 2])
     """
 
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        backend: Backend = "auto",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+        check_backend(backend)
+        self.backend = backend
+
     def forward(self, x: Tensor) -> Tensor:
         """Currents `[T, B, out]` from x `[T, B, in]`."""
         check_features("Linear", x, f"[T, B, {self.in_features}]", self.in_features, 2)
-        return fold(super().forward, x)
+        if is_static(x):
+            return fold(super().forward, x)
+        return kernels.linear(x, weight=self.weight, bias=self.bias, backend=self.backend)
 
 
 class Conv2d(nn.Conv2d):

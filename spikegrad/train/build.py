@@ -130,6 +130,9 @@ def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = No
     network = config.network
     seeding.seed_all(config.run.seed, seeding.BUILD)
     built = _model(network, inputs)
+    for layer in built.modules():
+        if hasattr(layer, "backend"):
+            layer.backend = network.backend
     method = network.init
     if method == "auto":  # torch's weights leave layers silent that no norm drives
         method = "torch" if network.batch_norm or network.model == "article" else "kaiming"

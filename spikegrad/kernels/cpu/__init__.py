@@ -5,6 +5,7 @@ from typing import Any
 
 from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library_path
 from spikegrad.kernels.cpu.library import FAMILIES, load
+from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -13,8 +14,9 @@ TABLE: dict[str, Callable[..., Any]] = {
     "cuba_lif": cuba_lif,
     "alif": alif,
     "li": li,
+    "linear": linear,
 }
-"""The scans that have a native version."""
+"""The functions that have a native version."""
 
 __all__ = [
     "FAMILIES",
@@ -28,5 +30,6 @@ __all__ = [
     "li",
     "library_path",
     "lif",
+    "linear",
     "load",
 ]

@@ -93,6 +93,11 @@ def register() -> None:
     torch.library.register_fake("spikegrad::scan_backward", fake_scan_backward)
     torch.library.register_autograd("spikegrad::scan", scan_gradient, setup_context=keep_for_scan)
     torch.library.register_autograd("spikegrad::scan_backward", refuse)
+    torch.library.register_fake("spikegrad::events_linear", fake_events_linear)
+    torch.library.register_autograd(
+        "spikegrad::events_linear", events_gradient, setup_context=keep_for_events
+    )
+    torch.library.register_autograd("spikegrad::events_weight_gradient", refuse)
 
 
 def fake_scan(
@@ -210,6 +215,32 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     needed = ctx.needs_input_grad[1:4]
     states = [g if need else None for g, need in zip(starts, needed, strict=True)]
     return (dx, *states, None, dparams, dslope, *[None] * 6)
+
+
+def fake_events_linear(
+    x: Tensor, lists: Tensor, starts: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """The output's shape and dtype."""
+    return x.new_empty((x.shape[0], weight.shape[0]))
+
+
+def keep_for_events(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Save the spikes as lists, and the weight where the input needs a gradient."""
+    _, lists, starts, weight, _ = inputs
+    ctx.save_for_backward(lists, starts, weight if ctx.needs_input_grad[0] else None)
+    ctx.inputs = weight.shape[1]
+
+
+def events_gradient(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """dW and db along the spikes; dx as a dense product."""
+    lists, starts, weight = ctx.saved_tensors
+    dx = gradient @ weight if ctx.needs_input_grad[0] else None
+    dweight = dbias = None
+    if ctx.needs_input_grad[3] or ctx.needs_input_grad[4]:
+        dweight, dbias = torch.ops.spikegrad.events_weight_gradient(
+            lists, starts, gradient.contiguous(), ctx.inputs
+        )
+    return dx, None, None, dweight, dbias if ctx.needs_input_grad[4] else None
 
 
 def in_kernel(
