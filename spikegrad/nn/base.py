@@ -93,7 +93,7 @@ class SpikingNeuron(Neuron):
         self.learn = words(learn, self.learnable)
         self.dt, self.v_rest, self.reset, self.detach_reset = dt, v_rest, reset, detach_reset
         self.refractory = steps_of(refractory, dt)
-        self.surrogate = get(surrogate) if isinstance(surrogate, str) else surrogate
+        self.surrogate = record_of(surrogate)
         low, high = threshold_bounds or default_bounds(threshold)
         self.threshold = Quantity(
             threshold, learn="threshold" in self.learn, size=size, low=low, high=high
@@ -166,6 +166,16 @@ def default_bounds(threshold: Value) -> tuple[float, float]:
     else:
         low = high = float(threshold)
     return (low - 0.5 * abs(low), high + abs(high))
+
+
+def record_of(surrogate: Surrogate | str) -> Surrogate:
+    """A surrogate given as a record, or by name."""
+    if isinstance(surrogate, str):
+        return get(surrogate)
+    if not isinstance(surrogate, Surrogate):
+        expected = "expected a Surrogate or a name"
+        raise TypeError(message(expected, type(surrogate).__name__, "for example arctan(2.0)"))
+    return surrogate
 
 
 def check_slope(surrogate: Surrogate) -> None:

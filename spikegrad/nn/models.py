@@ -7,7 +7,7 @@ sequence `[T, B, C]`, which a readout turns into scores. `Classifier` does both 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.init import initialise
 from spikegrad.nn.lif import LIF
 from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.quantity import Size
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
@@ -29,11 +30,11 @@ from spikegrad.types import State
 
 __all__ = ["Classifier", "article", "conv", "mlp", "recurrent"]
 
-NeuronOf = Callable[[int], Neuron]
+NeuronOf = Callable[[Any], Neuron]
 Readout = Literal["linear", "spikes", "li"]
 
 
-def default_neuron(features: int) -> Neuron:
+def default_neuron(features: Size) -> Neuron:
     """LIF with a membrane of 10 ms: the article's section 6."""
     return LIF(10.0)
 
@@ -112,7 +113,8 @@ def conv(
 ) -> Sequential:
     """A convolutional spiking classifier: 3x3 convolutions, each spiking then pooled by 2.
 
-    shape: `[C, H, W]` of the input; channels: of the convolutions; dense: spiking layers behind.
+    shape: `[C, H, W]` of the input; channels: of the convolutions; dense: spiking layers behind;
+    neuron: makes a layer of a size, `(C, 1, 1)` behind a convolution: learned per channel.
     `conv([1, 28, 28], [32, 64], [256], 10)` is 32C3-P2-64C3-P2-256-10.
 
     >>> network = conv([1, 28, 28], [4, 8], [16], 10)
@@ -134,7 +136,7 @@ def conv(
     layers: list[nn.Module] = []
     for before, size in zip([shape[0], *channels], channels, strict=False):
         one = Conv2d(before, size, 3, padding=1, bias=not batch_norm)
-        layers += [*block(one, size, neuron(size), batch_norm, 0.0), MaxPool2d(2)]
+        layers += [*block(one, size, neuron((size, 1, 1)), batch_norm, 0.0), MaxPool2d(2)]
     flat = channels[-1] * (shape[1] >> len(channels)) * (shape[2] >> len(channels))
     layers.append(Flatten())
     for before, size in zip([flat, *dense], dense, strict=False):

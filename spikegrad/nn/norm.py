@@ -96,16 +96,14 @@ class BatchNorm(nn.Module):
 
     def normalise_together(self, rows: Tensor, repeats: int, gain: Tensor) -> Tensor:
         """The same over all processes: sums are reduced with their gradients."""
-        from torch.distributed.nn.functional import all_reduce
-
         axes = [0, *range(2, rows.dim())]
         shape = [1, -1, *[1] * (rows.dim() - 2)]
         wide = rows.double()
         count = wide.new_full((1,), rows.numel() // self.features)
-        total = all_reduce(torch.cat([wide.sum(axes), count]))
+        total = added_up(torch.cat([wide.sum(axes), count]))
         n, mean = total[-1], total[:-1] / total[-1]
         spread = wide - mean.reshape(shape)
-        var = all_reduce(spread.square().sum(axes)) / n
+        var = added_up(spread.square().sum(axes)) / n
         y = spread * torch.rsqrt(var + self.eps).reshape(shape)
         self.remember(mean.float(), var.float(), int(n) * repeats)
         return (y.to(rows.dtype) * gain.reshape(shape)) + self.bias.reshape(shape)
@@ -119,6 +117,23 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.features}, scale={self.scale:g}, momentum={self.momentum}"
+
+
+def added_up(x: Tensor) -> Tensor:
+    """The sum of x over all processes; its gradient is added up over all processes too."""
+    total = x.detach().clone()
+    torch.distributed.all_reduce(total)
+    if not x.requires_grad:
+        return total
+
+    def reduce(gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        torch.distributed.all_reduce(gradient)
+        return gradient
+
+    own = x.view_as(x)
+    own.register_hook(reduce)
+    return own + (total - own.detach())
 
 
 def is_distributed() -> bool:

@@ -169,6 +169,8 @@ def spread(value: Value, size: Size) -> Tensor:
     if size is None:
         return start
     shape = (size,) if isinstance(size, int) else tuple(size)
+    if any(n < 1 for n in shape):
+        raise UserError(message("expected size >= 1", str(size)))
     if start.dim() and start.shape != shape:
         raise UserError(message(f"expected a value of shape {list(shape)}", str(list(start.shape))))
     return start.expand(shape).clone()

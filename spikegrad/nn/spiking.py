@@ -8,10 +8,10 @@ from functools import partial
 from torch import Tensor
 
 from spikegrad import kernels
-from spikegrad.nn.base import check_slope, default_bounds, words
+from spikegrad.nn.base import check_slope, default_bounds, record_of, words
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.tape import Recorded, taped
-from spikegrad.surrogate import Surrogate, arctan, get
+from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import Value
 
 __all__ = ["Spiking"]
@@ -39,7 +39,7 @@ class Spiking(Recorded):
     ) -> None:
         super().__init__()
         self.learn = words(learn, ("threshold", "slope"))
-        self.surrogate = get(surrogate) if isinstance(surrogate, str) else surrogate
+        self.surrogate = record_of(surrogate)
         low, high = threshold_bounds or default_bounds(threshold)
         learned = "threshold" in self.learn
         self.threshold = Quantity(threshold, learn=learned, size=size, low=low, high=high)

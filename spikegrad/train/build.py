@@ -20,7 +20,7 @@ from spikegrad.data import (
     statistics,
 )
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.nn import ALIF, CUBALIF, IF, LIF, Neuron, calibrate, initialise, models
+from spikegrad.nn import ALIF, CUBALIF, IF, LIF, Linear, Neuron, calibrate, initialise, models
 from spikegrad.surrogate import get
 from spikegrad.train import seeding
 from spikegrad.train.config import Config, NetworkConfig
@@ -131,7 +131,7 @@ def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = No
     seeding.seed_all(config.run.seed, seeding.BUILD)
     built = _model(network, inputs)
     for layer in built.modules():
-        if hasattr(layer, "backend"):
+        if isinstance(layer, Linear):
             layer.backend = network.backend
     method = network.init
     if method == "auto":  # torch's weights leave layers silent that no norm drives

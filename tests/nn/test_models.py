@@ -100,6 +100,22 @@ def test_recipes_run_and_every_parameter_gets_a_gradient(
         assert p.grad.abs().sum() > 0, key
 
 
+def test_convolutions_learn_per_channel() -> None:
+    network = models.conv(
+        [1, 8, 8],
+        [4, 6],
+        [12],
+        5,
+        neuron=lambda size: sg.LIF(5.0, learn=("tau_mem", "threshold", "slope"), size=size),
+    )
+    x = torch.rand(5, 3, 1, 8, 8)
+    calibrate(network, x, rate=0.15)
+    network(x)[0].square().sum().backward()
+    assert network[1].threshold().shape == (4, 1, 1)
+    for key, p in network.named_parameters():
+        assert p.grad.abs().sum() > 0, key
+
+
 def test_recipes_refuse_wrong_sizes() -> None:
     for make, words in [
         (lambda: models.mlp(64, [0], 5), "sizes >= 1"),

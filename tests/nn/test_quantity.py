@@ -102,6 +102,9 @@ def test_a_learned_time_constant_stays_valid(integration: str) -> None:
         (lambda: ALIF(10.0), "tau_adapt"),
         (lambda: LI(0.0), "tau_mem > 0"),
         (lambda: Recurrent(LI(5.0), 3), "spiking neuron"),
+        (lambda: LIF(10.0, surrogate=None), "a Surrogate or a name, got NoneType"),
+        (lambda: Spiking(surrogate=2.0), "a Surrogate or a name, got float"),
+        (lambda: LIF(10.0, size=0), "size >= 1"),
     ],
 )
 def test_wrong_arguments_are_errors_at_construction(make, words: str) -> None:
