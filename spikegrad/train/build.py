@@ -130,9 +130,10 @@ def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = No
     network = config.network
     seeding.seed_all(config.run.seed, seeding.BUILD)
     built = _model(network, inputs)
+    backend: Any = network.backend
     for layer in built.modules():
         if isinstance(layer, Linear):
-            layer.backend = network.backend
+            layer.backend = backend
     method = network.init
     if method == "auto":  # torch's weights leave layers silent that no norm drives
         method = "torch" if network.batch_norm or network.model == "article" else "kaiming"
