@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikegrad.functional import scan
 from spikegrad.surrogate import Surrogate, arctan
-from spikegrad.types import ALIFState, Gain, Reset, Trace, Value
+from spikegrad.types import ALIFState, Gain, Reset, Value
 
 __all__ = ["alif"]
 
@@ -49,11 +48,12 @@ def alif(
 
     Returns `(s, state)`, with `trace=True` `(s, state, Trace)`. Raises as `lif`.
 
+    >>> import torch
     >>> s, state = alif(torch.ones(4, 1, 1), beta=0.5, rho=0.5, kappa=1.0)
     >>> s.flatten().tolist(), state.a.item()
     ([1.0, 0.0, 1.0, 0.0], 0.625)
     """
-    scan.check_spiking(reset, refractory)
+    rule = scan.Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)
     current = scan.enter(
         x,
         state,
@@ -69,28 +69,11 @@ def alif(
         state if state is not None else (scan.rest(current, v_rest), scan.rest(current), None)
     )
     g = scan.input_gain(gain, beta)
-    membranes, distances, spikes = [], [], []
+    record = scan.Record(trace=trace)
     for x_t in current.unbind(0):
         u = v_rest + beta * (v - v_rest) + g * x_t
         distance = u - (threshold + kappa * a)
-        s, silent = scan.fire(
-            distance, silent, surrogate=surrogate, slope=slope, refractory=refractory
-        )
+        s, v, silent = rule.step(u, distance, silent)
         a = rho * a + s
-        v = scan.restore(
-            u,
-            s,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_reset=v_reset,
-            reset=reset,
-            detach=detach_reset,
-        )
-        spikes.append(s)
-        if trace:
-            membranes.append(u)
-            distances.append(distance)
-    out, end = torch.stack(spikes).to(x.dtype), ALIFState(v, a, silent)
-    if not trace:
-        return out, end
-    return out, end, Trace(x, torch.stack(membranes), torch.stack(distances), out)
+        record.add(s, u, distance)
+    return record.result(x, ALIFState(v, a, silent))

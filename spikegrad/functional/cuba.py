@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikegrad.functional import scan
 from spikegrad.surrogate import Surrogate, arctan
-from spikegrad.types import CUBAState, Gain, Reset, Trace, Value
+from spikegrad.types import CUBAState, Gain, Reset, Value
 
 __all__ = ["cuba_lif"]
 
@@ -46,11 +45,12 @@ def cuba_lif(
 
     Returns `(s, state)`, with `trace=True` `(s, state, Trace)`. Raises as `lif`.
 
+    >>> import torch
     >>> s, state = cuba_lif(torch.ones(3, 1, 1), alpha=0.5, beta=0.5, gain_syn="leak")
     >>> s.flatten().tolist(), state.i.item()
     ([0.0, 1.0, 0.0], 0.875)
     """
-    scan.check_spiking(reset, refractory)
+    rule = scan.Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)
     current = scan.enter(
         x,
         state,
@@ -65,28 +65,11 @@ def cuba_lif(
         state if state is not None else (scan.rest(current), scan.rest(current, v_rest), None)
     )
     g_syn, g_mem = scan.input_gain(gain_syn, alpha), scan.input_gain(gain_mem, beta)
-    membranes, distances, spikes = [], [], []
+    record = scan.Record(trace=trace)
     for x_t in current.unbind(0):
         i = alpha * i + g_syn * x_t
         u = v_rest + beta * (v - v_rest) + g_mem * i
         distance = u - threshold
-        s, silent = scan.fire(
-            distance, silent, surrogate=surrogate, slope=slope, refractory=refractory
-        )
-        v = scan.restore(
-            u,
-            s,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_reset=v_reset,
-            reset=reset,
-            detach=detach_reset,
-        )
-        spikes.append(s)
-        if trace:
-            membranes.append(u)
-            distances.append(distance)
-    out, end = torch.stack(spikes).to(x.dtype), CUBAState(i, v, silent)
-    if not trace:
-        return out, end
-    return out, end, Trace(x, torch.stack(membranes), torch.stack(distances), out)
+        s, v, silent = rule.step(u, distance, silent)
+        record.add(s, u, distance)
+    return record.result(x, CUBAState(i, v, silent))

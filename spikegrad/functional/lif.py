@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikegrad.functional import scan
 from spikegrad.surrogate import Surrogate, arctan
-from spikegrad.types import Gain, LIFState, Reset, Trace, Value
+from spikegrad.types import Gain, LIFState, Reset, Value
 
 __all__ = ["integrate_and_fire", "lif"]
 
@@ -50,40 +49,24 @@ def lif(
     `(s, state, Trace)`.
     Raises UserError or TypeError for a wrong shape, range, kind or dtype.
 
+    >>> import torch
     >>> s, state = lif(torch.full((4, 1, 1), 0.6), beta=0.5)
     >>> s.flatten().tolist(), round(state.v.item(), 4)
     ([0.0, 0.0, 1.0, 0.0], 0.625)
     """
-    scan.check_spiking(reset, refractory)
+    rule = scan.Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)
     current = scan.enter(
         x, state, LIFState, beta=beta, threshold=threshold, v_rest=v_rest, v_reset=v_reset
     )
     v, silent = state if state is not None else (scan.rest(current, v_rest), None)
     g = scan.input_gain(gain, beta)
-    membranes, distances, spikes = [], [], []
+    record = scan.Record(trace=trace)
     for x_t in current.unbind(0):
         u = v_rest + beta * (v - v_rest) + g * x_t
         distance = u - threshold
-        s, silent = scan.fire(
-            distance, silent, surrogate=surrogate, slope=slope, refractory=refractory
-        )
-        v = scan.restore(
-            u,
-            s,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_reset=v_reset,
-            reset=reset,
-            detach=detach_reset,
-        )
-        spikes.append(s)
-        if trace:
-            membranes.append(u)
-            distances.append(distance)
-    out, end = torch.stack(spikes).to(x.dtype), LIFState(v, silent)
-    if not trace:
-        return out, end
-    return out, end, Trace(x, torch.stack(membranes), torch.stack(distances), out)
+        s, v, silent = rule.step(u, distance, silent)
+        record.add(s, u, distance)
+    return record.result(x, LIFState(v, silent))
 
 
 def integrate_and_fire(x: Tensor, state: LIFState | None = None, **parameters: Any) -> Any:
@@ -91,6 +74,7 @@ def integrate_and_fire(x: Tensor, state: LIFState | None = None, **parameters: A
 
     Arguments, results and errors are those of `lif`, less beta, gain and v_rest.
 
+    >>> import torch
     >>> s, state = integrate_and_fire(torch.full((4, 1, 1), 0.5))
     >>> s.flatten().tolist()
     [0.0, 1.0, 0.0, 1.0]

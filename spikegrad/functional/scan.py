@@ -6,14 +6,17 @@ backward of a select allocates a whole `[T, B, N]` per step, so its cost grows w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from spikegrad.checks import check_choice, check_current, check_parameter, check_state, check_steps
 from spikegrad.surrogate import Surrogate, spike
-from spikegrad.types import Gain, Reset, State, Value
+from spikegrad.types import Gain, Reset, State, Trace, Value
 
-__all__ = ["check_spiking", "enter", "fire", "input_gain", "rest", "restore", "scan_dtype"]
+__all__ = ["Record", "Rule", "enter", "input_gain", "rest", "scan_dtype"]
 
 
 def scan_dtype(x: Tensor) -> torch.dtype:
@@ -32,12 +35,6 @@ def enter(x: Tensor, state: State, kind: type, **parameters: Value) -> Tensor:
     return x.to(dtype)
 
 
-def check_spiking(reset: Reset, refractory: int) -> None:
-    """The choices that every spiking scan has."""
-    check_choice(reset, "reset", ("subtract", "zero", "none"))
-    check_steps(refractory, "refractory")
-
-
 def rest(x: Tensor, value: Value = 0.0) -> Tensor:
     """A membrane `[B, *features]` at rest."""
     if isinstance(value, Tensor):
@@ -51,46 +48,75 @@ def input_gain(gain: Gain, decay: Value) -> Value:
     return 1.0 if gain == "unit" else 1.0 - decay
 
 
-def fire(
-    distance: Tensor,
-    silent: Tensor | None,
-    *,
-    surrogate: Surrogate,
-    slope: Tensor | None,
-    refractory: int,
-) -> tuple[Tensor, Tensor | None]:
-    """Spike where `distance = u - theta >= 0`, unless still refractory; return spikes and counter.
+@dataclass(frozen=True)
+class Rule:
+    """How a neuron spikes and resets; the same for every step.
 
-    The gate and the counter follow the hard spike as a constant, in soft mode too.
+    The refractory gate and its counter follow the hard spike as a constant, in soft mode too.
+    `detach` cuts the gradient through the reset's spike only; threshold and v_reset keep theirs.
     """
-    s = spike(distance, surrogate, slope)
-    if refractory == 0:
-        return s, None
-    if silent is None:
-        silent = torch.zeros_like(distance, dtype=torch.int32)
-    ready = silent == 0
-    fired = (distance.detach() >= 0) & ready
-    counter = torch.where(fired, torch.full_like(silent, refractory), (silent - 1).clamp(min=0))
-    return s * ready.to(s.dtype), counter
+
+    surrogate: Surrogate
+    slope: Tensor | None
+    threshold: Value
+    v_rest: Value
+    v_reset: Value
+    reset: Reset
+    detach: bool
+    refractory: int
+
+    def __post_init__(self) -> None:
+        check_choice(self.reset, "reset", ("subtract", "zero", "none"))
+        check_steps(self.refractory, "refractory")
+
+    def step(
+        self, u: Tensor, distance: Tensor, silent: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Spikes, the membrane after reset, and the refractory counter, of one step."""
+        s, silent = self.fire(distance, silent)
+        return s, self.restore(u, s), silent
+
+    def fire(self, distance: Tensor, silent: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Spike where `distance = u - theta >= 0`, unless still refractory."""
+        s = spike(distance, self.surrogate, self.slope)
+        if self.refractory == 0:
+            return s, None
+        if silent is None:
+            silent = torch.zeros_like(distance, dtype=torch.int32)
+        ready = silent == 0
+        fired = (distance.detach() >= 0) & ready
+        longest = torch.full_like(silent, self.refractory)
+        return s * ready.to(s.dtype), torch.where(fired, longest, (silent - 1).clamp(min=0))
+
+    def restore(self, u: Tensor, s: Tensor) -> Tensor:
+        """`v = u - s (threshold - v_rest)`, `v = u + s (v_reset - u)`, or `v = u`."""
+        if self.reset == "none":
+            return u
+        s = s.detach() if self.detach else s
+        if self.reset == "subtract":
+            return u - s * (self.threshold - self.v_rest)
+        return u + s * (self.v_reset - u)
 
 
-def restore(
-    u: Tensor,
-    s: Tensor,
-    *,
-    threshold: Value,
-    v_rest: Value,
-    v_reset: Value,
-    reset: Reset,
-    detach: bool,
-) -> Tensor:
-    """The membrane after reset: `v = u - s (threshold - v_rest)`, `v = u + s (v_reset - u)` or `u`.
+class Record:
+    """What a scan collects step by step: spikes, and on request membranes and distances."""
 
-    `detach` cuts the gradient through the spike only; threshold and v_reset keep theirs.
-    """
-    if reset == "none":
-        return u
-    s = s.detach() if detach else s
-    if reset == "subtract":
-        return u - s * (threshold - v_rest)
-    return u + s * (v_reset - u)
+    def __init__(self, *, trace: bool) -> None:
+        self.trace = trace
+        self.spikes: list[Tensor] = []
+        self.membranes: list[Tensor] = []
+        self.distances: list[Tensor] = []
+
+    def add(self, s: Tensor, u: Tensor, distance: Tensor) -> None:
+        """One step."""
+        self.spikes.append(s)
+        if self.trace:
+            self.membranes.append(u)
+            self.distances.append(distance)
+
+    def result(self, x: Tensor, end: State) -> Any:
+        """`(s, state)`, or with a trace `(s, state, Trace)`."""
+        out = torch.stack(self.spikes).to(x.dtype)
+        if not self.trace:
+            return out, end
+        return out, end, Trace(x, torch.stack(self.membranes), torch.stack(self.distances), out)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.functional.scan import check_spiking, enter, input_gain
+from spikegrad.functional.scan import Rule, enter, input_gain
 from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, surrogate_id
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, Gain, LIFState, LIState, Reset, Value
@@ -107,7 +107,7 @@ def run(
     refractory: int = 0,
 ) -> list[Any]:
     """Call the operator on `[T, B, N]`; outputs in the features' shape, None if absent."""
-    check_spiking(reset, refractory)
+    Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)  # checks
     shape, features = x.shape, x.shape[2:]
     values = {
         **values,
