@@ -293,15 +293,21 @@ class Trainer:
         if not self.folder.checkpoint.is_file():
             self.save()
             return
-        held = checkpoint.load(self.folder.checkpoint)
-        self.network.load_state_dict(held["network"])
-        self.raw_optimizer.load_state_dict(held["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(held["precision"])
-        if self.average is not None:
-            for name, value in held["average"].items():
-                self.average.weights[name].copy_(value)
-        self.state = RunState.from_dict(held["state"])
-        seeding.restore(held["random"])
+        path = self.folder.checkpoint
+        held = checkpoint.load(path)
+        with checkpoint.understood(path):
+            state = RunState.from_dict(held["state"])
+            checkpoint.check_fits(self.network, held["network"], path)
+            if state.best.epoch:
+                checkpoint.check_fits(self.network, state.best.weights, path)
+            self.raw_optimizer.load_state_dict(held["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(held["precision"])
+            if self.average is not None:
+                for name, value in held["average"].items():
+                    self.average.weights[name].copy_(value)
+            seeding.restore(held["random"])
+            self.network.load_state_dict(held["network"])
+            self.state = state
         if self.first:
             self.folder.write_metrics(self.state.history)
 

@@ -90,8 +90,18 @@ class RunState:
     def from_dict(cls, data: dict[str, Any]) -> RunState:
         """What `to_dict` gave.
 
+        Raises:
+            KeyError, TypeError: it is something else.
+
         >>> RunState.from_dict(RunState(step=3).to_dict()) == RunState(step=3)
         True
         """
         parts = {"tally": Tally(**data["tally"]), "best": Best(**data["best"])}
-        return cls(**{**data, **parts})
+        state = cls(**{**data, **parts})
+        for part, fresh in ((state, cls()), (state.tally, Tally()), (state.best, Best())):
+            for name, value in vars(fresh).items():
+                held = getattr(part, name)
+                if value is not None and type(held) is not type(value):
+                    kinds = f"{type(value).__name__}, got {type(held).__name__}"
+                    raise TypeError(f"expected {name} as {kinds}")
+        return state
