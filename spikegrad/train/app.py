@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.build import Inputs, Parts, build_encoder, build_network, build_parts
+from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.config import Config, gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.finish import read_weights
@@ -26,7 +28,7 @@ from spikegrad.train.parallel import device_of
 from spikegrad.train.running import Place
 from spikegrad.train.samples import write_samples
 from spikegrad.train.settings import settings
-from spikegrad.train.toml import from_toml
+from spikegrad.train.toml import read_file
 
 __all__ = [
     "Trained",
@@ -73,7 +75,14 @@ def train_run(
             class_names=parts.inputs.class_names,
             about={"weights": {"inputs": parts.inputs.to_dict()}},
         )
-        return fit_job(job, resume=resume)
+        result = fit_job(job, resume=resume)
+    if (
+        not result.new
+        and not (folder / "samples.npz").is_file()
+        and (parts.test or parts.validation)
+    ):
+        sample_run(folder, device=config.run.device)
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +103,7 @@ def stored_config(run: str | Path) -> Config:
     Raises:
         UserError: no run folder, or a damaged config.
     """
-    folder = RunFolder.open(Path(run))
-    text = folder.config.read_text(encoding="utf-8")
-    return gather(from_toml(text, where=str(folder.config)))
+    return gather(read_file(RunFolder.open(Path(run)).config))
 
 
 def open_run(run: str | Path, *, device: str = "auto") -> Trained:
@@ -107,16 +114,17 @@ def open_run(run: str | Path, *, device: str = "auto") -> Trained:
     """
     config, folder = stored_config(run), RunFolder.open(Path(run))
     if not folder.weights.is_file():
-        remedy = f"finish it with spikegrad train --resume {run}"
-        raise UserError(message(f"expected weights in {run}", "a run not finished", remedy))
+        remedy = f"spikegrad train --resume {run} finishes it and writes them"
+        raise UserError(message(f"expected weights in {run}", "none", remedy))
     weights, notes = read_weights(folder.weights)
-    if "inputs" not in notes:
+    if notes.get("inputs") is None:
         expected = f"expected a run of spikegrad train in {run}"
         remedy = "build the network in Python and load weights.safetensors into it"
         raise UserError(message(expected, "one of fit() on a network of your own", remedy))
-    inputs = Inputs.from_dict(notes["inputs"])
+    inputs = _inputs(notes["inputs"], folder)
     with seeding.kept():
         network = build_network(config, inputs)
+    check_fits(network, weights, folder.weights)
     network.load_state_dict(weights)
     place = _place(config.training.precision, device_of(device))
     return Trained(
@@ -213,6 +221,16 @@ def part_of(parts: Parts, split: str) -> Batches:
     if loader is None:
         raise UserError(message(f"expected a {split} part", "a data set without one"))
     return loader
+
+
+def _inputs(notes: Any, folder: RunFolder) -> Inputs:
+    """What the weights say of their inputs."""
+    try:
+        return Inputs.from_dict(notes)
+    except (KeyError, TypeError, ValueError) as error:
+        expected = f"expected the inputs of the network in {folder.weights}"
+        remedy = folder.again(folder.weights)
+        raise UserError(message(expected, f"{type(error).__name__}: {error}", remedy)) from None
 
 
 def _place(precision: str, device: torch.device) -> Place:

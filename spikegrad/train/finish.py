@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import statistics
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from spikegrad.errors import UserError, message
 from spikegrad.train.folder import RunFolder, write_atomic
 from spikegrad.train.measure import Evaluation
 from spikegrad.train.samples import write_samples
@@ -60,18 +62,32 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of `weights.safetensors` and what is noted with them; executes nothing.
 
     Raises:
-        UserError: no such file, or a damaged one.
+        UserError: no such file, or a damaged one: it cannot be read, or its checksum differs.
     """
     from safetensors import SafetensorError, safe_open
 
-    from spikegrad.errors import UserError, message
-
+    expected, remedy = f"expected whole weights in {path}", RunFolder(path.parent).again(path)
     try:
         with safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {}).get("spikegrad", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(message("expected weights", f"{path}: {error}")) from None
+            notes = json.loads((file.metadata() or {}).get("spikegrad", "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(message(expected, str(error)[:120], remedy)) from None
+    if not isinstance(notes, dict):
+        raise UserError(message(expected, "a file without the notes of a run", remedy))
+    if "sha256" in notes and notes["sha256"] != _checksum(weights, notes):
+        raise UserError(message(expected, "a damaged file: its checksum differs", remedy))
+    return weights, notes
+
+
+def _checksum(weights: dict[str, Tensor], notes: dict[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and bytes of the tensors, and over the other notes."""
+    others = {name: value for name, value in notes.items() if name != "sha256"}
+    found = hashlib.sha256(json.dumps(others, sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _summary(trainer: Trainer, test: Evaluation | None, seen: Evaluation | None) -> dict[str, Any]:
@@ -138,4 +154,5 @@ def _write_weights(trainer: Trainer, folder: RunFolder) -> None:
         "class_names": list(trainer.job.class_names or ()),
         **trainer.job.about.get("weights", {}),
     }
+    notes["sha256"] = _checksum(tensors, notes)
     write_atomic(folder.weights, save(tensors, metadata={"spikegrad": json.dumps(notes)}))

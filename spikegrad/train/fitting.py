@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.batches import length
+from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.config import OPTIONS, Config, flatten, gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.fields import check_group
-from spikegrad.train.finish import finish
+from spikegrad.train.finish import finish, read_weights
 from spikegrad.train.folder import RunFolder
 from spikegrad.train.loop import Job, Trainer
 from spikegrad.train.objective import Objective, objective_of
@@ -26,7 +27,7 @@ from spikegrad.train.progress import watcher
 from spikegrad.train.running import Encode
 from spikegrad.train.settings import settings
 from spikegrad.train.signals import StopFlag, listening
-from spikegrad.train.toml import from_toml, to_toml
+from spikegrad.train.toml import read_file, to_toml
 
 __all__ = ["MAY_CHANGE", "Result", "check_unchanged", "fit"]
 
@@ -40,13 +41,16 @@ class Result:
 
     history: the lines of `metrics.jsonl`; summary: what `result.json` says; confusion: counts
     `[C, C]` on the test part, or on validation without one; folder: the run folder, if there is
-    one; new: False when the run was finished already and nothing was done.
+    one; encoder, objective: with which it was trained, T included (`predict` and `evaluate` take
+    them as they are); new: False when the run was finished already and nothing was done.
     """
 
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     confusion: Tensor | None
     folder: Path | None
+    encoder: Encode
+    objective: Objective
     new: bool = True
 
     @property
@@ -164,6 +168,8 @@ def fit_job(job: Job, *, resume: bool = False) -> Result:
         outcome["summary"],
         outcome["confusion"],
         job.folder,
+        job.encode,
+        job.objective,
     )
 
 
@@ -253,8 +259,7 @@ def _open(job: Job, resume: bool) -> RunFolder | None:
         RunFolder.check_new(job.folder)
         return None
     run = RunFolder.open(job.folder)
-    text = run.config.read_text(encoding="utf-8")
-    check_unchanged(gather(from_toml(text, where=str(run.config))), job.config)
+    check_unchanged(gather(read_file(run.config)), job.config)
     return run
 
 
@@ -265,8 +270,11 @@ def _alone(run: RunFolder | None) -> Any:
 
 
 def _held(run: RunFolder, job: Job) -> Result:
-    """The result of a run that is finished."""
-    from safetensors.torch import load_file
-
-    job.network.load_state_dict(load_file(run.weights))
-    return Result(run.metrics(), run.result(), None, run.path, new=False)
+    """The result of a run that is finished; the network takes its weights if all is whole."""
+    history, summary = run.metrics(), run.result()
+    weights, _ = read_weights(run.weights)
+    check_fits(job.network, weights, run.weights)
+    if job.config.training.precision == "64":
+        job.network.double()
+    job.network.load_state_dict(weights)
+    return Result(history, summary, None, run.path, job.encode, job.objective, new=False)

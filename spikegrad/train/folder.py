@@ -12,11 +12,24 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from spikegrad.errors import UserError, message
 
 __all__ = ["RunFolder", "write_atomic"]
+
+_RESULT: dict[str, tuple[type, ...]] = {
+    "test_accuracy": (float, NoneType),
+    "val_accuracy": (float, NoneType),
+    "best_test_accuracy": (float, NoneType),
+    "best_epoch": (int,),
+    "epochs": (int,),
+    "train_seconds": (int, float),
+    "seconds_per_epoch": (int, float),
+    "parameters": (int,),
+    "firing_rates": (dict,),
+}
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -106,13 +119,20 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
-        return self.result_file.is_file()
+        """Whether the run came to its end, and its weights are there.
+
+        Weights that were lost are written again from the checkpoint, as in a run broken off.
+        """
+        return self.result_file.is_file() and self.weights.is_file()
 
     @property
     def pictured(self) -> bool:
-        """Whether all its pictures are drawn."""
-        return (self.pictures / "index.json").is_file()
+        """Whether all its pictures are drawn: those that a readable `index.json` lists."""
+        try:
+            names = json.loads((self.pictures / "index.json").read_text(encoding="utf-8"))
+            return bool(names) and all((self.pictures / name).is_file() for name in [*names])
+        except (OSError, ValueError, TypeError):
+            return False
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Replace `metrics.jsonl` by these lines."""
@@ -120,19 +140,49 @@ class RunFolder:
         write_atomic(self.metrics_file, lines.encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`."""
-        text = self.metrics_file.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        """The lines of `metrics.jsonl`.
+
+        Raises:
+            UserError: they are damaged or missing.
+        """
+        with self._readable(self.metrics_file):
+            text = self.metrics_file.read_text(encoding="utf-8")
+            lines = [json.loads(line) for line in text.splitlines()]
+            if not all(isinstance(line, dict) for line in lines):
+                raise ValueError("a line that is no object")
+            return lines
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write `result.json`: the run is finished."""
         write_atomic(self.result_file, (json.dumps(result, indent=2) + "\n").encode())
 
     def result(self) -> dict[str, Any]:
-        """What `result.json` says."""
-        value = json.loads(self.result_file.read_text(encoding="utf-8"))
-        assert isinstance(value, dict)
-        return value
+        """What `result.json` says.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        with self._readable(self.result_file):
+            value = json.loads(self.result_file.read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError("no object")
+            for name, kinds in _RESULT.items():
+                if name not in value or not isinstance(value[name], kinds):
+                    raise ValueError(f"{name} is {value.get(name, 'missing')!r}")
+            return value
+
+    def again(self, path: Path) -> str:
+        """What to do about a damaged file of a finished run."""
+        return f"delete {path.name} and resume the run: checkpoint.pt has what is needed"
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            reason = f"{getattr(error, 'strerror', None) or error}"[:120]
+            remedy = self.again(self.result_file)
+            raise UserError(message(f"expected a whole {path}", reason, remedy)) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

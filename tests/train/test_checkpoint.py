@@ -65,7 +65,7 @@ def test_a_bit_that_flips_anywhere_is_found(tmp_path):
     places += [chance.randrange(len(whole)) for _ in range(60)]
     for place in places:
         path.write_bytes(_flipped(whole, place, chance.randrange(8)))
-        with pytest.raises(UserError, match="expected a whole checkpoint in .*, got a damaged"):
+        with pytest.raises(UserError, match=r"expected a whole checkpoint in .*, got a damaged"):
             checkpoint.load(path)
 
 
