@@ -166,7 +166,8 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
         empty = sorted(set(np.unique(y).tolist()) - set(np.unique(y[kept]).tolist()))
         if empty:
             expected = f"expected every class in the {part} part"
-            got = f"no sample of class {', '.join(map(str, empty))} at {fraction:g}"
+            size = f"{fraction:g}" if fraction < 1 else f"{int(count)} of {len(split)} samples"
+            got = f"no sample of class {', '.join(map(str, empty))} at {size}"
             remedy = "choose a share nearer to 0.5, or give more samples of each class"
             raise UserError(message(expected, got, remedy))
     index = torch.from_numpy(np.flatnonzero(~chosen)), torch.from_numpy(np.flatnonzero(chosen))

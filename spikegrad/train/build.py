@@ -160,7 +160,10 @@ def _held_out(split: Split, wanted: float, seed: int) -> tuple[Split, Split | No
     if wanted >= len(split):
         expected = f"expected validation below the {len(split)} training samples"
         raise UserError(message(expected, f"{wanted:g}"))
-    return split_validation(split, wanted if wanted < 1 else wanted / len(split), seed)
+    if wanted >= 1 and wanted != int(wanted):
+        expected = "expected validation as a share below 1 or a whole number of samples"
+        raise UserError(message(expected, f"{wanted:g}"))
+    return split_validation(split, wanted, seed)
 
 
 def _model(network: NetworkConfig, inputs: Inputs) -> nn.Module:
@@ -168,7 +171,7 @@ def _model(network: NetworkConfig, inputs: Inputs) -> nn.Module:
         "neuron": _Neurons(network),
         "batch_norm": network.batch_norm,
         "dropout": network.dropout,
-        "readout": network.readout,
+        "readout": "linear" if network.readout == "auto" else network.readout,
         "tau_out": network.tau_out,
     }
     if network.model == "conv":
@@ -177,10 +180,8 @@ def _model(network: NetworkConfig, inputs: Inputs) -> nn.Module:
     size = 2 if network.encoder == "delta" else 1
     for n in inputs.features:
         size *= n
-    if not network.hidden:
-        raise UserError(message("expected at least one hidden layer", "none", "--hidden 256"))
     if network.model == "article":
-        readout: Any = network.readout
+        readout: Any = "rate" if network.readout == "auto" else network.readout
         return models.article(size, network.hidden[0], inputs.classes, readout=readout)
     make = models.mlp if network.model == "mlp" else models.recurrent
     return make(size, network.hidden, inputs.classes, **common)
@@ -201,12 +202,15 @@ class _Neurons:
 
     def __call__(self, size: int) -> Neuron:
         n = self.network
+        normalisation = n.surrogate_normalisation
+        options = {} if normalisation is None else {"normalisation": normalisation}
         common: dict[str, Any] = {
             "threshold": n.threshold,
+            "v_reset": n.v_reset,
             "reset": n.reset,
             "detach_reset": n.detach_reset,
             "refractory": n.refractory,
-            "surrogate": get(n.surrogate, n.slope, normalisation=n.surrogate_normalisation),
+            "surrogate": get(n.surrogate, n.slope, **options),
             "learn": n.learn,
             "size": size if n.learn else None,
             "backend": n.backend,

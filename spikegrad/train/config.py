@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from spikegrad.errors import UserError, message
-from spikegrad.train.fields import Option, check_group, coerce, declare, options_of
+from spikegrad.train.fields import SET, Option, check_group, coerce, declare, options_of
+from spikegrad.train.together import check_together
 
 __all__ = [
     "GROUPS",
@@ -24,6 +24,14 @@ __all__ = [
     "flatten",
     "gather",
 ]
+
+
+_OURS = {"model": ("mlp", "recurrent", "conv")}
+"""What the article's network, which is built as written there, does not read."""
+_LEAKY = {**_OURS, "neuron": ("lif", "cuba", "alif")}
+_CROSS_ENTROPIES = ("rate_ce", "count_ce", "membrane_mean", "membrane_max", "membrane_last")
+_ADAPTIVE = {**_OURS, "neuron": ("alif",)}
+_PENALTY = {"rate_weight": SET}
 
 
 class _Group:
@@ -40,8 +48,12 @@ class DataConfig(_Group):
 
     dataset: str = declare("digits", "data set by name; `spikegrad data` lists them")
     data: str = declare("", "your own arrays instead: an .npz file with x_train, y_train, ...")
-    folder: str = declare("", "where the data files are; empty: the usual places")
-    sequence: bool = declare(False, "your own arrays are sequences [N, T, ...]")
+    folder: str = declare(
+        "", "where the data files are; empty: the usual places", needs=[{"data": ("",)}]
+    )
+    sequence: bool = declare(
+        False, "your own arrays are sequences [N, T, ...]", needs=[{"data": SET}]
+    )
     validation: float = declare(0.1, "share (< 1) or count held out to choose the epoch", least=0)
     normalise: str = declare(
         "none", "input scaling by the training part's mean and std", choices=("none", "standard")
@@ -61,41 +73,87 @@ class NetworkConfig(_Group):
         "mlp", "shape of the network", choices=("mlp", "recurrent", "conv", "article")
     )
     hidden: tuple[int, ...] = declare((256,), "neurons per hidden layer: 512,512", least=1)
-    channels: tuple[int, ...] = declare((16, 32), "conv: channels per layer", least=1)
-    neuron: str = declare("lif", "kind of neuron", choices=("lif", "if", "cuba", "alif"))
-    tau_mem: float = declare(10.0, "membrane time constant (ms; one step is 1 ms)", above=0)
+    channels: tuple[int, ...] = declare(
+        (16, 32), "conv: channels per layer", least=1, needs=[{"model": ("conv",)}]
+    )
+    neuron: str = declare(
+        "lif", "kind of neuron", choices=("lif", "if", "cuba", "alif"), needs=[_OURS]
+    )
+    tau_mem: float = declare(
+        10.0,
+        "membrane time constant (ms; one step is 1 ms)",
+        above=0,
+        needs=[{**_LEAKY, "beta": (None,)}],
+    )
     beta: float | None = declare(
-        None, "membrane decay per step, instead of tau_mem", above=0, most=1
+        None, "membrane decay per step, instead of tau_mem", above=0, below=1, needs=[_LEAKY]
     )
-    tau_syn: float = declare(5.0, "synaptic time constant (ms), for cuba", above=0)
-    tau_adapt: float = declare(100.0, "time constant of the threshold (ms), for alif", above=0)
-    kappa: float = declare(0.2, "what a spike adds to the threshold, for alif", least=0)
-    threshold: float = declare(1.0, "spike threshold", above=0)
+    tau_syn: float = declare(
+        5.0,
+        "synaptic time constant (ms), for cuba",
+        above=0,
+        needs=[{**_OURS, "neuron": ("cuba",)}],
+    )
+    tau_adapt: float = declare(
+        100.0, "time constant of the threshold (ms), for alif", above=0, needs=[_ADAPTIVE]
+    )
+    kappa: float = declare(
+        0.2, "what a spike adds to the threshold, for alif", least=0, needs=[_ADAPTIVE]
+    )
+    threshold: float = declare(1.0, "spike threshold", above=0, needs=[_OURS])
     reset: str = declare(
-        "subtract", "what a spike does to the membrane", choices=("subtract", "zero", "none")
+        "subtract",
+        "what a spike does to the membrane",
+        choices=("subtract", "zero", "none"),
+        needs=[_OURS],
     )
-    detach_reset: bool = declare(True, "no gradient through the reset's spike")
-    refractory: float = declare(0.0, "refractory period (ms)", least=0)
-    surrogate: str = declare("arctan", "surrogate gradient; `spikegrad surrogates` lists them")
-    slope: float = declare(2.0, "slope of the surrogate; larger is sharper", above=0)
-    surrogate_normalisation: str = declare(
-        "area", "what of the surrogate is 1", choices=("area", "peak")
+    v_reset: float = declare(
+        0.0, "where reset zero puts the membrane", needs=[{**_OURS, "reset": ("zero",)}]
+    )
+    detach_reset: bool = declare(
+        True,
+        "no gradient through the reset's spike",
+        needs=[{**_OURS, "reset": ("subtract", "zero")}],
+    )
+    refractory: float = declare(0.0, "refractory period (ms)", least=0, needs=[_OURS])
+    surrogate: str = declare(
+        "arctan", "surrogate gradient; `spikegrad surrogates` lists them", needs=[_OURS]
+    )
+    slope: float | None = declare(
+        None,
+        "slope of the surrogate, larger is sharper; by default its own",
+        above=0,
+        needs=[_OURS],
+    )
+    surrogate_normalisation: str | None = declare(
+        None,
+        "what of the surrogate is 1; by default as it is defined",
+        choices=("area", "peak"),
+        needs=[_OURS],
     )
     learn: tuple[str, ...] = declare(
         (),
         "what neurons learn beside weights: tau_mem,threshold",
-        choices=("tau_mem", "tau_syn", "threshold", "slope", "tau_adapt", "kappa"),
+        choices=("tau_mem", "tau_syn", "threshold", "v_reset", "slope", "tau_adapt", "kappa"),
+        needs=[_OURS],
     )
-    batch_norm: bool = declare(False, "batch norm over time before each hidden layer")
+    batch_norm: bool = declare(
+        False, "batch norm over time before each hidden layer", needs=[_OURS]
+    )
     dropout: float = declare(
-        0.0, "dropout of hidden spikes, one mask for all steps", least=0, most=0.99
+        0.0, "dropout of hidden spikes, one mask for all steps", least=0, most=0.99, needs=[_OURS]
     )
     readout: str = declare(
-        "linear",
-        "output: linear on spikes, spiking, or leaky integrators (rate: article only)",
-        choices=("linear", "spikes", "li", "rate"),
+        "auto",
+        "output: linear on spikes, spiking, leaky integrators; auto: linear, article: rate",
+        choices=("auto", "linear", "spikes", "li", "rate"),
     )
-    tau_out: float = declare(20.0, "time constant of a leaky readout (ms)", above=0)
+    tau_out: float = declare(
+        20.0,
+        "time constant of a leaky readout (ms)",
+        above=0,
+        needs=[{**_OURS, "readout": ("li",)}],
+    )
     encoder: str = declare(
         "direct",
         "how values become input over time",
@@ -107,9 +165,14 @@ class NetworkConfig(_Group):
         "weights at the start; auto: torch's own with batch norm, else kaiming",
         choices=("auto", "torch", "kaiming", "fluctuation"),
     )
-    init_gain: float = declare(1.5, "gain of the kaiming initialisation", above=0)
+    init_gain: float = declare(
+        1.5,
+        "gain of the kaiming initialisation",
+        above=0,
+        needs=[{"init": ("kaiming",)}, {**_OURS, "init": ("auto",), "batch_norm": (False,)}],
+    )
     calibrate: float = declare(
-        0.0, "scale weights until each layer fires at this rate; 0: off", least=0, most=1
+        0.0, "scale weights until each layer fires at this rate; 0: off", least=0, below=1
     )
     backend: str = declare("auto", "which kernels run", choices=("auto", "reference", "cpu"))
 
@@ -121,19 +184,15 @@ class TrainingConfig(_Group):
     objective: str = declare(
         "membrane_mean",
         "loss, by what of the output it reads",
-        choices=(
-            "rate_ce",
-            "count_ce",
-            "membrane_mean",
-            "membrane_max",
-            "membrane_last",
-            "count_mse",
-            "tet",
-        ),
+        choices=(*_CROSS_ENTROPIES, "count_mse", "tet"),
     )
     temperature: float = declare(1.0, "divides the scores before the softmax", above=0)
     label_smoothing: float = declare(
-        0.0, "share of the target spread over all classes", least=0, most=0.99
+        0.0,
+        "share of the target spread over all classes",
+        least=0,
+        most=0.99,
+        needs=[{"objective": (*_CROSS_ENTROPIES, "tet")}],
     )
     epochs: int = declare(10, "passes over the training part", least=1)
     batch_size: int = declare(128, "samples per step, over all processes", least=1)
@@ -142,22 +201,30 @@ class TrainingConfig(_Group):
     weight_decay: float = declare(
         0.0, "weight decay of weights (never of tau, thresholds, norms)", least=0
     )
-    momentum: float = declare(0.9, "momentum of sgd", least=0, most=1)
+    momentum: float = declare(
+        0.9, "momentum of sgd", least=0, most=1, needs=[{"optimizer": ("sgd",)}]
+    )
     schedule: str = declare(
         "constant", "learning rate over time", choices=("constant", "cosine", "onecycle")
     )
     warmup: float = declare(0.0, "share of all steps spent on warming up", least=0, most=1)
     clip: float = declare(0.0, "largest gradient norm; 0: off", least=0)
     truncate: int = declare(0, "truncated BPTT: steps per chunk; 0: the whole sequence", least=0)
-    rate_lower: float = declare(0.0, "firing rates below this are penalised", least=0, most=1)
-    rate_upper: float = declare(1.0, "firing rates above this are penalised", least=0, most=1)
+    rate_lower: float = declare(
+        0.0, "firing rates below this are penalised", least=0, most=1, needs=[_PENALTY]
+    )
+    rate_upper: float = declare(
+        1.0, "firing rates above this are penalised", least=0, most=1, needs=[_PENALTY]
+    )
     rate_weight: float = declare(0.0, "weight of the rate penalty; 0: off", least=0)
     slope_schedule: str = declare(
         "constant",
         "slope over the run, from slope to slope_end",
         choices=("constant", "linear", "geometric", "cosine", "step"),
     )
-    slope_end: float | None = declare(None, "slope at the end of the run", above=0)
+    slope_end: float | None = declare(
+        None, "slope at the end of the run", above=0, needs=[{"slope_schedule": SET}]
+    )
     precision: str = declare("32", "number format", choices=("32", "bf16-mixed", "16-mixed", "64"))
     ema: float = declare(
         0.0, "average the weights with this decay per step; 0: off", least=0, most=0.99999
@@ -218,7 +285,7 @@ conv, article)
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:
-        _check_together(self)
+        check_together(flatten(self), OPTIONS)
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -244,26 +311,3 @@ def gather(values: Mapping[str, Any]) -> Config:
     for name, value in values.items():
         groups[OPTIONS[name].group][name] = value
     return Config(**{group: kind(**groups[group]) for group, kind in GROUPS.items()})
-
-
-def _check_together(config: Config) -> None:
-    """What no field can see alone."""
-    data, network, training = config.data, config.network, config.training
-    if network.encoder in ("poisson", "latency") and data.normalise != "none":
-        expected = f"expected normalise none with encoder {network.encoder}"
-        raise UserError(message(expected, data.normalise, "these encoders read values in [0, 1]"))
-    if (network.readout == "rate") and network.model != "article":
-        expected = "expected readout linear, spikes or li"
-        raise UserError(message(expected, "rate", "only the article's network has it"))
-    if network.model == "article" and network.readout not in ("rate", "li"):
-        expected = "expected readout rate or li for model article"
-        raise UserError(message(expected, network.readout))
-    if training.rate_lower > training.rate_upper:
-        expected = "expected rate_lower <= rate_upper"
-        raise UserError(message(expected, f"{training.rate_lower:g} and {training.rate_upper:g}"))
-    if training.slope_schedule != "constant" and training.slope_end is None:
-        expected = f"expected slope_end with slope_schedule {training.slope_schedule}"
-        raise UserError(message(expected, "none", "say where the slope shall end"))
-    if "slope" in network.learn and training.slope_schedule != "constant":
-        expected = "expected either learn slope or a slope_schedule"
-        raise UserError(message(expected, "both", "leave one out"))

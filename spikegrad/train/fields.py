@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 from spikegrad.errors import UserError, message, unknown
 
-__all__ = ["Option", "check_group", "coerce", "declare", "options_of"]
+__all__ = ["SET", "Option", "check_group", "coerce", "declare", "options_of", "unmet"]
+
+
+SET = "set"
+"""In `needs`: any value but the default."""
+
+Needs = Mapping[str, tuple[Any, ...] | str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Option:
     least: float | None = None
     most: float | None = None
     above: float | None = None
+    below: float | None = None
+    needs: Sequence[Needs] = ()
 
     @property
     def optional(self) -> bool:
@@ -60,9 +69,24 @@ def declare(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
+    below: float | None = None,
+    needs: Sequence[Needs] = (),
 ) -> Any:
-    """A dataclass field with its help, its choices and its range: `least <= value <= most`."""
-    metadata = {"help": text, "choices": choices, "least": least, "most": most, "above": above}
+    """A dataclass field: its help, its choices, its range, and what other fields it needs.
+
+    The range is `least <= value <= most` and `above < value < below`. Nothing reads the field
+    unless one of `needs` is met, each `{other field: the values it may have}`; `SET` stands for
+    any value but the other field's default.
+    """
+    metadata = {
+        "help": text,
+        "choices": choices,
+        "least": least,
+        "most": most,
+        "above": above,
+        "below": below,
+        "needs": needs,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -94,6 +118,33 @@ def coerce(option: Option, value: Any) -> Any:
             raise TypeError(message(f"expected {option.name} as a list", repr(value)))
         return tuple(_checked(option, _scalar(option, part)) for part in value)
     return _checked(option, _scalar(option, value))
+
+
+def unmet(option: Option, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, str]:
+    """What keeps a field from being read: other fields, with what they would have to be.
+
+    Args:
+        option: the field; values: all fields; defaults: theirs.
+    Returns:
+        `{other field: words}`; empty when the field is read.
+
+    >>> kappa = Option("kappa", "network", float, 0.2, "", needs=[{"neuron": ("alif",)}])
+    >>> unmet(kappa, {"neuron": "lif"}, {"neuron": "lif"})
+    {'neuron': 'neuron alif'}
+    """
+    found: dict[str, str] = {}
+    for needs in option.needs:
+        lacking = {}
+        for other, allowed in needs.items():
+            if allowed == SET and values[other] == defaults[other]:
+                lacking[other] = f"{other} to be given"
+            elif allowed != SET and values[other] not in allowed:
+                words = " or ".join(str(value) for value in allowed if value not in (None, ""))
+                lacking[other] = f"{other} {words}" if words else f"no {other}"
+        if not lacking:
+            return {}
+        found = {**found, **{name: w for name, w in lacking.items() if name not in found}}
+    return found
 
 
 def check_group(values: Mapping[str, Any], options: Mapping[str, Option], where: str) -> None:
@@ -133,13 +184,18 @@ def _checked(option: Option, value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise UserError(message(f"expected a finite {option.name}", str(value), option.help))
-        if option.least is not None and value < option.least:
-            expected = f"expected {option.name} >= {option.least:g}"
-            raise UserError(message(expected, f"{value:g}", option.help))
-        if option.most is not None and value > option.most:
-            expected = f"expected {option.name} <= {option.most:g}"
-            raise UserError(message(expected, f"{value:g}", option.help))
-        if option.above is not None and value <= option.above:
-            expected = f"expected {option.name} > {option.above:g}"
-            raise UserError(message(expected, f"{value:g}", option.help))
+        for word, bound, holds in (
+            (">=", option.least, operator.ge),
+            ("<=", option.most, operator.le),
+            (">", option.above, operator.gt),
+            ("<", option.below, operator.lt),
+        ):
+            if bound is not None and not holds(value, bound):
+                expected = f"expected {option.name} {word} {_shown(bound)}"
+                raise UserError(message(expected, _shown(value), option.help))
     return value
+
+
+def _shown(value: float) -> str:
+    """A number as people write it; whole ones in full."""
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -10,8 +10,9 @@ from typing import Any
 import tomli_w
 
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.train.config import GROUPS, OPTIONS, Config
+from spikegrad.train.config import GROUPS, OPTIONS, Config, flatten
 from spikegrad.train.fields import Option, coerce
+from spikegrad.train.together import unread
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,8 +40,12 @@ def from_toml(text: str, *, where: str = "the config") -> dict[str, Any]:
         raise UserError(message(f"expected TOML in {where}", f"got {error}")) from None
     values: dict[str, Any] = {}
     for group, table in tables.items():
-        if group not in GROUPS or not isinstance(table, dict):
+        if group not in GROUPS:
             raise UserError(_misplaced(group, where))
+        if not isinstance(table, dict):
+            remedy = f"write [{group}], and its fields below"
+            expected = f"expected [{group}] as a table in {where}"
+            raise UserError(message(expected, repr(table), remedy))
         known = {name: option for name, option in OPTIONS.items() if option.group == group}
         for name, value in table.items():
             if name not in known:
@@ -50,8 +55,8 @@ def from_toml(text: str, *, where: str = "the config") -> dict[str, Any]:
 
 
 def to_toml(config: Config) -> str:
-    """The config as TOML: every field under its help; an unset one as a comment."""
-    lines = []
+    """The config as TOML: every field under its help; one unset or not read as a comment."""
+    lines, idle = [], unread(flatten(config), OPTIONS)
     for group in GROUPS:
         lines.append(f"[{group}]")
         for name, option in OPTIONS.items():
@@ -61,8 +66,11 @@ def to_toml(config: Config) -> str:
             value = list(value) if isinstance(value, tuple) else value
             choices = f" ({', '.join(option.choices)})" if option.choices else ""
             lines.append(f"# {option.help}{choices}")
-            unset = f"# {name} is not set"
-            lines.append(unset if value is None else _line(name, value))
+            if name in idle:
+                words = " and ".join(idle[name].values())
+                lines.append(f"# {name} is not read: it needs {words}")
+            else:
+                lines.append(f"# {name} is not set" if value is None else _line(name, value))
         lines.append("")
     return "\n".join(lines)
 

@@ -10,13 +10,15 @@ import torch
 
 from spikegrad.errors import UserError
 from spikegrad.nn import LIF
+from spikegrad.surrogate import get, names
 from spikegrad.train import fit, resolve
 from spikegrad.train.app import evaluate_run, open_run, predict_run, train_run
-from spikegrad.train.build import build_network, build_parts
+from spikegrad.train.build import Inputs, build_network, build_parts
 from spikegrad.train.config import OPTIONS
 
 NETWORKS = [
-    *({"model": model} for model in ("mlp", "recurrent", "conv")),
+    *({"model": model} for model in ("mlp", "recurrent", "article")),
+    {"model": "conv", "channels": [4]},
     *({"readout": readout} for readout in ("spikes", "li")),
     *({"neuron": neuron} for neuron in OPTIONS["neuron"].choices),
     {"neuron": "cuba", "learn": ["tau_mem", "tau_syn", "threshold", "slope"]},
@@ -26,7 +28,8 @@ NETWORKS = [
     {"init": "kaiming", "init_gain": 2.0},
     {"init": "torch"},
     {"init": "fluctuation"},
-    {"reset": "zero", "detach_reset": False, "refractory": 2.0},
+    {"reset": "zero", "detach_reset": False, "refractory": 2.0, "v_reset": -0.5},
+    {"reset": "zero", "learn": ["v_reset"], "surrogate": "straight_through"},
     {"encoder": "latency"},
     {"calibrate": 0.1, "batch_norm": False},
     {"normalise": "standard", "encoder": "direct", "rate_lower": 0.1, "rate_weight": 1.0},
@@ -42,7 +45,10 @@ NETWORKS = [
 @pytest.mark.parametrize("changes", NETWORKS, ids=json.dumps)
 def test_it_trains_and_comes_back(options, tmp_path, changes):
     run = tmp_path / "run"
-    config = resolve({**options, "epochs": 1, "channels": [4], "ema": 0.0, **changes})
+    wanted = {**options, "epochs": 1, "ema": 0.0, **changes}
+    if wanted.get("model") == "article":
+        wanted = {k: v for k, v in wanted.items() if k not in ("batch_norm", "dropout")}
+    config = resolve(wanted)
     result = train_run(config, run, progress=False)
     assert np.isfinite(result.history[0]["train_loss"])
     assert result.firing_rates
@@ -82,14 +88,33 @@ def test_initial_weights_follow_from_the_seed(options):
 
 def test_what_a_neuron_is_told(options):
     wanted = {"beta": 0.5, "threshold": 2.0, "refractory": 3.0, "reset": "zero", "slope": 7.0}
+    wanted["v_reset"] = 0.25
     config = resolve({**options, **wanted, "surrogate": "sigmoid"})
     network = build_network(config, build_parts(config).inputs)
     neuron = next(m for m in network.modules() if isinstance(m, LIF))
     assert neuron.decay_mem().item() == 0.5
     assert neuron.threshold().item() == 2.0
+    assert neuron.v_reset().item() == 0.25
     assert neuron.refractory == 3
     assert neuron.reset == "zero"
     assert (neuron.surrogate.name, neuron.surrogate.slope) == ("sigmoid", 7.0)
+
+
+@pytest.mark.parametrize("recipe", ["digits", "mnist"])
+@pytest.mark.parametrize("name", names(aliases=True))
+def test_every_surrogate_goes_with_a_recipe(recipe, name):
+    """Some have no slope, some one normalisation: what the recipe says of its own is not theirs."""
+    config = resolve({"surrogate": name, "hidden": [4]}, config=recipe)
+    inputs = Inputs((2, 2), 3, ("a", "b", "c"), False, 1.0, None)
+    neuron = next(m for m in build_network(config, inputs).modules() if isinstance(m, LIF))
+    assert neuron.surrogate == get(name)
+
+
+def test_validation_by_count_says_counts(options):
+    with pytest.raises(UserError, match=r"no sample of class .* at 1 of 200 samples"):
+        build_parts(resolve({**options, "validation": 1}))
+    with pytest.raises(UserError, match=r"a share below 1 or a whole number of samples, got 2.5"):
+        build_parts(resolve({**options, "validation": 2.5}))
 
 
 def test_validation_is_held_out(options):

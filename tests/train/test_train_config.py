@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from spikegrad.errors import UserError
 from spikegrad.train.config import GROUPS, OPTIONS, Config, flatten, gather
+from spikegrad.train.fields import SET
 from spikegrad.train.sources import read, recipes, resolve
 from spikegrad.train.toml import from_toml, to_toml
 
@@ -16,29 +20,76 @@ def test_recipes_round_trip(name):
     assert gather(from_toml(to_toml(config))) == config
 
 
-def test_every_value_round_trips():
-    changed = {
-        name: _other(option.default, option.choices, option.item)
-        for name, option in OPTIONS.items()
-        if name not in ("model", "readout", "slope_schedule", "encoder", "learn")
-    }
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_value_round_trips(name):
+    value = _other(OPTIONS[name])
+    changed = {**_needed(name), name: value}
     config = gather(changed)
-    held = flatten(config)
-    assert all(held[name] == value for name, value in changed.items())
+    assert flatten(config)[name] == value
     assert gather(from_toml(to_toml(config))) == config
+    listed = {line.split(" = ")[0] for line in to_toml(config).splitlines() if " = " in line}
+    assert name in listed
 
 
-def _other(default, choices, kind):
-    """Another legal value than the default."""
-    if choices:
-        return next(c for c in choices if c != default)
-    if isinstance(default, tuple):
-        return (7, 5)
-    if isinstance(default, bool):
-        return not default
-    if default is None:
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.needs])
+def test_what_nothing_reads_is_an_error(name, tmp_path):
+    """Each field that needs another one, at every level of a config."""
+    option, value = OPTIONS[name], _other(OPTIONS[name])
+    first = option.needs[0]
+    lacking = {other: _without(OPTIONS[other], allowed) for other, allowed in first.items()}
+    for other, instead in lacking.items():
+        values = {**_needed(name), name: value, other: instead}
+        for call in (lambda v=values: gather(v), lambda v=values: resolve(v)):
+            with pytest.raises(UserError, match=rf"expected .* for |expected no data|{other}"):
+                call()
+        file = tmp_path / "mine.toml"
+        file.write_text(_toml({**_needed(name), name: value}))
+        config = resolve({other: instead}, config=str(file))
+        assert flatten(config)[name] == option.default
+        assert f"# {name} is not read: it needs" in to_toml(config)
+
+
+def _needed(name):
+    """Values of other fields with which this one is read."""
+    more = {"slope_schedule": {"slope_end": 0.5}, "slope_end": {"slope_schedule": "linear"}}
+    found = dict(more.get(name, {}))
+    for needs in OPTIONS[name].needs[:1]:
+        for other, allowed in needs.items():
+            found[other] = _other(OPTIONS[other]) if allowed == SET else allowed[0]
+    return {other: value for other, value in found.items() if value is not None}
+
+
+def _without(option, allowed):
+    """A value with which a field that needs another is not read."""
+    if allowed == SET:
+        return option.default
+    if allowed == (None,):
         return 0.5
-    return {str: "other", int: 3, float: 0.25}[kind]
+    if not option.choices:
+        return "other"
+    return next(c for c in option.choices if c not in (*allowed, "auto"))
+
+
+def _other(option):
+    """Another legal value than the default."""
+    if option.listed:
+        return option.choices[:1] or (7,)
+    if option.choices:
+        return next(c for c in option.choices if c != option.default)
+    if option.item is bool:
+        return not option.default
+    if option.default is None:
+        return 0.5
+    return {str: "/other", int: 3, float: 0.25}[option.item]
+
+
+def _toml(values):
+    lines = []
+    for group in GROUPS:
+        lines.append(f"[{group}]")
+        fields = {n: v for n, v in values.items() if OPTIONS[n].group == group}
+        lines += [f"{n} = {json.dumps(v)}" for n, v in fields.items()]
+    return "\n".join(lines)
 
 
 def test_names_are_unique_and_explained():
@@ -56,6 +107,7 @@ def test_names_are_unique_and_explained():
         ),
         ("[trainig]\nepochs = 3", "unknown table in F 'trainig'; did you mean 'training'"),
         ("[data]\nepochs = 3", "expected epochs in the table [training] of F, got it in [data]"),
+        ("training = 3", "expected [training] as a table in F, got 3; write [training]"),
         ("epochs = 3", "expected epochs in the table [training] of F, got it at the top"),
         ("[training]\nepochs = 0", "F: expected epochs >= 1, got 0"),
         ("[training]\nepochs = 2.5", "F: expected epochs as a whole number, got 2.5"),
@@ -78,8 +130,19 @@ def test_wrong_files(text, words):
     [
         ({"encoder": "poisson", "normalise": "standard"}, "expected normalise none"),
         ({"readout": "rate"}, "expected readout linear, spikes or li"),
-        ({"model": "article"}, "expected readout rate or li"),
-        ({"rate_lower": 0.5, "rate_upper": 0.1}, "expected rate_lower <= rate_upper"),
+        ({"model": "article", "readout": "spikes"}, "expected readout rate or li"),
+        ({"model": "article", "hidden": [64, 32]}, "expected one hidden layer for model article"),
+        ({"model": "conv", "channels": []}, "expected at least one convolution"),
+        ({"learn": ["v_reset"]}, "expected reset zero to learn v_reset"),
+        ({"reset": "zero", "v_reset": 1.0}, "expected v_reset below the threshold of 1, got 1"),
+        ({"tau_mem": 5.0, "beta": 0.5}, "expected no beta for tau_mem"),
+        ({"kappa": 1.0}, "expected neuron alif for kappa, got neuron lif; leave kappa out"),
+        ({"calibrate": 1}, "expected calibrate < 1, got 1"),
+        ({"seed": 99999999999}, "expected seed <= 2147483648, got 99999999999"),
+        (
+            {"rate_weight": 1.0, "rate_lower": 0.5, "rate_upper": 0.1},
+            "expected rate_lower <= rate_upper",
+        ),
         ({"slope_schedule": "linear"}, "expected slope_end"),
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"surrogate_normalisation": "aera"}, "did you mean 'area'"),
@@ -119,8 +182,56 @@ def test_own_data_have_no_defaults_of_a_data_set(tmp_path):
     [
         ("mnist-cf", "unknown recipe 'mnist-cf'; did you mean 'mnist-fc'"),
         ("no/such.toml", "No such file"),
+        ("tests", "tests: Is a directory"),
     ],
 )
-def test_no_such_config(name, words):
+def test_no_such_config(name, words, tmp_path, monkeypatch):
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words):
         resolve(config=name)
+
+
+def test_paths_are_those_of_whoever_names_them(tmp_path, monkeypatch):
+    """In a file relative to the file, in options relative to the working folder."""
+    (tmp_path / "deep").mkdir()
+    file = tmp_path / "deep" / "mine.toml"
+    file.write_text('[data]\ndata = "../x.npz"')
+    monkeypatch.chdir(tmp_path / "deep")
+    assert resolve(config="mine.toml").data.data == str(tmp_path / "x.npz")
+    assert resolve(config="mine.toml").data.dataset == "x"
+    assert resolve({"data": "y.npz"}).data.data == str(tmp_path / "deep" / "y.npz")
+    file.write_text('[data]\nfolder = "~/sets"')
+    assert resolve(config="mine.toml").data.folder == str(Path("~/sets").expanduser())
+
+
+@pytest.mark.parametrize("recipe", ["digits", "mnist"])
+def test_a_surrogate_brings_its_own_slope_and_normalisation(recipe):
+    assert read(recipe)["surrogate"] == "triangle"
+    network = resolve({"surrogate": "superspike"}, config=recipe).network
+    assert (network.slope, network.surrogate_normalisation) == (None, None)
+    assert resolve({"surrogate": "sigmoid", "slope": 3.0}, config=recipe).network.slope == 3.0
+    assert resolve({"slope": 3.0}, config=recipe).network.surrogate == "triangle"
+    assert resolve({"slope": ""}, config=recipe).network.slope is None
+
+
+def test_the_article_stands_alone_on_any_recipe():
+    for recipe in recipes():
+        network = resolve({"model": "article"}, config=recipe).network
+        assert network.readout == "auto"
+        assert not network.batch_norm
+    assert resolve({"model": "article", "readout": "li"}).network.readout == "li"
+    with pytest.raises(UserError, match="expected model mlp or recurrent or conv for neuron"):
+        resolve({"model": "article", "neuron": "alif"})
+
+
+def test_the_config_of_a_run_is_a_file_like_any(tmp_path):
+    """Also one that lists what nothing reads at its default, as the first versions wrote it."""
+    file = tmp_path / "config.toml"
+    file.write_text(to_toml(resolve({"beta": 0.5})) + "\n")
+    assert resolve({"neuron": "alif"}, config=str(file)).network.beta == 0.5
+    file.write_text("[network]\nbeta = 0.5\ntau_mem = 10.0\nkappa = 0.2")
+    assert resolve(config=str(file)).network.beta == 0.5
+    file.write_text("[network]\nbeta = 0.5\ntau_mem = 11.0")
+    with pytest.raises(UserError, match="expected no beta for tau_mem"):
+        resolve(config=str(file))
