@@ -161,8 +161,10 @@ def includes() -> list[str]:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file; the system lets go of it when the process ends."""
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:
+        raise BuildError("building needs a POSIX system (no fcntl here)") from None
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
