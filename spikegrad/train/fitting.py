@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from spikegrad.train.folder import RunFolder
 from spikegrad.train.loop import Job, Trainer
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import launch, make_fabric
-from spikegrad.train.preflight import preflight
+from spikegrad.train.preflight import check_loaders, preflight
 from spikegrad.train.progress import watcher
 from spikegrad.train.running import Encode
 from spikegrad.train.settings import settings
@@ -99,7 +100,8 @@ def fit(
             states, which it then takes as second argument (as `nn.Sequential` does).
         loader: yields (x, y), x `[B, *features]` or with `sequence` `[B, T, *features]`, y int64
             `[B]`; iterated once an epoch.
-        val_loader: chooses the epoch, without it the last is; test_loader: read once, at the end.
+        val_loader: chooses the epoch, without it the last is; test_loader: measured once, at the
+            end. The first batch of each is checked before anything is written.
         objective: an `Objective`, or its name with the settings from the options.
         encoder: a name, or any picklable function from x to `[T, B, *features]`.
         optimizer: a name, an optimizer of this network's parameters, or a function from parameter
@@ -155,11 +157,13 @@ def fit_job(job: Job, *, resume: bool = False) -> Result:
         return _held(run, job)
     with seeding.kept(), settings(job.config.run):
         if run is None or not run.checkpoint.is_file():
-            preflight(job, watcher(job.progress))
-        if run is None and job.folder is not None:
+            job, batch = check_loaders(job)
+            preflight(job, batch, watcher=watcher(job.progress))
+        made = run is None and job.folder is not None
+        if made and job.folder is not None:
             run = RunFolder.create(job.folder, to_toml(job.config))
-        with _alone(run):
-            outcome = launch(fabric, _work, job) if fabric.world_size > 1 else _here(fabric, job)
+        with _alone(run), _taken_back(run if made else None):
+            outcome = launch(fabric, _work, job) if fabric.world_size > 1 else _work(fabric, job)
     if job.config.training.precision == "64":
         job.network.double()
     job.network.load_state_dict(outcome["weights"])
@@ -187,10 +191,6 @@ def check_unchanged(old: Config, new: Config) -> None:
             expected = f"expected {name} = {value} as the run was started with"
             remedy = f"a resumed run may change {', '.join(MAY_CHANGE)}; start another with --out"
             raise UserError(message(expected, str(after[name]), remedy))
-
-
-def _here(fabric: Any, job: Job) -> dict[str, Any]:
-    return _work(fabric, job)
 
 
 def _work(fabric: Any, job: Job) -> dict[str, Any]:
@@ -263,10 +263,19 @@ def _open(job: Job, resume: bool) -> RunFolder | None:
     return run
 
 
-def _alone(run: RunFolder | None) -> Any:
-    import contextlib
+def _alone(run: RunFolder | None) -> AbstractContextManager[None]:
+    return run.locked() if run is not None else nullcontext()
 
-    return run.locked() if run is not None else contextlib.nullcontext()
+
+@contextmanager
+def _taken_back(run: RunFolder | None) -> Iterator[None]:
+    """Leave no folder behind if the run fails before it has begun."""
+    try:
+        yield
+    except Exception:
+        if run is not None:
+            run.take_back()
+        raise
 
 
 def _held(run: RunFolder, job: Job) -> Result:

@@ -117,6 +117,12 @@ class RunFolder:
             raise UserError(message("expected a run folder", f"{path}: {what}"))
         return run
 
+    def take_back(self) -> None:
+        """Remove the folder if its config is all there is in it."""
+        if [path.name for path in self.path.iterdir()] == [self.config.name]:
+            self.config.unlink()
+            self.path.rmdir()
+
     @property
     def finished(self) -> bool:
         """Whether the run came to its end, and its weights are there.

@@ -24,7 +24,7 @@ from spikegrad.train.objective import Objective
 from spikegrad.train.optimizers import make_optimizer
 from spikegrad.train.parallel import sum_over_processes
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Encode, Place, pair
+from spikegrad.train.running import Encode, Place, pair, too_few
 from spikegrad.train.schedule import learning_rate_factor
 from spikegrad.train.signals import StopFlag
 from spikegrad.train.slopes import current_slope, set_slopes, slope_schedules
@@ -143,8 +143,7 @@ class Trainer:
         if getattr(self.loader, "world_size", 1) != self.place.world:
             x, labels = self.place.share(x, equal=True), self.place.share(labels, equal=True)
         if not len(labels):
-            expected = f"expected at least {self.place.world} samples per batch"
-            raise UserError(message(expected, str(len(batch[1])), "lower --processes"))
+            raise UserError(too_few(len(batch[1]), self.place.world))
         x, labels = self.place.put(x, labels)
         try:
             return train_step(

@@ -14,7 +14,8 @@ from spikegrad.nn import Tape
 from spikegrad.train import seeding
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.objective import Objective
-from spikegrad.train.running import Encode, Place, evaluating, pair, recorded, run
+from spikegrad.train.parallel import device_of
+from spikegrad.train.running import Encode, Place, dtype_of, evaluating, pair, recorded, run
 
 __all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict", "predicted"]
 
@@ -59,9 +60,10 @@ def evaluate(
         loader: yields (x, y): x `[B, *features]`, or `[B, T, *features]` with `sequence`, y int64
             `[B]`.
         objective: an `Objective` or its name.
-        encoder: a name, or any function from x to `[T, B, *features]`.
-        steps: T for static samples.
-        device: where to compute; the network is moved there.
+        encoder: a name, or any function from x to `[T, B, *features]`: `result.encoder` of what
+            `fit` returned reads samples as it did.
+        steps: T for static samples, when the encoder is a name; nothing knows the T of training.
+        device: where to compute, "auto" for a GPU if there is one; the network is moved there.
         seed: of encoders that draw random numbers.
     Returns:
         an `Evaluation`.
@@ -76,15 +78,14 @@ def evaluate(
     """
     encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
     wanted = objective if isinstance(objective, Objective) else Objective(objective)
-    place = Place(torch.device(device))
-    network.to(place.device)
+    place = _place(network, device)
     with seeding.kept():
         return measured(network, loader, wanted, encode, place, seed=seed)
 
 
 def predict(
     network: nn.Module,
-    x: Tensor,
+    x: Any,
     *,
     objective: Objective | str = "membrane_mean",
     encoder: Encode | str = "direct",
@@ -98,10 +99,14 @@ def predict(
 
     Args:
         network, objective, encoder, steps, sequence, device, seed: as in `evaluate`.
-        x: samples `[N, *features]`, or `[N, T, *features]` with `sequence`.
+        x: samples `[N, *features]`, or `[N, T, *features]` with `sequence`; a tensor, or what
+            `torch.as_tensor` takes.
         batch_size: samples at a time.
     Returns:
         labels int64 `[N]` and scores `[N, C]`, on the CPU.
+    Raises:
+        TypeError: samples that are no array of numbers.
+        UserError: no sample, a shape that does not fit, values that are not finite, no such device.
 
     >>> from spikegrad.nn import LIF, Linear, Sequential
     >>> network = Sequential(Linear(4, 8), LIF(20.0), Linear(8, 2))
@@ -111,10 +116,26 @@ def predict(
     """
     encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
     wanted = objective if isinstance(objective, Objective) else Objective(objective)
-    place = Place(torch.device(device))
-    network.to(place.device)
+    samples = _samples(x)
+    place = _place(network, device)
     with seeding.kept():
-        return predicted(network, x, wanted, encode, place, batch_size=batch_size, seed=seed)
+        return predicted(network, samples, wanted, encode, place, batch_size=batch_size, seed=seed)
+
+
+def _place(network: nn.Module, device: str | torch.device) -> Place:
+    """A device, with the network on it and in its number format."""
+    place = Place(device_of(device), dtype_of(network))
+    network.to(place.device)
+    return place
+
+
+def _samples(x: Any) -> Tensor:
+    """Samples as a tensor."""
+    try:
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"{type(x).__name__}: {error}"
+        raise TypeError(message("expected samples as a tensor or an array", got)) from None
 
 
 def predicted(
@@ -163,9 +184,8 @@ def measured(
                 continue
             with recorded(network) as tapes, place.autocast():
                 y, _ = run(network, encode(x))
-            scores = objective.scores(y)
-            confusion = add_confusion(confusion, labels, scores)
-            loss += objective(y, labels).item() * len(labels)
+            loss += objective(y, labels).item() * len(labels)  # checks the labels
+            confusion = add_confusion(confusion, labels, objective.scores(y))
             count += len(labels)
             rates.add(tapes, len(labels))
             check()

@@ -188,9 +188,20 @@ def _device_kind(device: str) -> str:
 def _devices(kind: str) -> int:
     if kind == "cuda":
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return int(torch.backends.mps.is_available())
+    return int(kind == "mps" and torch.backends.mps.is_available())
 
 
-def device_of(device: str) -> torch.device:
-    """The device a word stands for; "auto" is a GPU if there is one."""
-    return torch.device(_device_kind(device))
+def device_of(device: str | torch.device) -> torch.device:
+    """The device a word stands for; "auto" is a GPU if there is one, "cuda:1" the second one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    kind, _, index = str(device).partition(":")
+    found = _device_kind(kind)
+    if not index:
+        return torch.device(found)
+    if not index.isdigit() or (found != "cpu" and int(index) >= _devices(found)):
+        got = f"{_devices(found) if found != 'cpu' else 1} of them"
+        raise UserError(message(f"expected a device {device}", got, "use --device cpu"))
+    return torch.device(found, int(index))

@@ -15,7 +15,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape, record
 from spikegrad.types import State
 
-__all__ = ["Encode", "Place", "evaluating", "pair", "recorded", "run"]
+__all__ = ["Encode", "Place", "dtype_of", "evaluating", "pair", "recorded", "run", "too_few"]
 
 Encode = Callable[[Tensor], Tensor]
 """From a batch of samples to the input sequence of a network."""
@@ -49,6 +49,11 @@ class Place:
             return x.tensor_split(self.world)[self.rank]
         size = len(x) // self.world
         return x[self.rank * size : (self.rank + 1) * size]
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The number format of a network's parameters; float32 without any."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
 @contextmanager
@@ -107,3 +112,14 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
     if y.is_floating_point():
         raise UserError(message("expected integer labels", str(y.dtype), "use y.long()"))
     return x, y.long()
+
+
+def too_few(count: int, processes: int = 1) -> str:
+    """What to say of a batch that has not a sample for every process.
+
+    >>> too_few(0)
+    'expected at least 1 sample per batch, got 0; leave empty batches out'
+    """
+    plural = "s" if processes > 1 else ""
+    remedy = "lower --processes" if processes > 1 and count else "leave empty batches out"
+    return message(f"expected at least {processes} sample{plural} per batch", str(count), remedy)

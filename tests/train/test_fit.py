@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from spikegrad.errors import RunError, UserError
 from spikegrad.nn import LIF, Dropout, Linear, Sequential
 from spikegrad.train import evaluate, fit, predict
+from spikegrad.train.batches import peek
 from spikegrad.train.objective import OBJECTIVES
 
 QUIET = {"progress": False, "preflight": "off", "tensorboard": False}
@@ -217,6 +218,96 @@ def test_wrong_loaders(loader, words, tmp_path):
     with pytest.raises(UserError) as caught:
         fit(spiking(), loader, epochs=1, **QUIET)
     assert words in str(caught.value)
+
+
+X, Y = torch.ones(4, 6), torch.tensor([0, 1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("loaders", "words"),
+    [
+        ({"loader": [(X, Y + 5)]}, "expected labels in 0..2, got 5 to 7"),
+        ({"loader": [(X[:0], Y[:0])]}, "expected at least 1 sample per batch, got 0; leave empty"),
+        ({"loader": []}, "expected a batch in epoch 1"),
+        ({"val_loader": [(X, Y + 5)]}, "val_loader: expected labels in 0..2, got 5 to 7"),
+        ({"val_loader": [(X, Y - 1)]}, "val_loader: expected labels in 0..2, got -1 to 1"),
+        ({"val_loader": []}, "val_loader: expected a batch"),
+        ({"val_loader": ((X, Y) for _ in range(1))}, "val_loader: expected a loader, got a gen"),
+        ({"test_loader": [(X, Y + 5)]}, "test_loader: expected labels in 0..2, got 5 to 7"),
+        ({"test_loader": [(X * float("nan"), Y)]}, "test_loader: expected"),
+        ({"test_loader": [(X[:, :5], Y)]}, ""),
+        ({"processes": 8}, "expected at least 8 samples per batch, got 4; lower --processes"),
+        ({"optimizer": lambda groups: 1 / 0}, "division"),
+    ],
+)
+@pytest.mark.parametrize("preflight", ["off", "warn"])
+def test_nothing_is_written_before_it_is_checked(loaders, words, preflight, tmp_path):
+    """A folder left behind made the next try meet "expected an empty or new run folder"."""
+    wanted = {"loader": [(X, Y)], "epochs": 1, **QUIET, "preflight": preflight, **loaders}
+    network = spiking()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (also what the network itself raises)
+        fit(network, wanted.pop("loader"), out=tmp_path / "run", **wanted)
+    assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_look_takes_nothing_from_an_iterator():
+    seen = []
+    whole = [(X, Y), (X, Y), (X, Y)]
+    once = (seen.append(0) or batch for batch in whole)
+    assert fit(spiking(), once, epochs=1, **QUIET).summary["epochs"] == 1
+    assert len(seen) == 3
+    generator = torch.Generator().manual_seed(3)
+    loader = DataLoader(clusters(), 30, shuffle=True, generator=generator)
+    before = generator.get_state()
+    peek(loader)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_what_a_result_was_read_with_reads_again():
+    """`predict` took 10 steps whatever `fit` had used."""
+    data = TensorDataset(clusters().tensors[0].clamp(0, 1), clusters().tensors[1])
+    loader = DataLoader(data, 40)
+    network = spiking()
+    options = {"steps": 3, "epochs": 2, "encoder": "latency", "objective": "membrane_max"}
+    result = fit(network, loader, test_loader=loader, **options, **QUIET)
+    how = {"encoder": result.encoder, "objective": result.objective}
+    assert evaluate(network, loader, **how).accuracy == result.test_accuracy
+    labels, _ = predict(network, data.tensors[0], **how)
+    assert (labels == data.tensors[1]).float().mean() == pytest.approx(result.test_accuracy)
+
+
+def test_a_network_in_double_is_measured_in_double():
+    network = spiking()
+    fit(network, [(X, Y)], epochs=1, precision="64", **QUIET)
+    assert predict(network, X).scores.shape == (4, 3)
+    assert evaluate(network, [(X, Y)]).count == 4
+
+
+def test_predict_takes_arrays():
+    network, x = spiking(), clusters().tensors[0]
+    expected = predict(network, x).scores
+    for form in (x.numpy(), x.double().numpy(), x.tolist()):
+        torch.testing.assert_close(predict(network, form).scores, expected)
+    for wrong in ("abc", [["a"]], None):
+        with pytest.raises(TypeError, match="expected samples as a tensor or an array, got"):
+            predict(network, wrong)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cpu:x", "mps:7"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(UserError, match=f"expected a .*{device.split(':')[0]}"):
+        evaluate(spiking(), [(X, Y)], device=device)
+    with pytest.raises(UserError, match=f"expected a .*{device.split(':')[0]}"):
+        predict(spiking(), X, device=device)
+
+
+def test_wrong_labels_of_a_measurement():
+    with pytest.raises(UserError, match=r"expected labels in 0..2, got 5 to 7"):
+        evaluate(spiking(), [(X, Y + 5)])
+    assert evaluate(spiking(), [(X, Y)], device=torch.device("cpu", 0)).count == 4
 
 
 def test_a_generator_lasts_one_epoch_and_says_so():
