@@ -1,6 +1,6 @@
 """`python -m spikegrad` is `spikegrad`."""
 
-from spikegrad.cli.main import run
+from spikegrad.cli.entry import run
 
 if __name__ == "__main__":
     run()

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import rich_click as click
 from click.exceptions import ClickException, Exit
 
+from spikegrad.cli.entry import came, forget, listen, stopped
 from spikegrad.errors import RunError, UserError
 from spikegrad.version import __version__
 
@@ -89,15 +90,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in given if word != "--debug"]
     try:
         # Not cli.main(): it would turn a KeyboardInterrupt, and the signal in it, into an Abort.
-        with _terminating(), cli.make_context("spikegrad", given) as context:
+        with _signals(), cli.make_context("spikegrad", given) as context:
             cli.invoke(context)
-        return 0
+        return stopped(KeyboardInterrupt()) if came() else 0  # an import may swallow a signal
     except Exception as error:
+        if came():  # an import that a signal broke fails in many ways
+            return stopped(error)
         if debug and not isinstance(error, Exit):
             raise
         return _told(error)
     except KeyboardInterrupt as stop:
-        return _stopped(stop)
+        return stopped(stop)
 
 
 def _told(error: Exception) -> int:
@@ -123,40 +126,14 @@ def _line(text: str, status: int) -> int:
     return status
 
 
-def _stopped(stop: KeyboardInterrupt) -> int:
-    """What to do next, and the status of a signal."""
-    number = int(getattr(stop, "number", signal.SIGINT))
-    folder = getattr(stop, "folder", None)
-    note = f"; continue with: spikegrad train --resume {folder}" if folder else ""
-    print(f"stopped by {signal.Signals(number).name}{note}", file=sys.stderr)  # noqa: T201
-    return 128 + number
-
-
-class _terminating:
-    """SIGTERM leaves like Ctrl-C does, with its own number."""
+class _signals:
+    """SIGINT and SIGTERM are written down and leave alike, each with its own number."""
 
     def __enter__(self) -> None:
-        def handler(number: int, frame: FrameType | None) -> None:
-            stop = KeyboardInterrupt()
-            stop.number = number  # type: ignore[attr-defined]
-            raise stop
-
-        self.before: Any = None
-        self.put: Callable[..., Any] = signal.signal
-        try:
-            self.before = signal.signal(signal.SIGTERM, handler)
-        except ValueError:  # off the main thread
-            self.before = None
+        forget()
+        main = threading.current_thread() is threading.main_thread()
+        self.before = listen() if main else {}  # elsewhere Python has no handlers
 
     def __exit__(self, *_: object) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
-
-
-def run() -> None:
-    """The entry point of `python -m spikegrad` and of the installed script."""
-    sys.exit(main())
-
-
-if __name__ == "__main__":
-    run()
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

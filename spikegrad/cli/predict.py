@@ -55,7 +55,7 @@ def _samples(path: Path) -> np.ndarray[Any, Any]:
         raise UserError(message("expected a file of samples", f"{path}, which is not there"))
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = _of_file(path)
         elif path.suffix == ".npz":
             array = _of_archive(path)
         else:
@@ -73,9 +73,24 @@ def _samples(path: Path) -> np.ndarray[Any, Any]:
     return array
 
 
-def _of_archive(path: Path) -> np.ndarray[Any, Any]:
+def _of_file(path: Path) -> np.ndarray[Any, Any]:
     import numpy as np
 
+    with open(path, "rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            expected, remedy = "expected an array in an .npy file", "write it with numpy.save"
+            raise UserError(message(expected, f"{path}: not one, or truncated", remedy))
+    return np.load(path, allow_pickle=False)
+
+
+def _of_archive(path: Path) -> np.ndarray[Any, Any]:
+    import zipfile
+
+    import numpy as np
+
+    if not zipfile.is_zipfile(path):
+        expected, remedy = "expected arrays in an .npz file", "write it with numpy.savez"
+        raise UserError(message(expected, f"{path}: not one, or truncated", remedy))
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
         for name in ("x", "x_test", *(names if len(names) == 1 else ())):

@@ -10,19 +10,22 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spikegrad.train.config import Config
     from spikegrad.train.fitting import Result
 
 __all__ = ["draw", "say_start", "summarise"]
 
 
-def say_start(config: Config, folder: Path, *, resume: bool, quiet: bool) -> None:
-    """One line: what is trained, and where it goes."""
-    if quiet:
-        return
-    network = config.network
-    sizes = "-".join(map(str, network.hidden))
-    what = f"{config.data.dataset}: {network.model} {sizes}, {network.neuron}, {network.surrogate}"
+def say_start(config: Config, network: nn.Module, folder: Path, *, resume: bool) -> None:
+    """One line: what is trained, as it was built, and where it goes."""
+    model = config.network.model
+    sizes = [f"{size}c" for size in config.network.channels] if model == "conv" else []
+    sizes += [str(size) for size in config.network.hidden]
+    layer = next(layer for layer in network.modules() if hasattr(layer, "surrogate"))
+    kind = f"{type(layer).__name__}, {layer.surrogate}"
+    what = f"{config.data.dataset}: {model} {'-'.join(sizes)}, {kind}"
     verb = "continuing" if resume else "training"
     Console().print(
         f"{verb} {what}; run folder {folder}", highlight=False, markup=False, soft_wrap=True

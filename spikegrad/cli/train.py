@@ -72,9 +72,6 @@ def _train(**given: Any) -> int | None:
         return _resume(Path(resume), config, options, quiet)
     from spikegrad.train.sources import resolve
 
-    for name in ("data", "folder"):
-        if options.get(name):
-            options[name] = str(Path(options[name]).resolve())
     settled = resolve(options, config=config)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out = settled.run.out or f"runs/{settled.data.dataset}-{stamp}"
@@ -87,12 +84,17 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
     from spikegrad.train.config import flatten, gather
     from spikegrad.train.fields import coerce
     from spikegrad.train.fitting import check_unchanged
+    from spikegrad.train.sources import absolute
 
     stored = stored_config(run)
     if config:
         expected = "expected --resume alone"
         raise UserError(message(expected, "--config beside it", "the run has its config already"))
-    wanted = {name: coerce(OPTIONS[name], value) for name, value in options.items()}
+    wanted = absolute({name: coerce(OPTIONS[name], value) for name, value in options.items()})
+    elsewhere = wanted.pop("out", None)
+    if elsewhere and Path(elsewhere).resolve() != run.resolve():
+        expected = f"expected --resume {run} alone, which goes on in that folder"
+        raise UserError(message(expected, f"--out {elsewhere}", "leave --out out"))
     changed = gather({**flatten(stored), **wanted})
     check_unchanged(stored, changed)
     return _run(changed, run, resume=True, quiet=quiet)
@@ -100,17 +102,24 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
 
 def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
     from spikegrad.cli.build import make_ready
+    from spikegrad.cli.entry import came
     from spikegrad.cli.summary import draw, say_start, summarise
     from spikegrad.train.folder import RunFolder
 
     if not resume:
         RunFolder.check_new(folder)
-    make_ready(config.network.backend)
-    say_start(config, folder, resume=resume, quiet=quiet)
     from spikegrad.train.app import train_run
 
+    def started(network: Any) -> None:
+        if came():  # during an import that swallowed it
+            raise KeyboardInterrupt
+        if not quiet:
+            say_start(config, network, folder, resume=resume)
+        if not RunFolder(folder).finished:
+            make_ready(config.network.backend)
+
     try:
-        result = train_run(config, folder, resume=resume, progress=not quiet)
+        result = train_run(config, folder, resume=resume, progress=not quiet, started=started)
         pictures = draw(folder)
     except KeyboardInterrupt as stop:
         stop.folder = folder if (folder / "config.toml").is_file() else None  # type: ignore

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
-from spikegrad.train.build import Inputs, Parts, build_encoder, build_network, build_parts
+from spikegrad.train.build import (
+    Inputs,
+    Parts,
+    build_encoder,
+    build_network,
+    build_parts,
+    calibrate_network,
+)
 from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.config import Config, gather
 from spikegrad.train.encoder import Encoder
@@ -42,13 +49,19 @@ __all__ = [
 
 
 def train_run(
-    config: Config, folder: Path, *, resume: bool = False, progress: bool = True
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    started: Callable[[nn.Module], None] | None = None,
 ) -> Result:
     """Train what a config describes, in a run folder.
 
     Args:
         config: all settings; folder: a new one, or with `resume` one that holds a run.
         progress: whether to show it.
+        started: called with the network when data and settings have been found right.
     Returns:
         a `Result`.
     Raises:
@@ -59,15 +72,19 @@ def train_run(
         RunFolder.check_new(folder)
     with seeding.kept(), settings(config.run):
         parts = build_parts(config)
-        fresh = not (folder / "checkpoint.pt").is_file()
-        network = build_network(config, parts.inputs, loader=parts.train if fresh else None)
+        network = build_network(config, parts.inputs)
+        encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
+        if started is not None:
+            started(network)
+        if not (folder / "checkpoint.pt").is_file():
+            calibrate_network(network, config, parts)
         job = Job(
             network=network,
             loader=parts.train,
             val_loader=parts.validation,
             test_loader=parts.test,
             objective=objective_of(config),
-            encode=build_encoder(config, parts.inputs),
+            encode=encode,
             optimizer=config.training.optimizer,
             config=config,
             folder=folder,

@@ -26,7 +26,14 @@ from spikegrad.train import seeding
 from spikegrad.train.config import Config, NetworkConfig
 from spikegrad.train.encoder import Encoder
 
-__all__ = ["Inputs", "Parts", "build_encoder", "build_network", "build_parts"]
+__all__ = [
+    "Inputs",
+    "Parts",
+    "build_encoder",
+    "build_network",
+    "build_parts",
+    "calibrate_network",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +126,12 @@ def build_encoder(config: Config, inputs: Inputs) -> Encoder:
     return Encoder(network.encoder, network.steps, inputs.sequence, shape)
 
 
-def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = None) -> nn.Module:
-    """The network with its initial weights, which follow from the seed.
+def build_network(config: Config, inputs: Inputs) -> nn.Module:
+    """The network with its initial weights, which follow from the seed, not calibrated yet.
 
     Args:
         config: the network's part is read, and the seed.
         inputs: features and classes.
-        loader: its first batch is what `calibrate` looks at; None leaves calibration out.
     """
     network = config.network
     seeding.seed_all(config.run.seed, seeding.BUILD)
@@ -139,10 +145,14 @@ def build_network(config: Config, inputs: Inputs, *, loader: Batches | None = No
         method = "torch" if network.batch_norm or network.model == "article" else "kaiming"
     if method != "torch":
         initialise(built, method, gain=network.init_gain)
-    if network.calibrate and loader is not None:
-        x, _ = next(iter(loader.epoch(0)))
-        calibrate(built, build_encoder(config, inputs)(x), rate=network.calibrate)
     return built
+
+
+def calibrate_network(network: nn.Module, config: Config, parts: Parts) -> None:
+    """Scale the weights on the first batch, if the config asks for it; right after the build."""
+    if config.network.calibrate:
+        x, _ = next(iter(parts.train.epoch(0)))
+        calibrate(network, build_encoder(config, parts.inputs)(x), rate=config.network.calibrate)
 
 
 def _dataset(config: Config) -> Dataset:

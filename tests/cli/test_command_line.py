@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -65,6 +66,38 @@ def test_train_prints_a_line_an_epoch_and_a_summary(tiny, tmp_path, capsys):
     assert [line[:9] for line in lines if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
     assert any(line.startswith("test accuracy") for line in lines)
     assert lines[-1].endswith(f"in {out / 'pictures'}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "tiny: mlp 64, LIF, arctan(slope=2.0)"),
+        (["--surrogate", "superspike"], "64, LIF, fast_sigmoid(slope=10.0, normalisation='peak')"),
+        (["--model", "conv", "--neuron", "alif"], "tiny: conv 16c-32c-64, ALIF, arctan"),
+        (["--model", "article"], "tiny: article 64, CUBALIF, arctan(slope=2.0)"),
+    ],
+)
+def test_the_first_line_says_what_is_built(tiny, tmp_path, capsys, words, said):
+    words = ["train", "--data", str(tiny), "--out", str(tmp_path / "run"), *SMALL, *words]
+    if "article" in words:
+        words = [word for word in words if not word.endswith("batch-norm")]
+    assert main([*words, "--epochs", "1"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("training ")
+    assert said in first
+    assert first.endswith(f"; run folder {tmp_path / 'run'}")
+
+
+def test_a_run_on_a_file_beside_its_config_is_found_from_elsewhere(tiny, tmp_path, monkeypatch):
+    """The path was kept as written and looked for in the folder one happened to be in."""
+    (tmp_path / "mine.toml").write_text(f"[data]\ndata = '{os.path.relpath(tiny, tmp_path)}'")
+    run = tmp_path / "run"
+    words = ["--config", str(tmp_path / "mine.toml"), "--out", str(run), *SMALL, "--epochs", "1"]
+    assert main(["train", *words]) == 0
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "away")
+    assert main(["eval", str(run)]) == 0
+    assert main(["train", "--resume", str(run), "--out", "../run"]) == 0
 
 
 def test_quiet_is_quiet(tiny, tmp_path, capsys):
@@ -146,31 +179,46 @@ ERRORS = [
     (["train", "--model", "conv", "--channels", "4,4,4,4,4"], "expected at most 3 convolutions"),
     (["train", "--hidden", ""], "expected at least one hidden layer"),
     (["train", "yin-yang", "--shift", "1"], "expected images for augmentation"),
-    (["train", "--beta", "1.5"], "expected beta <= 1"),
+    (["train", "--beta", "1.5"], "expected beta < 1"),
     (["train", "--device", "tpu"], "unknown device 'tpu'"),
     (["eval", "nope"], "expected a run folder"),
     (["eval", "RUN", "--split", "tset"], "tset"),
     (["predict", "RUN", "nope.npy"], "expected a file of samples"),
-    (["predict", "RUN", "TEXT"], "expected"),
+    (["predict", "RUN", "TEXT"], "not one, or truncated; write it with numpy.save"),
+    (["predict", "RUN", "ZIP"], "not one, or truncated; write it with numpy.savez"),
     (["predict", "RUN", "WRONG"], "expected samples [N, 8, 8], got [3, 5]"),
     (["train", "--resume", "RUN", "--epochs", "99"], "a resumed run may change"),
     (["train", "--resume", "RUN", "--config", "mnist"], "expected --resume alone"),
+    (["train", "--resume", "RUN", "--out", "other"], "got --out other; leave --out out"),
+    (["train", "--model", "conv", "--channels", ""], "expected at least one convolution"),
+    (["train", "--model", "article", "--learn", "threshold"], "expected model mlp or recurrent"),
+    (["train", "--kappa", "1"], "expected neuron alif for kappa, got neuron lif"),
+    (["train", "--config", "."], "expected a config file, got .: Is a directory"),
+    (["train", "--device", "mps"], "expected a mps device"),
     (["train", "--out", "RUN"], "expected an empty or new run folder"),
     (["tran"], "No such command 'tran'"),
 ]
 
 
+def never(backend):
+    raise AssertionError("kernels were built for a run that cannot start")
+
+
 @pytest.mark.parametrize(("words", "said"), ERRORS, ids=[" ".join(w) for w, _ in ERRORS])
 def test_an_error_of_the_user_is_one_line(words, said, run, tmp_path, monkeypatch, capsys):
-    """Status 2, one line, no traceback, nothing written."""
+    """Status 2, one line, no traceback, nothing written, nothing built."""
     there = tmp_path / "there"
     there.mkdir()
     monkeypatch.chdir(there)
+    monkeypatch.setattr("spikegrad.cli.build.make_ready", never)
     (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "text.npz").write_text("no arrays")
     np.save(tmp_path / "wrong.npy", np.zeros((3, 5)))
     places = {"RUN": run, "TEXT": tmp_path / "text.npy", "WRONG": tmp_path / "wrong.npy"}
+    places["ZIP"] = tmp_path / "text.npz"
     assert main([str(places.get(word, word)) for word in words]) == 2
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""
     assert err.startswith("error: ")
     assert said in err
     assert len(err.splitlines()) == 1

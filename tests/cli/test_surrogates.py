@@ -113,7 +113,7 @@ def test_help_reads_well(command, capsys):
 
 def test_the_program_itself():
     done = subprocess.run(
-        [sys.executable, "-m", "spikegrad.cli.main", "surrogates", "arctan", "--no-time"],
+        [sys.executable, "-m", "spikegrad", "surrogates", "arctan", "--no-time"],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "100"},
         capture_output=True,

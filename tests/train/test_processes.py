@@ -75,13 +75,6 @@ def test_gradients_of_a_network_of_ones_own():
         torch.testing.assert_close(changes[2][name], change, rtol=0, atol=1e-6)
 
 
-class Exploding(Linear):
-    """Gives no number, in every process."""
-
-    def forward(self, x):
-        return super().forward(x) * float("inf") * 0
-
-
 def test_an_error_in_a_process_is_an_error_here():
     with pytest.raises(RunError, match=r"epoch 1, step 1: .*not finite"):
         fit(_exploding(), loader(), processes=2, epochs=1, **QUIET)
