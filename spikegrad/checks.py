@@ -59,7 +59,7 @@ def check_state(state: object, kind: type, x: Tensor, dtype: torch.dtype) -> Non
     if type(state) is not kind or not isinstance(state, tuple):
         raise TypeError(
             message(
-                f"expected a {kind.__name__} or None",
+                f"expected {'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__} or None",
                 type(state).__name__,
                 "pass the state that this layer returned, or state=None to start from rest",
             )

@@ -23,7 +23,7 @@ from spikegrad.errors import UserError, message, unknown
 from spikegrad.nn import ALIF, CUBALIF, IF, LIF, Linear, Neuron, calibrate, initialise, models
 from spikegrad.surrogate import get
 from spikegrad.train import seeding
-from spikegrad.train.config import Config, NetworkConfig
+from spikegrad.train.config import OPTIONS, Config, NetworkConfig
 from spikegrad.train.encoder import Encoder
 
 __all__ = [
@@ -118,6 +118,9 @@ def build_parts(config: Config) -> Parts:
 def build_encoder(config: Config, inputs: Inputs) -> Encoder:
     """The encoder, which also gives samples the shape that the model reads."""
     network = config.network
+    if inputs.sequence and network.steps != OPTIONS["steps"].default:
+        expected = "expected static samples for steps"
+        raise UserError(message(expected, "sequences, which have their own", "leave steps out"))
     shape: tuple[int, ...] = (-1,)
     if network.model == "conv":
         shape = _image(inputs.features)

@@ -137,3 +137,10 @@ def test_a_call_that_raises_changes_nothing() -> None:
     with pytest.raises(UserError):
         F.lif(x[:, :2], state, beta=0.9)
     assert torch.equal(state.v, kept)
+
+
+@pytest.mark.parametrize(("scan", "words"), [("alif", "an ALIFState"), ("lif", "a LIFState")])
+def test_a_wrong_state_is_named_in_english(scan: str, words: str) -> None:
+    args = {"beta": 0.9, "rho": 0.9, "kappa": 0.1} if scan == "alif" else {"beta": 0.9}
+    with pytest.raises(TypeError, match=f"expected {words} or None"):
+        getattr(F, scan)(x_of(2), LIState(torch.zeros(3, 5)), **args)

@@ -71,6 +71,8 @@ def test_sequences(tmp_path, model, encoder):
     assert result.test_accuracy is None, "there is no test part"
     found, inputs = predict_run(tmp_path / "run", torch.from_numpy(x[:4]))
     assert found.labels.shape == (4,)
+    with pytest.raises(UserError, match="expected static samples for steps, got sequences"):
+        train_run(resolve({**options, "steps": 20}), tmp_path / "other", progress=False)
     assert inputs.sequence
     with np.load(tmp_path / "run" / "samples.npz") as held:
         assert held["input"].shape == (9, 6, 10 if encoder == "delta" else 5)
