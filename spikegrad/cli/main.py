@@ -68,7 +68,7 @@ def _listing(ctx: Any) -> bool:
 def cli(ctx: Any, wants_help: bool, version: bool, debug: bool) -> None:
     """Surrogate-gradient learning in spiking neural networks.
 
-    `spikegrad train` trains on the digits that come with the package, in half a minute.
+    `spikegrad train` trains on the digits that come with the package, in seconds.
     """
     if version:
         click.echo(f"spikegrad {__version__}")

@@ -84,9 +84,14 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
     from spikegrad.train.config import flatten, gather
     from spikegrad.train.fields import coerce
     from spikegrad.train.fitting import check_unchanged
+    from spikegrad.train.own import is_own
     from spikegrad.train.sources import absolute
 
     stored = stored_config(run)
+    if is_own(stored):
+        expected = "expected a run of `spikegrad train`"
+        got = "one of fit() on a network of your own"
+        raise UserError(message(expected, got, "go on with fit(..., out=RUN, resume=True)"))
     if config:
         expected = "expected --resume alone"
         raise UserError(message(expected, "--config beside it", "the run has its config already"))

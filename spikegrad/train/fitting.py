@@ -22,6 +22,7 @@ from spikegrad.train.finish import finish, read_weights
 from spikegrad.train.folder import RunFolder
 from spikegrad.train.loop import Job, Trainer
 from spikegrad.train.objective import Objective, objective_of
+from spikegrad.train.own import OWN, check_read
 from spikegrad.train.parallel import launch, make_fabric
 from spikegrad.train.preflight import check_loaders, preflight
 from spikegrad.train.progress import watcher
@@ -53,6 +54,12 @@ class Result:
     encoder: Encode
     objective: Objective
     new: bool = True
+
+    def __repr__(self) -> str:
+        measured = {name: self.summary[name] for name in ("test_accuracy", "val_accuracy")}
+        shown = ", ".join(f"{k}={v:.4f}" for k, v in measured.items() if v is not None)
+        where = f", folder={str(self.folder)!r}" if self.folder else ""
+        return f"Result({len(self.history)} epochs, {shown or 'not measured'}{where})"
 
     @property
     def test_accuracy(self) -> float | None:
@@ -108,9 +115,10 @@ def fit(
             groups to one.
         out: a new run folder; resume: go on with the run in it.
         progress: whether to show it.
-        config: all settings at once; options: single ones, any field of the config: `epochs=10`,
-            `learning_rate=1e-3`, `schedule="cosine"`, `steps=10` (T of static samples), `clip`,
-            `truncate`, `precision`, `seed`, `device`, `processes`, ...
+        config: all settings at once; options: single ones, any field of the groups training and
+            run, and `steps` (T of static samples): `epochs=10`, `learning_rate=1e-3`,
+            `schedule="cosine"`, `clip`, `truncate`, `precision`, `seed`, `device`, `processes`, ...
+            What describes data and network is refused: both are yours.
         class_names: for the pictures; about: what else to note in `result.json`.
     Returns:
         a `Result`; the network holds the weights of the chosen epoch.
@@ -126,6 +134,9 @@ def fit(
     >>> len(result.history), result.best_epoch
     (2, 2)
     """
+    if sequence and "steps" in options:
+        expected = "expected no steps for sequences, whose length is T"
+        raise UserError(message(expected, f"steps={options['steps']}", "leave steps out"))
     config = _configured(config, options, optimizer, objective)
     network_job = Job(
         network=network,
@@ -217,7 +228,8 @@ def _configured(
     config: Config | None, options: dict[str, Any], optimizer: Any, objective: Any
 ) -> Config:
     check_group(options, OPTIONS, "fit()")
-    values = {**(flatten(config) if config else {"dataset": "own"}), **options}
+    check_read(options)
+    values = {**(flatten(config) if config else {"dataset": OWN}), **options}
     if isinstance(optimizer, str):
         values["optimizer"] = optimizer
     if isinstance(objective, str):

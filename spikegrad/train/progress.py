@@ -141,5 +141,5 @@ def describe(line: Mapping[str, Any], epochs: int, *, chosen: bool = False) -> s
 
 def _rates(rates: Mapping[str, float]) -> str:
     return (
-        "rates " + " ".join(f"{name}: {rate:.3f}" for name, rate in rates.items()) if rates else ""
+        "rates " + " ".join(f"{name}={rate:.3f}" for name, rate in rates.items()) if rates else ""
     )

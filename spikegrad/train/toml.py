@@ -12,6 +12,7 @@ import tomli_w
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.train.config import GROUPS, OPTIONS, Config, flatten
 from spikegrad.train.fields import Option, coerce
+from spikegrad.train.own import is_own, reads
 from spikegrad.train.together import unread
 
 if sys.version_info >= (3, 11):
@@ -56,7 +57,7 @@ def from_toml(text: str, *, where: str = "the config") -> dict[str, Any]:
 
 def to_toml(config: Config) -> str:
     """The config as TOML: every field under its help; one unset or not read as a comment."""
-    lines, idle = [], unread(flatten(config), OPTIONS)
+    lines, idle, own = [], unread(flatten(config), OPTIONS), is_own(config)
     for group in GROUPS:
         lines.append(f"[{group}]")
         for name, option in OPTIONS.items():
@@ -66,7 +67,9 @@ def to_toml(config: Config) -> str:
             value = list(value) if isinstance(value, tuple) else value
             choices = f" ({', '.join(option.choices)})" if option.choices else ""
             lines.append(f"# {option.help}{choices}")
-            if name in idle:
+            if own and not reads(name) and name != "dataset":
+                lines.append(f"# {name} is not read: network and data are one's own")
+            elif name in idle:
                 words = " and ".join(idle[name].values())
                 lines.append(f"# {name} is not read: it needs {words}")
             else:

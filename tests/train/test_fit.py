@@ -329,3 +329,30 @@ def test_a_silent_network_is_refused_by_a_strict_preflight(tmp_path):
     ):
         fit(network, DataLoader(clusters(), 20), out=tmp_path / "run", epochs=1, **wanted)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["hidden", "calibrate", "init", "tau_mem", "batch_size", "shift"])
+def test_settings_that_fit_would_ignore_are_refused(name, tmp_path):
+    """They describe data and network, which are the caller's own."""
+    loader = DataLoader(clusters(), 20)
+    with pytest.raises(UserError, match=f"settings that fit\\(\\) reads, got {name}"):
+        fit(spiking(), loader, out=tmp_path / "run", **{**QUIET, name: 1})
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_steps_for_sequences():
+    with pytest.raises(UserError, match="no steps for sequences"):
+        fit(spiking(), DataLoader(clusters(), 20), sequence=True, steps=7, **QUIET)
+
+
+def test_the_config_of_an_own_run_tells_nothing_of_a_network(tmp_path, capsys):
+    from spikegrad.cli.main import main
+
+    run = tmp_path / "run"
+    fit(spiking(), DataLoader(clusters(), 20), out=run, epochs=1, **QUIET)
+    text = (run / "config.toml").read_text()
+    assert "\nhidden = " not in text
+    assert "# hidden is not read: network and data are one's own" in text
+    assert "\nepochs = 1\n" in text
+    assert main(["train", "--resume", str(run)]) == 2
+    assert "one of fit() on a network of your own" in capsys.readouterr().err
