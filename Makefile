@@ -22,7 +22,7 @@ FAILED = || { echo; echo "make $@: failed (the output above says why; run it alo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format format-check lint types layout doctest examples contract clean
+.PHONY: help demo test check format format-check lint types layout doctest examples clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -67,9 +67,6 @@ doctest: $(STAMP)  ## the examples in docstrings
 
 examples: $(STAMP)  ## every script in examples/, in its short version (also part of make test)
 	@$(THREADS) $(BIN)/python -m pytest -q tests/test_examples.py $(FAILED)
-
-contract: $(STAMP)  ## the slow, complete products of the contract tests
-	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) -m contract $(FAILED)
 
 clean:  ## remove the environment, caches and build leftovers; runs/ stays
 	@rm -rf -- "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
