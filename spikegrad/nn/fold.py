@@ -17,7 +17,6 @@ __all__ = ["PURE", "fold", "is_static"]
 
 PURE = (
     nn.Linear,
-    nn.Bilinear,
     nn.Identity,
     nn.Flatten,
     nn.ReLU,

@@ -60,13 +60,10 @@ def mlp(
     >>> network(torch.rand(5, 2, 28, 28))[0].shape
     torch.Size([5, 2, 10])
     """
+    check_layers("hidden", hidden)
     check_sizes(inputs, *hidden, classes)
-    layers: list[nn.Module] = [Flatten()]
-    for before, size in zip([inputs, *hidden], hidden, strict=False):
-        layers += block(
-            Linear(before, size, bias=not batch_norm), size, neuron(size), batch_norm, dropout
-        )
-    return Sequential(*layers, *head(hidden[-1], classes, neuron, readout, tau_out))
+    layers = dense_blocks(inputs, hidden, neuron, batch_norm, dropout)
+    return Sequential(Flatten(), *layers, *head(hidden[-1], classes, neuron, readout, tau_out))
 
 
 def recurrent(
@@ -86,17 +83,14 @@ def recurrent(
     >>> network(torch.rand(5, 2, 700))[0].shape
     torch.Size([5, 2, 20])
     """
+    check_layers("hidden", hidden)
     check_sizes(inputs, *hidden, classes)
-    layers: list[nn.Module] = [Flatten()]
-    for before, size in zip([inputs, *hidden], hidden, strict=False):
-        layers += block(
-            Linear(before, size, bias=not batch_norm),
-            size,
-            Recurrent(neuron(size), size),
-            batch_norm,
-            dropout,
-        )
-    return Sequential(*layers, *head(hidden[-1], classes, neuron, readout, tau_out))
+
+    def fed_back(size: int) -> nn.Module:
+        return Recurrent(neuron(size), size)
+
+    layers = dense_blocks(inputs, hidden, fed_back, batch_norm, dropout)
+    return Sequential(Flatten(), *layers, *head(hidden[-1], classes, neuron, readout, tau_out))
 
 
 def conv(
@@ -123,7 +117,8 @@ def conv(
     """
     if len(shape) != 3:
         raise UserError(message("expected an input of shape [C, H, W]", str(list(shape))))
-    check_sizes(*shape, *channels, classes)
+    check_layers("channels", channels)
+    check_sizes(*shape, *channels, *dense, classes)
     if min(shape[1:]) >> len(channels) == 0:
         most = min(shape[1:]).bit_length() - 1
         raise UserError(
@@ -138,11 +133,7 @@ def conv(
         one = Conv2d(before, size, 3, padding=1, bias=not batch_norm)
         layers += [*block(one, size, neuron((size, 1, 1)), batch_norm, 0.0), MaxPool2d(2)]
     flat = channels[-1] * (shape[1] >> len(channels)) * (shape[2] >> len(channels))
-    layers.append(Flatten())
-    for before, size in zip([flat, *dense], dense, strict=False):
-        layers += block(
-            Linear(before, size, bias=not batch_norm), size, neuron(size), batch_norm, dropout
-        )
+    layers += [Flatten(), *dense_blocks(flat, dense, neuron, batch_norm, dropout)]
     last = dense[-1] if dense else flat
     return Sequential(*layers, *head(last, classes, neuron, readout, tau_out))
 
@@ -238,6 +229,21 @@ def block(
     return [connection, *norm, neuron, *drop]
 
 
+def dense_blocks(
+    inputs: int,
+    sizes: Sequence[int],
+    neuron: Callable[[int], nn.Module],
+    batch_norm: bool,
+    dropout: float,
+) -> list[nn.Module]:
+    """Fully connected blocks, one behind the other."""
+    layers: list[nn.Module] = []
+    for before, size in zip([inputs, *sizes], sizes, strict=False):
+        one = Linear(before, size, bias=not batch_norm)
+        layers += block(one, size, neuron(size), batch_norm, dropout)
+    return layers
+
+
 def head(
     inputs: int, classes: int, neuron: NeuronOf, readout: Readout, tau_out: float
 ) -> list[nn.Module]:
@@ -247,6 +253,12 @@ def head(
     if readout == "linear":
         return [last]
     return [last, neuron(classes) if readout == "spikes" else LI(tau_out)]
+
+
+def check_layers(name: str, sizes: Sequence[int]) -> None:
+    """At least one layer."""
+    if len(sizes) == 0:
+        raise UserError(message(f"expected at least one size in {name}", "none", f"{name}=[256]"))
 
 
 def check_sizes(*sizes: int) -> None:

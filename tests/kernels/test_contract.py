@@ -252,7 +252,7 @@ def test_errors_are_the_specifications() -> None:
 
 
 def test_no_memory_is_lost() -> None:
-    """Buffers come from a pool; after a thousand steps as many are out as before."""
+    """Buffers come from a pool; after fifty steps as many are out as before."""
     import gc
 
     x = torch.rand(32, 64, 512, requires_grad=True)  # 4 MB: pooled

@@ -119,6 +119,10 @@ def test_convolutions_learn_per_channel() -> None:
 def test_recipes_refuse_wrong_sizes() -> None:
     for make, words in [
         (lambda: models.mlp(64, [0], 5), "sizes >= 1"),
+        (lambda: models.mlp(64, [], 5), "at least one size in hidden"),
+        (lambda: models.recurrent(64, [], 5), "at least one size in hidden"),
+        (lambda: models.conv([1, 8, 8], [], [4], 5), "at least one size in channels"),
+        (lambda: models.conv([1, 8, 8], [4], [0], 5), "sizes >= 1"),
         (lambda: models.conv([8, 8], [4], [], 5), r"\[C, H, W\]"),
         (lambda: models.conv([1, 8, 8], [4] * 4, [], 5), "at most 3 convolutions"),
         (lambda: models.mlp(64, [8], 5, readout="rate"), "unknown readout"),
