@@ -5,6 +5,7 @@ these, values and gradients. Layout `[T, B, *features]`, decays instead of time 
 """
 
 from spikegrad.functional.adaptive import alif
+from spikegrad.functional.conv import conv2d
 from spikegrad.functional.cuba import cuba_lif
 from spikegrad.functional.decay import decay, time_constant
 from spikegrad.functional.encode import delta, direct, latency, poisson
@@ -25,6 +26,7 @@ from spikegrad.functional.spiking import spiking
 
 __all__ = [
     "alif",
+    "conv2d",
     "count_cross_entropy",
     "count_mse",
     "cuba_lif",

@@ -23,6 +23,7 @@ __all__ = [
     "available",
     "check_backend",
     "choose",
+    "conv2d",
     "cuba_lif",
     "integrate_and_fire",
     "li",
@@ -32,7 +33,17 @@ __all__ = [
     "spiking",
 ]
 
-SCANS = ("integrate_and_fire", "lif", "cuba_lif", "alif", "li", "linear", "recurrent", "spiking")
+SCANS = (
+    "integrate_and_fire",
+    "lif",
+    "cuba_lif",
+    "alif",
+    "li",
+    "linear",
+    "conv2d",
+    "recurrent",
+    "spiking",
+)
 REFERENCE: dict[str, Callable[..., Any]] = {name: getattr(functional, name) for name in SCANS}
 BACKENDS = ("auto", "reference", "cpu")
 
@@ -152,6 +163,11 @@ def li(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> A
 def linear(x: Tensor, *, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
     """`functional.linear` by the chosen backend; along the spikes where that is cheaper."""
     return choose("linear", backend, x, {}).function(x, weight=weight, bias=bias)
+
+
+def conv2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
+    """`functional.conv2d` by the chosen backend; along the spikes where that is cheaper."""
+    return choose("conv2d", backend, x, {}).function(x, **args)
 
 
 def recurrent(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:

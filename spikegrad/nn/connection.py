@@ -69,17 +69,38 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """`torch.nn.Conv2d` at every step, x `[T, B, C, H, W]`.
+    """`torch.nn.Conv2d` at every step, x `[T, B, C, H, W]`. Arguments: torch's, and backend.
+
+    backend: "auto" takes the convolution along the spikes where x is sparse spikes in float32 on a
+    CPU; "reference" is torch's own, always.
 
     >>> import torch
     >>> Conv2d(1, 8, 3, padding=1)(torch.ones(4, 2, 1, 6, 6)).shape
     torch.Size([4, 2, 8, 6, 6])
     """
 
+    def __init__(self, *args: Any, backend: Backend = "auto", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_backend(backend)
+        self.backend = backend
+
     def forward(self, x: Tensor) -> Tensor:
         """Currents `[T, B, C', H', W']` from x `[T, B, C, H, W]`."""
         check_features("Conv2d", x, f"[T, B, {self.in_channels}, H, W]", self.in_channels, 2)
-        return fold(super().forward, x)
+        if self.padding_mode != "zeros":
+            return fold(super().forward, x)
+        once = x[:1] if is_static(x) else x
+        y = kernels.conv2d(
+            once,
+            weight=self.weight,
+            bias=self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            backend=self.backend,
+        )
+        return y.expand(x.shape[0], *y.shape[1:])
 
 
 class AvgPool2d(nn.AvgPool2d):

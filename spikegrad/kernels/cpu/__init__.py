@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library_path
+from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.library import FAMILIES, load
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
@@ -15,6 +16,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "alif": alif,
     "li": li,
     "linear": linear,
+    "conv2d": conv2d,
 }
 """The functions that have a native version."""
 
@@ -25,6 +27,7 @@ __all__ = [
     "alif",
     "build",
     "cache_folder",
+    "conv2d",
     "cuba_lif",
     "integrate_and_fire",
     "li",

@@ -98,6 +98,9 @@ def register() -> None:
         "spikegrad::events_linear", events_gradient, setup_context=keep_for_events
     )
     torch.library.register_autograd("spikegrad::events_weight_gradient", refuse)
+    from spikegrad.kernels.cpu import conv  # which imports this module
+
+    conv.register()
 
 
 def fake_scan(

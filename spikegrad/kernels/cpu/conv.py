@@ -1,0 +1,143 @@
+"""The convolution along the spikes: `functional.conv2d` at a cost that follows them.
+
+Forward and weight gradient add up weight rows, or gradient rows, of the inputs that spiked. The
+input's gradient follows the values of the incoming gradient that are not 0: behind a max-pool and
+a surrogate of compact support most are exactly 0. Both choices are functions of the call's
+shapes and counts alone, never of timings, so that runs repeat. Outputs are channels-last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d as dense
+
+from spikegrad.functional.conv import Pair
+from spikegrad.kernels.cpu.library import refuse
+
+__all__ = ["CROSSOVER", "GRADIENT_CROSSOVER", "SMALLEST", "conv2d", "register"]
+
+CROSSOVER = 0.25
+"""Share of inputs that spike, up to which spikes are taken."""
+GRADIENT_CROSSOVER = 0.35
+"""Share of an output's gradient that is not 0, up to which the input's gradient follows it."""
+SMALLEST = 1 << 22
+"""Multiplications of the dense product below which it is taken without a look at the spikes."""
+
+
+def conv2d(
+    x: Tensor,
+    *,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = (1, 1),
+    padding: Pair | str = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """`functional.conv2d`, along the spikes where x is sparse zeros and ones in float32."""
+    plain = not isinstance(padding, str) and tuple(dilation) == (1, 1) and groups == 1
+    rows = x.flatten(0, 1)
+    bits = spikes_of(rows, weight, stride, padding) if plain else None
+    if bits is None:
+        y = dense(rows_last(rows), weight, bias, stride, padding, dilation, groups)
+        return y.unflatten(0, x.shape[:2])
+    y = torch.ops.spikegrad.events_conv2d(rows, bits, weight.contiguous(), bias, *stride, *padding)
+    return y.permute(0, 3, 1, 2).unflatten(0, x.shape[:2])
+
+
+def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tensor | None:
+    """The spikes of rows `[R, C, H, W]` as bits, or None where the dense product is better."""
+    plain = rows.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    sizes = [
+        n + 2 * p - k + s
+        for n, p, k, s in zip(rows.shape[2:], padding, weight.shape[2:], stride, strict=True)
+    ]
+    outputs = sizes[0] // stride[0] * (sizes[1] // stride[1])
+    if not plain or min(sizes) < 1 or rows.shape[0] * outputs * weight.numel() < SMALLEST:
+        return None
+    bits, spikes = torch.ops.spikegrad.conv_pack(rows.detach())
+    if bits.numel() == 0 or int(spikes.sum()) > CROSSOVER * rows.numel():
+        return None
+    return bits
+
+
+def rows_last(rows: Tensor) -> Tensor:
+    """Rows `[R, C, H, W]` channels-last in memory, in which float32 convolutions are fastest."""
+    if rows.dtype != torch.float32:
+        return rows
+    if rows.shape[1] == 1:  # strides that say so, which contiguous() leaves alone
+        return rows.contiguous().squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
+    return rows.contiguous(memory_format=torch.channels_last)
+
+
+def register() -> None:
+    """Shapes and gradients of the operators."""
+    torch.library.register_fake("spikegrad::events_conv2d", fake)
+    torch.library.register_autograd("spikegrad::events_conv2d", gradients, setup_context=keep)
+    torch.library.register_autograd("spikegrad::events_conv2d_input", refuse)
+    torch.library.register_autograd("spikegrad::events_conv2d_weight", refuse)
+
+
+def fake(
+    x: Tensor,
+    bits: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+) -> Tensor:
+    """The output's shape and dtype."""
+    height = (x.shape[2] + 2 * pad_h - weight.shape[2]) // stride_h + 1
+    width = (x.shape[3] + 2 * pad_w - weight.shape[3]) // stride_w + 1
+    return x.new_empty((x.shape[0], height, width, weight.shape[0]))
+
+
+def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Save the spikes as bits, and the weight."""
+    x, bits, weight, _, *geometry = inputs
+    ctx.save_for_backward(bits, weight)
+    ctx.shape, ctx.geometry = x.shape, geometry
+
+
+def gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """dx along the gradient, dW and db along the spikes."""
+    bits, weight = ctx.saved_tensors
+    gradient = gradient.contiguous()
+    dx = dweight = dbias = None
+    if ctx.needs_input_grad[0]:
+        dx = input_gradient(gradient, weight, ctx.shape, *ctx.geometry)
+    if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+        dweight, dbias = torch.ops.spikegrad.events_conv2d_weight(
+            bits, gradient, weight, *ctx.geometry
+        )
+    return dx, None, dweight, dbias if ctx.needs_input_grad[3] else None, *[None] * 4
+
+
+def input_gradient(
+    gradient: Tensor, weight: Tensor, shape: torch.Size, sh: int, sw: int, ph: int, pw: int
+) -> Tensor:
+    """dx `[R, C, H, W]` from dy `[R, H', W', O]`."""
+    sample = gradient[:: max(1, gradient.shape[0] // 16)]
+    sparse = int(torch.count_nonzero(sample)) <= GRADIENT_CROSSOVER * sample.numel()
+    if sparse and sh == sw == 1:
+        dx = torch.ops.spikegrad.events_conv2d_input(gradient, weight, ph, pw)
+        return dx.permute(0, 3, 1, 2)
+    x = gradient.new_empty(1).expand(shape)
+    return torch.ops.aten.convolution_backward(
+        gradient.permute(0, 3, 1, 2),
+        x,
+        weight,
+        None,
+        (sh, sw),
+        (ph, pw),
+        (1, 1),
+        False,
+        (0, 0),
+        1,
+        (True, False, False),
+    )[0]

@@ -1,0 +1,242 @@
+// Convolutions along events: geometry, lists of events, and the two loops over them.
+//
+// Tensors are channels-last. The events of a row of an image are one list: event (w, c) is the
+// number w C + c, so that the KW pixels under one row of the kernel are one run of the list, and the
+// weights [tile][kh][kw][c][lanes] of a run are found by one shift.
+#pragma once
+
+#include "common.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace spikegrad {
+namespace {
+
+constexpr int kLanes = 16;
+typedef float Lane __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Lane load(const float* p) {
+  Lane v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(float* p, Lane v) { std::memcpy(p, &v, sizeof v); }
+
+inline Lane multiply_add(float a, Lane b, Lane c) {
+#if defined(__AVX512F__)
+  return (Lane)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// The spikes of up to 64 values as bits; `odd` collects values that are neither 0 nor 1.
+inline uint64_t bits_of(const float* __restrict x, int n, bool& odd) {
+  uint64_t ones = 0, zeros = 0;
+  int j = 0;
+#if defined(__AVX512F__)
+  for (; j + 16 <= n; j += 16) {
+    const __m512 v = _mm512_loadu_ps(x + j);
+    ones |= static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_set1_ps(1), _CMP_EQ_OQ)) << j;
+    zeros |= static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_EQ_OQ)) << j;
+  }
+#elif defined(__AVX2__)
+  for (; j + 8 <= n; j += 8) {
+    const __m256 v = _mm256_loadu_ps(x + j);
+    const __m256 one = _mm256_cmp_ps(v, _mm256_set1_ps(1), _CMP_EQ_OQ);
+    const __m256 zero = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_EQ_OQ);
+    ones |= static_cast<uint64_t>(static_cast<unsigned>(_mm256_movemask_ps(one))) << j;
+    zeros |= static_cast<uint64_t>(static_cast<unsigned>(_mm256_movemask_ps(zero))) << j;
+  }
+#endif
+  for (; j < n; ++j) {
+    ones |= static_cast<uint64_t>(x[j] == 1.0f) << j;
+    zeros |= static_cast<uint64_t>(x[j] == 0.0f) << j;
+  }
+  odd |= (ones | zeros) != (n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1);
+  return ones;
+}
+
+// images [R, H, W, C] -> [R, OH, OW, O]
+struct Conv {
+  int64_t images, channels, height, width;
+  int64_t outputs, out_height, out_width;
+  int64_t kh, kw, stride_h, stride_w, pad_h, pad_w;
+
+  int64_t row_events() const { return width * channels; }
+  int64_t words() const { return (channels + 63) / 64; }
+  int64_t weights(int lanes) const { return kh * kw * channels * lanes; }  // of one tile
+  // Output rows of one piece of work: as many as keep its lists in the second-level cache.
+  int64_t band() const {
+    const int64_t rows = (int64_t{1} << 15) / std::max<int64_t>(1, row_events()) - kh;
+    return std::clamp<int64_t>(rows / stride_h, 1, out_height);
+  }
+  int64_t bands() const { return (out_height + band() - 1) / band(); }
+};
+
+// The events of some rows of one image: entry e of pixel p is index[e], e in [start[p], start[p+1]).
+struct Events {
+  std::vector<int32_t> index, start;
+  std::vector<float> value;  // of gradients; spikes are ones
+  int64_t first = 0;         // the first row that is here
+
+  Events(const Conv& g, bool values) {
+    const int64_t rows = std::min(g.height, g.band() * g.stride_h + g.kh);
+    index.resize(rows * g.row_events() + kLanes);
+    start.resize(rows * g.width + 1);
+    if (values) value.resize(rows * g.row_events() + kLanes);
+  }
+
+  // The rows that outputs [begin, end) see; count: rows of them.
+  int64_t window(const Conv& g, int64_t begin, int64_t end) {
+    first = std::clamp<int64_t>(begin * g.stride_h - g.pad_h, 0, g.height);
+    return std::clamp<int64_t>((end - 1) * g.stride_h - g.pad_h + g.kh, first, g.height) - first;
+  }
+
+  // bits: one image [H, W, words]
+  void spikes(const Conv& g, const uint64_t* bits, int64_t begin, int64_t end) {
+    const int64_t rows = window(g, begin, end), words = g.words();
+    int32_t *to = index.data(), *at = start.data();
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t w = 0; w < g.width; ++w) {
+        *at++ = static_cast<int32_t>(to - index.data());
+        const uint64_t* b = bits + ((first + row) * g.width + w) * words;
+        for (int64_t word = 0; word < words; ++word)
+          for (uint64_t left = b[word]; left; left &= left - 1)
+            *to++ = static_cast<int32_t>(w * g.channels + 64 * word + __builtin_ctzll(left));
+      }
+    *at = static_cast<int32_t>(to - index.data());
+  }
+
+  // x: one image [H, W, C]; its values that are not 0
+  void values(const Conv& g, const float* x, int64_t begin, int64_t end) {
+    const int64_t rows = window(g, begin, end);
+    int32_t count = 0, *at = start.data();
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t w = 0; w < g.width; ++w) {
+        *at++ = count;
+        count = append(x + ((first + row) * g.width + w) * g.channels, w * g.channels, g.channels,
+                       count);
+      }
+    *at = count;
+  }
+
+ private:
+  int32_t append(const float* x, int64_t number, int64_t n, int32_t count) {
+    int64_t j = 0;
+#if defined(__AVX512F__)
+    const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (; j + kLanes <= n; j += kLanes) {
+      const __m512 v = _mm512_loadu_ps(x + j);
+      const __mmask16 some = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+      const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(number + j)), steps);
+      _mm512_storeu_ps(value.data() + count, _mm512_maskz_compress_ps(some, v));
+      _mm512_storeu_si512(index.data() + count, _mm512_maskz_compress_epi32(some, numbers));
+      count += __builtin_popcount(some);
+    }
+#endif
+    for (; j < n; ++j) {
+      value[count] = x[j];
+      index[count] = static_cast<int32_t>(number + j);
+      count += x[j] != 0.0f;
+    }
+    return count;
+  }
+};
+
+// The run of events under row kh of the kernel at one output column.
+struct Run {
+  int32_t begin, end;
+  int64_t shift;  // event + shift: its row among the weights
+
+  Run(const Conv& g, const Events& events, int64_t row, int64_t kh, int64_t column) {
+    const int64_t left = column * g.stride_w - g.pad_w;
+    const int64_t low = std::clamp<int64_t>(left, 0, g.width);
+    const int64_t high = std::clamp<int64_t>(left + g.kw, low, g.width);
+    const int32_t* start = events.start.data() + (row - events.first) * g.width;
+    begin = start[low], end = start[high];
+    shift = (kh * g.kw - left) * g.channels;
+  }
+};
+
+// out[oh, ow, tile] = rest + sum over events of weights (times the event's value), rows [begin, end).
+template <int V, bool kValues>
+void gather(const Conv& g, const Events& events, const float* weights, const float* rest, int n,
+            int64_t begin, int64_t end, float* out) {
+  constexpr int kTile = V * kLanes;
+  const int32_t* index = events.index.data();
+  const float* value = events.value.data();
+  for (int64_t oh = begin; oh < end; ++oh)
+    for (int64_t ow = 0; ow < g.out_width; ++ow) {
+      Lane even[V], odd[V] = {};
+      for (int v = 0; v < V; ++v) even[v] = load(rest + v * kLanes);
+      for (int64_t kh = 0; kh < g.kh; ++kh) {
+        const int64_t row = oh * g.stride_h - g.pad_h + kh;
+        if (row < 0 || row >= g.height) continue;
+        const Run run(g, events, row, kh, ow);
+        int32_t e = run.begin;
+        for (; e + 1 < run.end; e += 2) {
+          const float* one = weights + (index[e] + run.shift) * kTile;
+          const float* two = weights + (index[e + 1] + run.shift) * kTile;
+          for (int v = 0; v < V; ++v) {
+            if (kValues) {
+              even[v] = multiply_add(value[e], load(one + v * kLanes), even[v]);
+              odd[v] = multiply_add(value[e + 1], load(two + v * kLanes), odd[v]);
+            } else {
+              even[v] = even[v] + load(one + v * kLanes);
+              odd[v] = odd[v] + load(two + v * kLanes);
+            }
+          }
+        }
+        if (e < run.end) {
+          const float* one = weights + (index[e] + run.shift) * kTile;
+          for (int v = 0; v < V; ++v)
+            even[v] = kValues ? multiply_add(value[e], load(one + v * kLanes), even[v])
+                              : even[v] + load(one + v * kLanes);
+        }
+      }
+      float* to = out + (oh * g.out_width + ow) * g.outputs;
+      alignas(64) float whole[kTile];
+      float* whereto = n == kTile ? to : whole;
+      for (int v = 0; v < V; ++v) store(whereto + v * kLanes, even[v] + odd[v]);
+      if (n < kTile) std::memcpy(to, whole, n * sizeof(float));
+    }
+}
+
+// sums[kh, kw, c, tile] += gradient[oh, ow, tile] for every spike (c) under the kernel at (oh, ow);
+// one kernel row at a time, whose sums fit in the first-level cache. bias [tile] += gradient.
+template <int V>
+void scatter(const Conv& g, const Events& events, const float* gradient, int n, int64_t begin,
+             int64_t end, float* sums, float* bias) {
+  constexpr int kTile = V * kLanes;
+  const int32_t* index = events.index.data();
+  Lane all[V];
+  for (int v = 0; v < V; ++v) all[v] = load(bias + v * kLanes);
+  for (int64_t kh = 0; kh < g.kh; ++kh)
+    for (int64_t oh = begin; oh < end; ++oh) {
+      const int64_t row = oh * g.stride_h - g.pad_h + kh;
+      const bool inside = row >= 0 && row < g.height;
+      if (!inside && kh > 0) continue;
+      for (int64_t ow = 0; ow < g.out_width; ++ow) {
+        const float* from = gradient + (oh * g.out_width + ow) * g.outputs;
+        alignas(64) float whole[kTile] = {};
+        if (n < kTile) from = static_cast<const float*>(std::memcpy(whole, from, n * sizeof(float)));
+        Lane d[V];
+        for (int v = 0; v < V; ++v) {
+          d[v] = load(from + v * kLanes);
+          if (kh == 0) all[v] = all[v] + d[v];
+        }
+        if (!inside) continue;
+        const Run run(g, events, row, kh, ow);
+        for (int32_t e = run.begin; e < run.end; ++e) {
+          float* to = sums + (index[e] + run.shift) * kTile;
+          for (int v = 0; v < V; ++v) store(to + v * kLanes, load(to + v * kLanes) + d[v]);
+        }
+      }
+    }
+  for (int v = 0; v < V; ++v) store(bias + v * kLanes, all[v]);
+}
+
+}  // namespace
+}  // namespace spikegrad
