@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikegrad.functional.scan import Rule, enter, input_gain
 from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, surrogate_id
+from spikegrad.kernels.cpu.strides import as_it_lies
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, Gain, LIFState, LIState, Reset, Value
 
@@ -92,6 +93,7 @@ def numbers(spiking: dict[str, Any]) -> dict[str, Value]:
     return {k: spiking[k] for k in ("threshold", "v_rest", "v_reset") if k in spiking}
 
 
+@as_it_lies
 def run(
     x: Tensor,
     state: tuple[Tensor | None, ...],
