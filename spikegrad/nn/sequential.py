@@ -11,6 +11,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Stateful
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.fold import PURE, fold
+from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.spiking import Spiking
 from spikegrad.types import State
@@ -45,10 +46,16 @@ class Sequential(nn.Sequential):
         if not checked:
             check_input(self, x)
         before = self.matched(states)
-        after = []
-        for layer, state in zip(self, before, strict=True):
-            x, state = step(layer, x, state)
-            after.append(state)
+        after: list[State] = []
+        layers = list(self)
+        while len(after) < len(layers):
+            at = len(after)
+            ahead = run_ahead(layers[at:], x, before[at:])
+            if ahead is None:
+                x, state = step(layers[at], x, before[at])
+                ahead = x, [state]
+            x, states_now = ahead
+            after.extend(states_now)
         return x, tuple(after)
 
     def matched(self, states: Sequence[State] | None) -> Sequence[State]:

@@ -98,9 +98,10 @@ def register() -> None:
         "spikegrad::events_linear", events_gradient, setup_context=keep_for_events
     )
     torch.library.register_autograd("spikegrad::events_weight_gradient", refuse)
-    from spikegrad.kernels.cpu import conv  # which imports this module
+    from spikegrad.kernels.cpu import conv, spike_pool  # which import this module
 
     conv.register()
+    spike_pool.register()
 
 
 def fake_scan(

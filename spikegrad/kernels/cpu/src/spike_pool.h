@@ -1,0 +1,252 @@
+// A spiking neuron and the max-pool behind it, over time, channels-last.
+//
+//   u[t] = v_rest + beta (v[t-1] - v_rest) + g x[t];  s[t] = [u >= threshold];  v[t] = u after reset
+//   y[t] = the maximum of s[t] over a window; index[t] = which one it was, the first of equals
+//
+// Operations stand in the order of scan.h, so that spikes and gradients equal those of the scan and of
+// torch's pool. Neither spikes nor membranes are stored: the backward pass runs the membranes again.
+// A piece is some windows of one row of windows, all steps, small enough for the second-level cache.
+#pragma once
+
+#include "common.h"
+#include "surrogate.h"
+
+#include <algorithm>
+#include <type_traits>
+
+namespace spikegrad {
+namespace {
+
+// Rows of the parameter matrix [10, 1], as in scan.h.
+enum PoolParam { kPoolBeta = 1, kPoolGain = 3, kPoolThreshold, kPoolRest, kPoolReset, kPoolDrop = 9 };
+enum class PoolReset : int64_t { subtract, zero, none };
+
+template <class T>
+struct SpikePool {
+  int64_t steps, batch, height, width, channels, kh, kw;
+  int64_t x_step;  // 0: the same input at every step
+  const T *x, *v0;  // [T or 1, B, H, W, C], [B, H, W, C]
+  T beta, gain, threshold, rest, reset_to, drop;
+  PoolReset reset;
+
+  int64_t out_height() const { return height / kh; }
+  int64_t out_width() const { return width / kw; }
+  int64_t image() const { return height * width * channels; }
+  int64_t pooled() const { return out_height() * out_width() * channels; }
+  // Windows of a piece: their membranes of all steps in 256 KB.
+  int64_t windows() const {
+    const int64_t bytes = steps * kh * kw * channels * static_cast<int64_t>(sizeof(T));
+    return std::clamp<int64_t>((int64_t{1} << 15) / bytes, 1, std::max<int64_t>(1, (width + kw - 1) / kw));
+  }
+  int64_t pieces_of_row() const { return ((width + kw - 1) / kw + windows() - 1) / windows(); }
+  int64_t rows() const { return (height + kh - 1) / kh; }
+  int64_t pieces() const { return batch * rows() * pieces_of_row(); }
+  int64_t piece_size() const { return kh * windows() * kw * channels; }
+};
+
+// Where a piece lies: its rows are contiguous runs of `run` numbers, `rows` of them. Windows that
+// would reach over the edge have neurons but no output.
+struct Piece {
+  int64_t image, row, rows, column, run, windows, out;
+
+  template <class T>
+  Piece(const SpikePool<T>& f, int64_t number) {
+    const int64_t per_row = f.pieces_of_row(), strip = number / per_row % f.rows();
+    image = number / per_row / f.rows();
+    row = strip * f.kh, rows = std::min(f.kh, f.height - row);
+    column = number % per_row * f.windows() * f.kw;
+    run = std::min(f.windows() * f.kw, f.width - column) * f.channels;
+    windows = rows == f.kh ? std::min(f.windows(), f.out_width() - std::min(f.out_width(), column / f.kw)) : 0;
+    out = image * f.pooled() + (strip * f.out_width() + column / f.kw) * f.channels;
+  }
+  // Where row k of the piece starts in [B, H, W, C].
+  template <class T>
+  int64_t at(const SpikePool<T>& f, int64_t k) const {
+    return image * f.image() + ((row + k) * f.width + column) * f.channels;
+  }
+};
+
+// v after reset from u before; of numbers or of vectors of them.
+template <class T, PoolReset kR, class V>
+inline V restored(const SpikePool<T>& f, V u, V spike) {
+  if (kR == PoolReset::subtract) return u - spike * f.drop;
+  if (kR == PoolReset::zero) return u + spike * (f.reset_to - u);
+  return u;
+}
+
+// One step of one run: membranes before reset to u, spikes to s, v in place.
+template <class T, PoolReset kR>
+void run_step(const SpikePool<T>& f, const T* __restrict x, T* __restrict v, T* __restrict u,
+              T* __restrict s, int64_t n) {
+  const T rest = f.rest, beta = f.beta, gain = f.gain, threshold = f.threshold;
+#pragma GCC ivdep
+  for (int64_t j = 0; j < n; ++j) {
+    const T now = rest + beta * (v[j] - rest) + gain * x[j];
+    const T spike = now - threshold >= T(0) ? T(1) : T(0);
+    u[j] = now;
+    s[j] = spike;
+    v[j] = restored<T, kR>(f, now, spike);
+  }
+}
+
+template <class T, PoolReset kR>
+void start(const SpikePool<T>& f, const Piece& p, T* v) {
+  for (int64_t k = 0; k < p.rows; ++k)
+    for (int64_t j = 0; j < p.run; ++j) v[k * p.run + j] = f.v0 ? f.v0[p.at(f, k) + j] : f.rest;
+}
+
+// Sixteen channels at a time; n of them where fewer are left.
+template <class T>
+struct Wide {
+  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef T Values __attribute__((vector_size(16 * sizeof(T))));
+  typedef Number Numbers __attribute__((vector_size(16 * sizeof(T))));
+  typedef uint8_t Bytes __attribute__((vector_size(16)));
+};
+template <class V, class T>
+inline V take(const T* p, int n) {
+  V v{};
+  if (n == 16)
+    std::memcpy(&v, p, sizeof v);
+  else
+    std::memcpy(&v, p, n * sizeof(T));
+  return v;
+}
+template <class V, class T>
+inline void put(T* p, V v, int n) {
+  if (n == 16)
+    std::memcpy(p, &v, sizeof v);
+  else
+    std::memcpy(p, &v, n * sizeof(T));
+}
+
+// One step of the windows of a piece: v in place, their maxima to y and index [windows, C].
+template <class T, PoolReset kR>
+void pool_step(const SpikePool<T>& f, const Piece& p, const T* x, T* v, T* y, uint8_t* index) {
+  using V = typename Wide<T>::Values;
+  using I = typename Wide<T>::Numbers;
+  const int64_t x_row = f.width * f.channels;
+  for (int64_t w = 0; w < p.windows; ++w)
+    for (int64_t c = 0; c < f.channels; c += 16) {
+      const int n = static_cast<int>(std::min<int64_t>(16, f.channels - c));
+      V most{};
+      I which{};
+      for (int64_t h = 0, k = 0; h < f.kh; ++h)
+        for (int64_t at = w * f.kw * f.channels + c; k < (h + 1) * f.kw; ++k, at += f.channels) {
+          const V before = take<V>(v + h * p.run + at, n), in = take<V>(x + h * x_row + at, n);
+          const V now = f.rest + f.beta * (before - f.rest) + f.gain * in;
+          const V spike = now - f.threshold >= T(0) ? V{} + T(1) : V{};
+          which = spike > most ? I{} + static_cast<typename Wide<T>::Number>(k) : which;
+          most = spike > most ? spike : most;
+          put(v + h * p.run + at, restored<T, kR>(f, now, spike), n);
+        }
+      put(y + w * f.channels + c, most, n);
+      put(index + w * f.channels + c, __builtin_convertvector(which, typename Wide<T>::Bytes), n);
+    }
+}
+
+template <class T, PoolReset kR>
+void forward_piece(const SpikePool<T>& f, int64_t number, T* scratch, T* y, uint8_t* index, T* v_end) {
+  const Piece p(f, number);
+  T *v = scratch, *u = v + f.piece_size(), *s = u + f.piece_size();
+  const int64_t covered = p.windows * f.kw * f.channels;
+  start<T, kR>(f, p, v);
+  for (int64_t t = 0; t < f.steps; ++t) {
+    const T* x = f.x + t * f.x_step;
+    const int64_t out = t * f.batch * f.pooled() + p.out;
+    pool_step<T, kR>(f, p, x + p.at(f, 0), v, y + out, index + out);
+    for (int64_t k = 0; k < p.rows && covered < p.run; ++k)  // neurons outside of the windows
+      run_step<T, kR>(f, x + p.at(f, k) + covered, v + k * p.run + covered, u, s, p.run - covered);
+  }
+  for (int64_t k = 0; k < p.rows; ++k)
+    std::memcpy(v_end + p.at(f, k), v + k * p.run, p.run * sizeof(T));
+}
+
+template <class T>
+struct SpikePoolBackward {
+  const T *grad_y, *grad_v;  // [T, B, OH, OW, C], [B, H, W, C]; null: zero
+  const uint8_t* index;
+  Shape shape;
+  T slope, amplitude;
+  bool attached;
+  T *dx, *dv0;  // [T or 1, B, H, W, C]; [B, H, W, C] or null
+};
+
+// The pooled gradient [windows, C] at the neurons [rows, run] that it came from.
+template <class T>
+void route(const SpikePool<T>& f, const Piece& p, const T* y, const uint8_t* index, T* to) {
+  const int64_t channels = f.channels, covered = p.windows * f.kw * channels;
+  using V = typename Wide<T>::Values;
+  using I = typename Wide<T>::Numbers;
+  for (int64_t w = 0; w < p.windows; ++w)
+    for (int64_t c = 0; c < channels; c += 16) {
+      const int n = static_cast<int>(std::min<int64_t>(16, channels - c));
+      const V from = take<V>(y + w * channels + c, n);
+      const I which =
+          __builtin_convertvector(take<typename Wide<T>::Bytes>(index + w * channels + c, n), I);
+      for (int64_t h = 0, k = 0; h < f.kh; ++h)
+        for (int64_t at = w * f.kw * channels + c; k < (h + 1) * f.kw; ++k, at += channels)
+          put(to + h * p.run + at, which == static_cast<typename Wide<T>::Number>(k) ? from : V{}, n);
+    }
+  for (int64_t k = 0; k < p.rows; ++k)
+    std::memset(to + k * p.run + covered, 0, (p.run - covered) * sizeof(T));
+}
+
+// One step back of all neurons of a piece: dv of v[t] becomes that of v[t-1].
+template <class T, PoolReset kR>
+void step_back(const SpikePool<T>& f, const SpikePoolBackward<T>& b, const T* __restrict u,
+               const T* __restrict g, const T* __restrict incoming, T* __restrict dv,
+               T* __restrict dx, int64_t n) {
+  const T beta = f.beta, gain = f.gain, threshold = f.threshold, drop = f.drop;
+  const T reset_to = f.reset_to, amplitude = b.amplitude;
+  const bool attached = b.attached, sum = f.x_step == 0;
+#pragma GCC ivdep
+  for (int64_t j = 0; j < n; ++j) {
+    T du = dv[j], ds = incoming[j];
+    if (kR == PoolReset::subtract) ds -= attached ? dv[j] * drop : T(0);
+    if (kR == PoolReset::zero) {
+      const T spike = u[j] - threshold >= T(0) ? T(1) : T(0);
+      ds += attached ? dv[j] * (reset_to - u[j]) : T(0);
+      du = dv[j] * (T(1) - spike);
+    }
+    du += ds * (amplitude * g[j]);
+    dx[j] = (sum ? dx[j] : T(0)) + gain * du;
+    dv[j] = beta * du;
+  }
+}
+
+template <class T, PoolReset kR>
+void backward_piece(const SpikePool<T>& f, const SpikePoolBackward<T>& b, int64_t number, T* scratch) {
+  const Piece p(f, number);
+  const int64_t size = f.piece_size(), n = p.rows * p.run;
+  T *u = scratch, *v = u + f.steps * size, *s = v + size, *g = s + size, *dx = g + size;
+  start<T, kR>(f, p, v);
+  for (int64_t t = 0; t < f.steps; ++t)
+    for (int64_t k = 0; k < p.rows; ++k)
+      run_step<T, kR>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run, u + t * size + k * p.run, s,
+                      p.run);
+  T *dv = v, *distance = dx + size;
+  for (int64_t k = 0; k < p.rows; ++k)
+    for (int64_t j = 0; j < p.run; ++j)
+      dv[k * p.run + j] = b.grad_v ? b.grad_v[p.at(f, k) + j] : T(0);
+  std::memset(dx, 0, n * sizeof(T));
+  for (int64_t t = f.steps; t-- > 0;) {
+    const int64_t out = t * f.batch * f.pooled() + p.out;
+    if (b.grad_y)
+      route(f, p, b.grad_y + out, b.index + out, s);
+    else
+      std::memset(s, 0, n * sizeof(T));
+    for (int64_t j = 0; j < n; ++j) distance[j] = u[t * size + j] - f.threshold;
+    const T slope = b.slope;
+    unit_derivative(b.shape, distance, [slope](int64_t) { return slope; }, g, static_cast<int>(n));
+    step_back<T, kR>(f, b, u + t * size, g, s, dv, dx, n);
+    if (f.x_step != 0 || t == 0)
+      for (int64_t k = 0; k < p.rows; ++k)
+        std::memcpy(b.dx + t * f.x_step + p.at(f, k), dx + k * p.run, p.run * sizeof(T));
+  }
+  for (int64_t k = 0; b.dv0 && k < p.rows; ++k)
+    std::memcpy(b.dv0 + p.at(f, k), dv + k * p.run, p.run * sizeof(T));
+}
+
+}  // namespace
+}  // namespace spikegrad

@@ -1,0 +1,91 @@
+"""Neighbours in a `Sequential` that run as one: [Conv2d of a static input,] LIF or IF, MaxPool2d.
+
+A pair is fused where nobody can see what lies between its layers: no hook, no recording, no
+subclass, no state that only one of the layers would have. Else the layers run one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from spikegrad import kernels
+from spikegrad.kernels.cpu.spike_pool import lif_pool, obstacle
+from spikegrad.nn.connection import Conv2d, MaxPool2d
+from spikegrad.nn.fold import is_static
+from spikegrad.nn.lif import IF, LIF
+from spikegrad.types import State
+
+__all__ = ["run_ahead"]
+
+
+def run_ahead(
+    layers: Sequence[nn.Module], x: Tensor, states: Sequence[State]
+) -> tuple[Tensor, list[State]] | None:
+    """The first layers of a sequence as one: the output and their states, or None.
+
+    x: `[T, B, C, H, W]`. The number of states is the number of layers that ran.
+
+    >>> import torch
+    >>> layers = [LIF(20.0), MaxPool2d(2)]
+    >>> y, states = run_ahead(layers, torch.rand(4, 2, 1, 6, 6), [None, None])
+    >>> y.shape, len(states)
+    (torch.Size([4, 2, 1, 3, 3]), 2)
+    """
+    if not isinstance(x, Tensor) or x.dim() != 5:
+        return None
+    before, neuron, pool = triple(layers, x)
+    if neuron is None or pool is None or any(watched(layer) for layer in (before, neuron, pool)):
+        return None
+    ahead = 0 if before is None else 1
+    if (
+        (ahead and states[0] is not None)
+        or states[ahead + 1] is not None
+        or neuron.tape is not None
+    ):
+        return None
+    args, kernel = neuron.quantities(), windows(pool)
+    if kernel is None or kernels.choose(neuron.scan, neuron.backend, x, args).backend != "cpu":
+        return None
+    current = x[:1] if is_static(x) else x
+    if before is not None:
+        current = before(current)
+    if obstacle(current, kernel, args):
+        return None
+    y, state = lif_pool(current, states[ahead], steps=x.shape[0], kernel=kernel, **args)
+    return y, [*[None] * ahead, state, None]
+
+
+def triple(
+    layers: Sequence[nn.Module], x: Tensor
+) -> tuple[Conv2d | None, LIF | IF | None, MaxPool2d | None]:
+    """A convolution where x is static, a neuron and a pool at the head of the layers, or Nones."""
+    before = layers[0] if layers and type(layers[0]) is Conv2d and is_static(x) else None
+    pair = layers[1:3] if before is not None else layers[:2]
+    if len(pair) == 2 and type(pair[0]) in (LIF, IF) and type(pair[1]) is MaxPool2d:
+        return before, pair[0], pair[1]  # type: ignore[return-value]
+    return None, None, None
+
+
+def windows(pool: MaxPool2d) -> tuple[int, int] | None:
+    """The size of a pool's windows, or None where they overlap, leave gaps or reach outside."""
+    size, stride = pair_of(pool.kernel_size), pair_of(pool.stride)
+    plain = pair_of(pool.padding) == (0, 0) and pair_of(pool.dilation) == (1, 1)
+    if not plain or size != stride or pool.ceil_mode or pool.return_indices:
+        return None
+    return size
+
+
+def pair_of(value: int | tuple[int, ...]) -> tuple[int, int]:
+    """One number for both directions, or two."""
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def watched(layer: nn.Module | None) -> bool:
+    """Whether hooks see what goes into a layer or comes out of it."""
+    kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    everywhere = nn.modules.module
+    return any(
+        getattr(layer, f"_{kind}", None) or getattr(everywhere, f"_global_{kind}") for kind in kinds
+    )
