@@ -20,6 +20,7 @@ from spikegrad.functional.loss import (
     rate_penalty,
     tet,
 )
+from spikegrad.functional.pool import max_pool2d
 from spikegrad.functional.readout import li, over_time
 from spikegrad.functional.recurrent import recurrent
 from spikegrad.functional.spiking import spiking
@@ -39,6 +40,7 @@ __all__ = [
     "lif",
     "linear",
     "loss_floor",
+    "max_pool2d",
     "membrane_cross_entropy",
     "over_time",
     "poisson",

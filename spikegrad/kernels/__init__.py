@@ -14,6 +14,7 @@ from spikegrad.kernels.dispatch import (
     li,
     lif,
     linear,
+    max_pool2d,
     recurrent,
     spiking,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "li",
     "lif",
     "linear",
+    "max_pool2d",
     "recurrent",
     "spiking",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "li",
     "lif",
     "linear",
+    "max_pool2d",
     "recurrent",
     "spiking",
 ]
@@ -41,6 +42,7 @@ SCANS = (
     "li",
     "linear",
     "conv2d",
+    "max_pool2d",
     "recurrent",
     "spiking",
 )
@@ -168,6 +170,11 @@ def linear(x: Tensor, *, weight: Tensor, bias: Tensor | None, backend: str = "au
 def conv2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
     """`functional.conv2d` by the chosen backend; along the spikes where that is cheaper."""
     return choose("conv2d", backend, x, {}).function(x, **args)
+
+
+def max_pool2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
+    """`functional.max_pool2d` by the chosen backend."""
+    return choose("max_pool2d", backend, x, {}).function(x, **args)
 
 
 def recurrent(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:

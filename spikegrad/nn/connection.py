@@ -35,6 +35,11 @@ def check_features(layer: str, x: Tensor, shape: str, size: int | None, position
     )
 
 
+def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    """One number for both directions, or two."""
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
 class Linear(nn.Linear):
     """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`.
 
@@ -118,7 +123,15 @@ class MaxPool2d(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Any:
         """The maximum over windows of x `[T, B, C, H, W]`."""
         check_features("MaxPool2d", x, "[T, B, C, H, W]", None, 2)
-        return fold(super().forward, x)
+        if self.return_indices or self.ceil_mode or pair(self.dilation) != (1, 1):
+            return fold(super().forward, x)
+        y = kernels.max_pool2d(
+            x[:1] if is_static(x) else x,
+            kernel=pair(self.kernel_size),
+            stride=pair(self.stride),
+            padding=pair(self.padding),
+        )
+        return y.expand(x.shape[0], *y.shape[1:])
 
 
 class Flatten(nn.Module):

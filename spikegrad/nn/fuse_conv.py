@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.kernels.cpu.spike_pool import lif_pool, obstacle
-from spikegrad.nn.connection import Conv2d, MaxPool2d
+from spikegrad.nn.connection import Conv2d, MaxPool2d, pair
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.types import State
@@ -62,24 +62,19 @@ def triple(
 ) -> tuple[Conv2d | None, LIF | IF | None, MaxPool2d | None]:
     """A convolution where x is static, a neuron and a pool at the head of the layers, or Nones."""
     before = layers[0] if layers and type(layers[0]) is Conv2d and is_static(x) else None
-    pair = layers[1:3] if before is not None else layers[:2]
-    if len(pair) == 2 and type(pair[0]) in (LIF, IF) and type(pair[1]) is MaxPool2d:
-        return before, pair[0], pair[1]  # type: ignore[return-value]
+    two = layers[1:3] if before is not None else layers[:2]
+    if len(two) == 2 and type(two[0]) in (LIF, IF) and type(two[1]) is MaxPool2d:
+        return before, two[0], two[1]  # type: ignore[return-value]
     return None, None, None
 
 
 def windows(pool: MaxPool2d) -> tuple[int, int] | None:
     """The size of a pool's windows, or None where they overlap, leave gaps or reach outside."""
-    size, stride = pair_of(pool.kernel_size), pair_of(pool.stride)
-    plain = pair_of(pool.padding) == (0, 0) and pair_of(pool.dilation) == (1, 1)
+    size, stride = pair(pool.kernel_size), pair(pool.stride)
+    plain = pair(pool.padding) == (0, 0) and pair(pool.dilation) == (1, 1)
     if not plain or size != stride or pool.ceil_mode or pool.return_indices:
         return None
     return size
-
-
-def pair_of(value: int | tuple[int, ...]) -> tuple[int, int]:
-    """One number for both directions, or two."""
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 def watched(layer: nn.Module | None) -> bool:

@@ -7,6 +7,7 @@ from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library
 from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.library import FAMILIES, load
 from spikegrad.kernels.cpu.linear import linear
+from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -17,6 +18,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "li": li,
     "linear": linear,
     "conv2d": conv2d,
+    "max_pool2d": max_pool2d,
 }
 """The functions that have a native version."""
 
@@ -35,4 +37,5 @@ __all__ = [
     "lif",
     "linear",
     "load",
+    "max_pool2d",
 ]

@@ -98,9 +98,10 @@ def register() -> None:
         "spikegrad::events_linear", events_gradient, setup_context=keep_for_events
     )
     torch.library.register_autograd("spikegrad::events_weight_gradient", refuse)
-    from spikegrad.kernels.cpu import conv, spike_pool  # which import this module
+    from spikegrad.kernels.cpu import conv, pool2d, spike_pool  # which import this module
 
     conv.register()
+    pool2d.register()
     spike_pool.register()
 
 

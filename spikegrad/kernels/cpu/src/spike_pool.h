@@ -10,9 +10,9 @@
 
 #include "common.h"
 #include "surrogate.h"
+#include "wide.h"
 
 #include <algorithm>
-#include <type_traits>
 
 namespace spikegrad {
 namespace {
@@ -93,31 +93,6 @@ template <class T, PoolReset kR>
 void start(const SpikePool<T>& f, const Piece& p, T* v) {
   for (int64_t k = 0; k < p.rows; ++k)
     for (int64_t j = 0; j < p.run; ++j) v[k * p.run + j] = f.v0 ? f.v0[p.at(f, k) + j] : f.rest;
-}
-
-// Sixteen channels at a time; n of them where fewer are left.
-template <class T>
-struct Wide {
-  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-  typedef T Values __attribute__((vector_size(16 * sizeof(T))));
-  typedef Number Numbers __attribute__((vector_size(16 * sizeof(T))));
-  typedef uint8_t Bytes __attribute__((vector_size(16)));
-};
-template <class V, class T>
-inline V take(const T* p, int n) {
-  V v{};
-  if (n == 16)
-    std::memcpy(&v, p, sizeof v);
-  else
-    std::memcpy(&v, p, n * sizeof(T));
-  return v;
-}
-template <class V, class T>
-inline void put(T* p, V v, int n) {
-  if (n == 16)
-    std::memcpy(p, &v, sizeof v);
-  else
-    std::memcpy(p, &v, n * sizeof(T));
 }
 
 // One step of the windows of a piece: v in place, their maxima to y and index [windows, C].
