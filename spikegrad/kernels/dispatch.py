@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,10 +27,13 @@ __all__ = [
     "conv2d",
     "cuba_lif",
     "integrate_and_fire",
+    "layer",
     "li",
     "lif",
     "linear",
     "max_pool2d",
+    "obstacle_to_layer",
+    "packed",
     "recurrent",
     "spiking",
 ]
@@ -46,6 +50,7 @@ SCANS = (
     "recurrent",
     "spiking",
 )
+SPIKING = ("integrate_and_fire", "lif", "cuba_lif", "alif")
 REFERENCE: dict[str, Callable[..., Any]] = {name: getattr(functional, name) for name in SCANS}
 BACKENDS = ("auto", "reference", "cpu")
 
@@ -108,19 +113,37 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     """Why the native kernels cannot run this call, or ""."""
     if scan not in cpu.TABLE:
         return f"{scan} has no native kernel"
+    if scan == "recurrent" and not native_neuron(args):
+        return "its neuron is no scan of the specification"
     if x is not None:
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
             return "an input that only the reference describes"
         if x.device.type != "cpu":
             return f"the tensors are on {x.device}"
+        weight = args.get("weight")
+        if weight is not None and scan != "recurrent" and (why := other_product(x, weight)):
+            return why
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
         return "soft mode is the reference's"
-    if torch.compiler.is_compiling():
-        return "torch.compile traces the reference"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
         return "torch.func transforms the reference"
     return cpu.load()
+
+
+def native_neuron(args: dict[str, Any]) -> bool:
+    """Whether the neuron bound for feedback is one that the kernels know."""
+    neuron = args.get("neuron")
+    return neuron is None or (isinstance(neuron, partial) and neuron.func in NATIVE_NEURONS)
+
+
+def other_product(x: Tensor, weight: Tensor) -> str:
+    """Why a product is not the kernels', or ""."""
+    if x.dtype != weight.dtype or x.dtype not in (torch.float32, torch.float64):
+        return f"products of {x.dtype} with {weight.dtype} are torch's"
+    if torch.is_autocast_enabled("cpu"):
+        return "products under autocast are torch's"
+    return "" if x.dim() == 3 else "a product of more dimensions is torch's"
 
 
 def check_backend(backend: str) -> None:
@@ -162,9 +185,21 @@ def li(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> A
     return call("li", backend, x, state, args)
 
 
-def linear(x: Tensor, *, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
-    """`functional.linear` by the chosen backend; along the spikes where that is cheaper."""
-    return choose("linear", backend, x, {}).function(x, weight=weight, bias=bias)
+def linear(
+    x: Tensor | cpu.Spikes,
+    *,
+    weight: Tensor,
+    bias: Tensor | None,
+    backend: str = "auto",
+    witness: list[Any] | None = None,
+) -> Tensor:
+    """`functional.linear` by the chosen backend; along the spikes where that is cheaper.
+
+    x: `[T, B, I]`, or the `Spikes` that a `layer` passed on; witness: takes what a kernel chose.
+    """
+    if isinstance(x, cpu.Spikes) or witness is not None:
+        return cpu.linear(x, weight=weight, bias=bias, witness=witness)
+    return choose("linear", backend, x, {"weight": weight}).function(x, weight=weight, bias=bias)
 
 
 def conv2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
@@ -177,9 +212,47 @@ def max_pool2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
     return choose("max_pool2d", backend, x, {}).function(x, **args)
 
 
-def recurrent(x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any) -> Any:
-    """`functional.recurrent`; its neuron's scan is chosen step by step."""
-    return REFERENCE["recurrent"](x, state, **args)
+def layer(x: Tensor | cpu.Spikes, state: Any = None, **args: Any) -> Any:
+    """A connection, its neurons and their feedback in one call, where `obstacle_to_layer` is ""."""
+    return cpu.layer(x, state, **args)
+
+
+def packed(x: Tensor) -> cpu.Spikes | None:
+    """The zeros and ones of x as bits, for a `layer`; None where x has other values."""
+    return cpu.packed(x)
+
+
+def obstacle_to_layer(
+    x: Tensor | cpu.Spikes, weight: Tensor, surrogate: Any, backends: tuple[str, ...]
+) -> str:
+    """Why a connection and its neurons cannot run as one call of the native kernels, or ""."""
+    if "reference" in backends:
+        return "the reference was asked for by name"
+    seen = x.edge if isinstance(x, cpu.Spikes) else x
+    return obstacle("layer", seen, {"surrogate": surrogate, "weight": weight})
+
+
+def recurrent(
+    x: Tensor,
+    state: Any = None,
+    *,
+    neuron: Callable[..., Any],
+    backend: str = "auto",
+    lean: bool = False,
+    **args: Any,
+) -> Any:
+    """`functional.recurrent` by the chosen backend; neuron: a scan with its arguments bound.
+
+    lean: a kernel keeps little for the backward pass and computes the rest again.
+    """
+    bound = neuron.keywords if isinstance(neuron, partial) else {}
+    choice = choose("recurrent", backend, x, {**bound, **args, "neuron": neuron})
+    if choice.backend == "cpu":
+        args.pop("trace", None)
+        args["lean"] = lean
+        keywords = {key: value for key, value in bound.items() if key != "backend"}
+        neuron = partial(neuron.func, **keywords)  # type: ignore[attr-defined]
+    return choice.function(x, state, neuron=neuron, **args)
 
 
 def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:
@@ -193,3 +266,13 @@ def call(scan: str, backend: str, x: Tensor, state: Any, args: dict[str, Any]) -
     if choice.backend == "cpu":
         args = {key: value for key, value in args.items() if key != "trace"}
     return choice.function(x, state, **args)
+
+
+NATIVE_NEURONS = (
+    *(REFERENCE[name] for name in SPIKING),
+    integrate_and_fire,
+    lif,
+    cuba_lif,
+    alif,
+)
+"""Scans whose feedback the kernels run, by any name."""

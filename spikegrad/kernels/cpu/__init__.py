@@ -3,10 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library_path
+from spikegrad.kernels.cpu.build import (
+    BuildError,
+    build,
+    cache_folder,
+    crossover_path,
+    library_path,
+)
 from spikegrad.kernels.cpu.conv import conv2d
+from spikegrad.kernels.cpu.crossover import Table, table
+from spikegrad.kernels.cpu.layer import Spikes, layer, linear, packed, recurrent
 from spikegrad.kernels.cpu.library import FAMILIES, load
-from spikegrad.kernels.cpu.linear import linear
+from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
 
@@ -17,6 +25,8 @@ TABLE: dict[str, Callable[..., Any]] = {
     "alif": alif,
     "li": li,
     "linear": linear,
+    "recurrent": recurrent,
+    "layer": layer,
     "conv2d": conv2d,
     "max_pool2d": max_pool2d,
 }
@@ -26,16 +36,24 @@ __all__ = [
     "FAMILIES",
     "TABLE",
     "BuildError",
+    "Spikes",
+    "Table",
     "alif",
     "build",
     "cache_folder",
     "conv2d",
+    "crossover_path",
     "cuba_lif",
     "integrate_and_fire",
+    "layer",
     "li",
     "library_path",
     "lif",
     "linear",
     "load",
     "max_pool2d",
+    "measure",
+    "packed",
+    "recurrent",
+    "table",
 ]

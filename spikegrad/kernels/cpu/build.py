@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["BuildError", "build", "cache_folder", "library_path"]
+__all__ = ["BuildError", "build", "cache_folder", "crossover_path", "library_path"]
 
 SOURCES = Path(__file__).parent / "src"
 FLAGS = [
@@ -54,9 +55,21 @@ def library_path() -> Path:
     digest = hashlib.sha256()
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    for part in [*FLAGS, compiler_version(), cpu_name(), torch.__version__, platform.platform()]:
+    for part in [
+        *FLAGS,
+        *more_flags(),
+        compiler_version(),
+        cpu_name(),
+        torch.__version__,
+        platform.platform(),
+    ]:
         digest.update(b"\0" + part.encode())
     return cache_folder() / f"kernels-{digest.hexdigest()[:20]}.so"
+
+
+def crossover_path() -> Path:
+    """Where this library's crossover table is kept once it was measured."""
+    return library_path().with_suffix(".json")
 
 
 def build(*, force: bool = False) -> Path:
@@ -87,7 +100,8 @@ def compile_into(path: Path) -> None:
         objects = [Path(folder) / f"{source.stem}.o" for source in sources]
 
         def one(pair: tuple[Path, Path]) -> None:
-            run([compiler(), *FLAGS, *includes(), "-c", str(pair[0]), "-o", str(pair[1])])
+            source, to = map(str, pair)
+            run([compiler(), *FLAGS, *more_flags(), *includes(), "-c", source, "-o", to])
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(one, zip(sources, objects, strict=True)))
@@ -96,6 +110,7 @@ def compile_into(path: Path) -> None:
         run(
             [
                 compiler(),
+                *more_flags(),
                 "-shared",
                 *map(str, objects),
                 "-o",
@@ -107,6 +122,11 @@ def compile_into(path: Path) -> None:
             ]
         )
         os.replace(linked, path)
+
+
+def more_flags() -> list[str]:
+    """What `SPIKEGRAD_CXXFLAGS` adds for compiler and linker, a sanitizer for example."""
+    return shlex.split(os.environ.get("SPIKEGRAD_CXXFLAGS", ""))
 
 
 def run(command: list[str]) -> None:

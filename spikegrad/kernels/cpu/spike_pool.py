@@ -16,15 +16,9 @@ from torch import Tensor
 
 from spikegrad.functional.conv import Pair
 from spikegrad.functional.scan import Rule, enter, input_gain
-from spikegrad.kernels.cpu.library import (
-    FAMILIES,
-    RESETS,
-    in_kernel,
-    record_of,
-    refuse,
-    surrogate_id,
-)
-from spikegrad.kernels.cpu.scan import flat, matrix, numbers
+from spikegrad.kernels.cpu.derivative import amplitude_of, family_of, refuse
+from spikegrad.kernels.cpu.library import FAMILIES, RESETS, record_of, surrogate_id
+from spikegrad.kernels.cpu.neuron import numbers, tensors
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Gain, LIFState, Reset, Value
 
@@ -102,11 +96,12 @@ def run(
         "drop": threshold - v_rest,
     }
     v0 = None if state is None else state.v.permute(0, 2, 3, 1).contiguous()
+    params, slopes = tensors(values, surrogate.slope or 1.0, x)
     y, _, v = torch.ops.spikegrad.spike_pool(
         x.permute(0, 1, 3, 4, 2).contiguous(),
         v0,
-        matrix(values, x, x.shape[2:], 1),
-        flat(surrogate.slope or 1.0, x, x.shape[2:]),
+        params,
+        slopes,
         steps,
         RESETS.index(reset),
         not detach_reset,
@@ -155,7 +150,7 @@ def gradients(
 ) -> tuple[Any, ...]:
     """Gradients of x and the initial membrane."""
     x, v0, index, params, slope = ctx.saved_tensors
-    family, shape, amplitude, _ = in_kernel(record_of(ctx.number), True, x, None, params, slope)
+    record = record_of(ctx.number)
     dx, dv0 = torch.ops.spikegrad.spike_pool_backward(
         None if grad_y is None else grad_y.contiguous(),
         None if grad_v is None else grad_v.contiguous(),
@@ -164,9 +159,8 @@ def gradients(
         index,
         params,
         slope,
-        amplitude,
+        amplitude_of(record, slope),
         *ctx.words,
-        family,
-        *shape,
+        *family_of(record),
     )
     return dx, dv0 if v0 is not None else None, *[None] * 8

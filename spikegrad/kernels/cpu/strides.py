@@ -6,13 +6,9 @@ all. The native convolutions give `[T, B, C, H, W]` with channels last in memory
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any
-
 from torch import Tensor
 
-__all__ = ["as_it_lies", "is_channels_last"]
+__all__ = ["is_channels_last"]
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -26,20 +22,3 @@ def is_channels_last(x: Tensor) -> bool:
     if x.dim() != 5 or x[0].is_contiguous():
         return False
     return x[0].permute(0, 2, 3, 1).is_contiguous()
-
-
-def as_it_lies(run: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """A run of a scan that takes a channels-last x in that order, and gives it back in it."""
-
-    @functools.wraps(run)
-    def wrapped(
-        x: Tensor, state: Sequence[Tensor | None], values: dict[str, Any], *kinds: str, **words: Any
-    ) -> list[Any]:
-        tensors = [v for v in (*values.values(), *words.values()) if isinstance(v, Tensor)]
-        if any(v.numel() != 1 for v in tensors) or not is_channels_last(x):
-            return run(x, state, values, *kinds, **words)
-        start = tuple(None if p is None else p.permute(0, 2, 3, 1) for p in state)
-        out = run(x.permute(0, 1, 3, 4, 2), start, values, *kinds, **words)
-        return [None if p is None else p.movedim(-1, -3) for p in out]
-
-    return wrapped

@@ -6,7 +6,9 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -25,10 +27,43 @@ using torch::stable::Tensor;
 // A tensor whose memory comes from the pool and goes back to it (uninitialised).
 Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype);
 
+// A state of n numbers, or none.
+inline void check_size(const std::optional<Tensor>& state, int64_t n) {
+  SG_CHECK(!state.has_value() || (state->numel() == n && state->is_contiguous()),
+           "a state must be a contiguous [B, N]");
+}
+
+// A tensor that stands for "not there" among an operator's outputs.
+inline Tensor none(ScalarType dtype) { return torch::stable::empty({0}, dtype); }
+
+// Memory of a kernel's own, from the pool where it is large, gone at the end of its scope.
+class Scratch {
+ public:
+  Scratch() = default;
+  explicit Scratch(size_t bytes);
+  Scratch(const Scratch&) = delete;
+  Scratch(Scratch&& other) noexcept;
+  Scratch& operator=(Scratch&& other) noexcept;
+  ~Scratch();
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(memory_);
+  }
+
+ private:
+  void* memory_ = nullptr;
+  bool pooled_ = false;
+};
+template <class T>
+Scratch scratch(int64_t n) {
+  return Scratch(static_cast<size_t>(n) * sizeof(T));
+}
+
 // Bytes handed out and not yet returned; bytes kept for reuse.
 int64_t pool_live();
 int64_t pool_idle();
 void pool_trim();
+void pool_poison(bool on);
 
 // Subnormal numbers are flushed to zero while this lives; the caller's mode comes back after it.
 class FlushSubnormals {

@@ -21,6 +21,7 @@ Outputs scan_forward(const Tensor& x, const std::optional<Tensor>& i0,
                      const Tensor& /*slope*/, int64_t kind, int64_t reset, bool /*attached*/,
                      int64_t refractory, int64_t /*surrogate*/, bool keep) {
   check(x, params);
+  for (const auto* state : {&i0, &v0, &a0, &silent0}) check_size(*state, x.size(1) * x.size(2));
   return x.scalar_type() == ScalarType::Double
              ? run_forward<double>(x, i0, v0, a0, silent0, params, kind, reset, refractory, keep)
              : run_forward<float>(x, i0, v0, a0, silent0, params, kind, reset, refractory, keep);

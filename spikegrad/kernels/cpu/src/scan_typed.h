@@ -7,24 +7,10 @@
 
 namespace spikegrad {
 
-// Pick the instance of a block function by what the neuron has.
 template <template <class, class, bool, bool, bool, Reset, bool> class Run, class T, class F>
 void select(int64_t kind, Reset reset, bool flag, bool each, const F& go) {
-  auto by_flag = [&]<class P, bool S, bool A, bool K, Reset R>() {
-    flag ? go(Run<T, P, S, A, K, R, true>()) : go(Run<T, P, S, A, K, R, false>());
-  };
-  auto by_reset = [&]<class P, bool S, bool A>() {
-    if (reset == Reset::subtract) by_flag.template operator()<P, S, A, true, Reset::subtract>();
-    if (reset == Reset::zero) by_flag.template operator()<P, S, A, true, Reset::zero>();
-    if (reset == Reset::none) by_flag.template operator()<P, S, A, true, Reset::none>();
-  };
-  auto by_kind = [&]<class P>() {
-    if (!(kind & kSpiking)) return by_flag.template operator()<P, false, false, false, Reset::none>();
-    if (kind & kSynapse) return by_reset.template operator()<P, true, false>();
-    if (kind & kAdaptive) return by_reset.template operator()<P, false, true>();
-    return by_reset.template operator()<P, false, false>();
-  };
-  each ? by_kind.template operator()<Each<T>>() : by_kind.template operator()<One<T>>();
+  each ? select_for<Run, T, Each<T>>(kind, reset, flag, go)
+       : select_for<Run, T, One<T>>(kind, reset, flag, go);
 }
 
 template <class T, class P, bool S, bool A, bool K, Reset R, bool X>
@@ -53,8 +39,6 @@ void over_blocks(const Work& work, const Blocks& blocks, int64_t steps, const Ru
     }
   });
 }
-
-inline Tensor none(ScalarType dtype) { return torch::stable::empty({0}, dtype); }
 
 template <class T>
 Outputs run_forward(const Tensor& x, const std::optional<Tensor>& i0,
@@ -125,13 +109,12 @@ Gradients run_backward(const std::optional<Tensor>& grad_s, const std::optional<
   f.x = data<T>(x), f.x_step = x.has_value() ? x->stride(0) : 0, f.u = data<T>(u), f.i = data<T>(i);
   f.a = data<T>(a), f.ready = data<uint8_t>(ready), f.i0 = data<T>(i0), f.v0 = data<T>(v0);
   f.params = data<T>(params), f.param_columns = params.size(1);
-  f.shape = Shape{Family{family}, shape_a, shape_b};
-  f.slope = data<T>(slope), f.amplitude = data<T>(amplitude), f.slope_columns = slope.size(0);
-  f.gain = static_cast<T>(gain), f.derivative = data<T>(derivative), f.attached = attached;
+  f.rule = {Shape{Family{family}, shape_a, shape_b}, data<T>(slope), data<T>(amplitude),
+            slope.size(0), static_cast<T>(gain), attached, grads && grad_slope};
+  f.derivative = data<T>(derivative);
   f.dx = mutable_data<T>(dx), f.dv0 = mutable_data<T>(dv0);
   f.di0 = syn ? mutable_data<T>(di0) : nullptr, f.da0 = ada ? mutable_data<T>(da0) : nullptr;
   f.dparams = grads ? mutable_data<double>(sums) : nullptr;
-  f.dslope = grads && grad_slope ? f.dparams : nullptr;
   select<RunBackward, T>(kind, Reset{reset}, grads, each, [&](auto run) {
     over_blocks(f, blocks, steps, run);
   });

@@ -1,0 +1,127 @@
+"""Spikes or a dense product: up to which share of ones the spikes are followed.
+
+A pure function of a call's shapes and of a table; the kernels compare its shares with the call's
+number of ones. Never of timings or earlier calls, so that runs repeat: the table is measured once
+(`spikegrad build`), kept beside the built kernels, and stored with every run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spikegrad.errors import UserError, message
+
+__all__ = ["DEFAULT", "Crossover", "Table", "crossover", "table", "using"]
+
+PRODUCTS = ("forward", "weight", "input")
+
+
+class Crossover(NamedTuple):
+    """The largest shares for the forward product, the weight's gradient and the input's."""
+
+    forward: float
+    weight: float
+    input: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """Shares by the sizes of a layer: `shares[product][i][j]` for `sizes[i]` inputs, `sizes[j]`
+    outputs; between sizes the nearest on a logarithmic scale counts.
+
+    measured: on what, in words.
+    """
+
+    measured: str
+    sizes: tuple[int, ...]
+    shares: dict[str, tuple[tuple[float, ...], ...]]
+
+    def at(self, inputs: int, outputs: int) -> Crossover:
+        """The shares for a layer.
+
+        >>> DEFAULT.at(700, 512)
+        Crossover(forward=0.3, weight=0.25, input=0.45)
+        """
+        i, j = nearest(self.sizes, inputs), nearest(self.sizes, outputs)
+        return Crossover(*(self.shares[product][i][j] for product in PRODUCTS))
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @staticmethod
+    def read(made: Any) -> Table:
+        """The table of plain JSON. Raises UserError when it is none."""
+        try:
+            sizes = tuple(int(size) for size in made["sizes"])
+            shares = {
+                product: tuple(tuple(float(s) for s in row) for row in made["shares"][product])
+                for product in PRODUCTS
+            }
+            square = all(
+                len(rows) == len(sizes) and all(len(row) == len(sizes) for row in rows)
+                for rows in shares.values()
+            )
+            inside = all(0 <= s <= 1 for rows in shares.values() for row in rows for s in row)
+            if not (sizes and min(sizes) > 0 and square and inside):
+                raise ValueError
+            return Table(str(made["measured"]), sizes, shares)
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                message("expected a crossover table", "something else", "run `spikegrad build`")
+            ) from None
+
+    @staticmethod
+    def load(path: Path) -> Table | None:
+        """The table of a file, None where there is none that can be read."""
+        try:
+            return Table.read(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, UserError):
+            return None
+
+
+DEFAULT = Table(
+    "nowhere (cautious values; `spikegrad build` measures)",
+    (1,),
+    {"forward": ((0.3,),), "weight": ((0.25,),), "input": ((0.45,),)},
+)
+"""What holds until a table was measured; taken from AVX-512 CPUs with two cores."""
+
+_now: list[Table] = [DEFAULT]
+
+
+def table() -> Table:
+    """The table in force."""
+    return _now[-1]
+
+
+def adopt(path: Path) -> None:
+    """Take a measured table, if the file has one, as this process's."""
+    _now[0] = Table.load(path) or DEFAULT
+
+
+@contextlib.contextmanager
+def using(other: Table) -> Iterator[None]:
+    """Another table while the context is open: that of a run which goes on."""
+    _now.append(other)
+    try:
+        yield
+    finally:
+        _now.pop()
+
+
+def crossover(inputs: int, outputs: int) -> Crossover:
+    """The shares for a layer of this size under the table in force."""
+    return table().at(inputs, outputs)
+
+
+def nearest(sizes: tuple[int, ...], size: int) -> int:
+    """The position of the nearest size on a logarithmic scale, the lower one of two."""
+    distances = [abs(math.log(s / max(size, 1))) for s in sizes]
+    return distances.index(min(distances))

@@ -1,0 +1,199 @@
+"""A connection, its feedback and its neuron in one native call, from spikes to spikes.
+
+Between two such layers spikes travel as bits (`Spikes`): numbers [T, B, N] are made only where
+something else reads them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear as product
+
+from spikegrad.checks import check_state_tensor
+from spikegrad.functional.recurrent import check_feedback
+from spikegrad.kernels.cpu.crossover import Crossover, crossover
+from spikegrad.kernels.cpu.derivative import family_of
+from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, surrogate_id
+from spikegrad.kernels.cpu.neuron import Neuron, described
+from spikegrad.surrogate import arctan
+from spikegrad.types import RecurrentState, State
+
+__all__ = ["Spikes", "layer", "linear", "packed", "recurrent"]
+
+
+NOBODY = arctan(2.0)
+"""The surrogate of a connection without neurons, which nobody asks."""
+
+
+class Spikes(NamedTuple):
+    """Spikes `[T, B, N]` between two layers.
+
+    edge: zeros of that shape without memory, their place in autograd's graph; bits, support: 64
+    columns a word, `[T, B, words]`; support says where the surrogate's derivative is not 0, None
+    where it has tails: elsewhere nobody reads the gradient of `edge`.
+    """
+
+    edge: Tensor
+    bits: Tensor
+    support: Tensor | None
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.edge.shape
+
+
+def packed(x: Tensor) -> Spikes | None:
+    """The zeros and ones of x `[T, B, N]` as `Spikes` whose edge is x; None for other values."""
+    if torch.compiler.is_compiling() or not x.is_contiguous():
+        return None
+    bits, ones = torch.ops.spikegrad.pack(x.detach())
+    return Spikes(x, bits, None) if ones.item() >= 0 else None
+
+
+def linear(
+    x: Tensor | Spikes,
+    *,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    witness: list[Any] | None = None,
+) -> Tensor:
+    """`functional.linear`, along the spikes where x is sparse zeros and ones."""
+    edge, bits, support = arrived(x if isinstance(x, Spikes) else x.contiguous())
+    n = still(edge, weight.shape[0])
+    out = call(edge, bits, support, weight, bias, None, None, n, lean=False, dense=True)
+    if witness is not None:
+        witness.append((out[15], n, support))
+    return out[0]
+
+
+def recurrent(
+    x: Tensor,
+    state: RecurrentState | None = None,
+    *,
+    weight: Tensor,
+    neuron: partial[Any],
+    lean: bool = False,
+) -> tuple[Tensor, RecurrentState]:
+    """`functional.recurrent` in one call; neuron: a scan of the specification, arguments bound."""
+    check_feedback(weight, x)
+    scan, args = neuron.func.__name__, neuron.keywords
+    return layer(x, state, weight=None, feedback=weight, scan=scan, args=args, lean=lean)
+
+
+def layer(
+    x: Tensor | Spikes,
+    state: State = None,
+    *,
+    weight: Tensor | None,
+    bias: Tensor | None = None,
+    feedback: Tensor | None = None,
+    scan: str,
+    args: dict[str, Any],
+    lean: bool = False,
+    pass_on: bool = False,
+    witness: list[Any] | None = None,
+) -> tuple[Any, State]:
+    """`linear`, then `scan` with args, fed back through a weight if there is one.
+
+    x: `[T, B, I]`, or the current `[T, B, N]` without a weight; state: the neuron's, with feedback
+    a `RecurrentState`; lean: keep little for the backward pass and compute the rest again;
+    pass_on: return `Spikes` instead of numbers; witness: takes what the kernel chose.
+    """
+    edge, bits, support = arrived(x)
+    outputs = edge.shape[2] if weight is None else weight.shape[0]
+    current = still_current(edge, outputs)
+    inner, last = state if feedback is not None and state is not None else (state, None)
+    n = described(scan, current, inner, args)
+    first = None
+    if feedback is not None and last is not None:
+        check_state_tensor(last, "state.s", current, edge.dtype)
+        first = product(last, feedback)
+    lean = lean and family_of(n.surrogate)[0] >= 0
+    out = call(edge, bits, support, weight, bias, feedback, first, n, lean=lean, dense=not pass_on)
+    if witness is not None:
+        witness.append((out[15], n, support))
+    y, end, i, v, a, silent = out[0], out[1], *out[11:15]
+    after: State = n.wrap(*(p if p.numel() else None for p in (i, v, a, silent)))
+    if feedback is not None:
+        after = RecurrentState(after, end)
+    if pass_on and n.kind & KINDS["spiking"]:
+        return Spikes(y, out[7], out[8] if out[8].numel() else None), after
+    return y, after
+
+
+def call(
+    x: Tensor,
+    bits: Tensor | None,
+    support: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    feedback: Tensor | None,
+    first: Tensor | None,
+    n: Neuron,
+    *,
+    lean: bool,
+    dense: bool,
+) -> tuple[Tensor, ...]:
+    """The operator."""
+    outputs = x.shape[2] if weight is None else weight.shape[0]
+    share: Crossover = crossover(x.shape[2], outputs)
+    family, *shape = family_of(n.surrogate)
+    return torch.ops.spikegrad.layer(
+        x,
+        bits,
+        support,
+        None if weight is None else weight.contiguous(),
+        bias,
+        None if feedback is None else feedback.contiguous(),
+        None if first is None else first.contiguous(),
+        *n.starts,
+        n.params,
+        n.slope,
+        [
+            n.kind,
+            n.reset,
+            int(n.attached),
+            n.refractory,
+            surrogate_id(n.surrogate),
+            family,
+            int(n.keep),
+            int(lean),
+            int(dense),
+        ],
+        [*shape, *share],
+    )
+
+
+def arrived(x: Tensor | Spikes) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The input as the operator takes it: dense rows, or one step seen T times."""
+    if isinstance(x, Spikes):
+        return x.edge, x.bits, x.support
+    if x.shape[0] > 1 and x.stride(0) == 0:
+        step = x[0]
+        return (x if step.is_contiguous() else step.contiguous().expand(x.shape)), None, None
+    return x.contiguous(), None, None
+
+
+def still_current(x: Tensor, outputs: int) -> Tensor:
+    """A current `[T, B, N]` of zeros without memory, to check states and parameters against."""
+    return x.new_zeros(()).expand(*x.shape[:2], outputs)
+
+
+def still(x: Tensor, outputs: int) -> Neuron:
+    """No neuron: the current is the output."""
+    return Neuron(
+        still_current(x, outputs),
+        KINDS["identity"],
+        (None, None, None, None),
+        x.new_zeros((len(PARAMETERS), 1)),
+        x.new_ones(1),
+        NOBODY,
+        RESETS.index("none"),
+        False,
+        0,
+        lambda *ends: None,
+    )

@@ -1,0 +1,269 @@
+"""What torch must know of whole layers: shapes for tracing, gradients, no second derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
+from spikegrad.kernels.cpu.library import FAMILIES, KINDS, PARAMETERS, record_of
+
+__all__ = ["register"]
+
+TILE = 64
+SEGMENT_ROWS = 1600  # kSegmentRows of src/layer_typed.h
+COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
+
+
+def register() -> None:
+    """Shapes and gradients of the operators."""
+    torch.library.register_fake("spikegrad::pack", fake_pack)
+    torch.library.register_fake("spikegrad::layer", fake_layer)
+    torch.library.register_fake("spikegrad::layer_backward", fake_layer_backward)
+    torch.library.register_autograd("spikegrad::layer", gradient, setup_context=keep_for_backward)
+    torch.library.register_autograd("spikegrad::layer_backward", refuse)
+
+
+def tiles(columns: int) -> int:
+    """Words, or tiles, of so many columns."""
+    return -(-columns // TILE)
+
+
+def fake_pack(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs' shapes and dtypes."""
+    words = x.new_empty((*x.shape[:2], tiles(x.shape[2])), dtype=torch.int64)
+    return words, x.new_empty((1,), dtype=torch.int64)
+
+
+def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+    """The outputs' shapes and dtypes."""
+    _, weight, _, feedback, *_, params = rest[:10]
+    kind, _, _, refractory, _, family, keep, lean, dense = rest[11]
+    steps, batch, inputs = x.shape
+    outputs = inputs if weight is None else weight.shape[0]
+    syn, ada, fire, still = (
+        bool(kind & KINDS[k]) for k in ("synapse", "adaptive", "spiking", "identity")
+    )
+    one, rows = (batch, outputs), (tiles(outputs), steps * batch, TILE)
+    words = (steps, batch, tiles(outputs))
+    static = steps > 1 and x.stride(0) == 0
+    packs = weight is not None and in_bits is None and not static
+    marks = -(-steps // max(1, SEGMENT_ROWS // batch)) if lean else int(bool(keep))
+
+    def made(there: bool, shape: tuple[int, ...], dtype: torch.dtype = params.dtype) -> Tensor:
+        return params.new_empty(shape if there and not still else (0,), dtype=dtype)
+
+    y = params.new_empty((steps, batch, outputs))
+    if not (dense or still or not fire):
+        y = params.new_empty(()).expand(steps, batch, outputs)
+    return (
+        y,
+        made(feedback is not None, one),
+        made(not lean and (fire or keep), rows),
+        made(not lean and syn and keep, rows),
+        made(not lean and ada, rows),
+        made(not lean and refractory > 0, rows, torch.uint8),
+        made(not lean and keep, rows),
+        made(fire, words, torch.int64),
+        made(fire and family in COMPACT, words, torch.int64),
+        x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
+        made(marks > 0, (marks, 4, tiles(outputs) * batch * TILE)),
+        made(syn, one),
+        made(True, one),
+        made(ada, one),
+        made(refractory > 0, one, torch.int32),
+        x.new_empty((2,), dtype=torch.int64),
+    )
+
+
+def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Save what the backward pass reads, and no more."""
+    x, in_bits, in_support, weight, bias, feedback, first, _, v0, *_ = inputs
+    params, slope, words, numbers = inputs[11:]
+    _, _, u, i, a, ready, current, bits, support, packed, marks, *_, choice = output
+    lean = words[7]
+    if in_bits is None and packed.numel():
+        in_bits = packed
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(
+        x,
+        in_bits,
+        in_support,
+        weight,
+        bias if lean else None,
+        feedback,
+        first if lean else None,
+        v0,
+        params,
+        slope,
+        u,
+        i,
+        a,
+        ready,
+        current,
+        bits if feedback is not None or lean else None,
+        support if feedback is not None else None,
+        marks,
+        choice,
+    )
+    ctx.words, ctx.numbers = words, numbers
+
+
+def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    """Gradients of input, weights, starting state, parameters and slope."""
+    x, in_bits, in_support, weight, bias, feedback, first, v0, params, slope, *kept = (
+        ctx.saved_tensors
+    )
+    kind, _, _, _, number, family, keep, *_ = ctx.words
+    nothing = x.new_empty((0,), dtype=torch.int64)
+    u, i, a, ready, current, bits, support, marks, choice = (
+        nothing if part is None else part for part in kept
+    )
+    record = record_of(number)
+    derivative = None
+    if family < 0 and kind & KINDS["spiking"]:
+        derivative = evaluated(record, u, a, params, slope)
+    need = ctx.needs_input_grad
+    whole = params.new_zeros(()).expand(*x.shape[:2], outputs_of(x, weight))
+    ends = [None if g is None else g.contiguous() for g in (grads[k] for k in (1, 11, 12, 13))]
+    incoming = grads[0]
+    if kind & KINDS["identity"]:
+        incoming = whole if incoming is None else once(incoming)
+    out = torch.ops.spikegrad.layer_backward(
+        incoming,
+        *ends,
+        x,
+        in_bits,
+        in_support,
+        weight,
+        bias,
+        feedback,
+        first,
+        v0,
+        params,
+        slope,
+        amplitude_of(record, slope),
+        record.gain,
+        derivative,
+        u,
+        i,
+        a,
+        ready,
+        current,
+        bits,
+        support,
+        marks,
+        choice,
+        need[12],
+        need[0],
+        need[3] or need[4],
+        need[5],
+        need[6],
+        ctx.words,
+        ctx.numbers,
+    )
+    return arranged(out, need, kind, params, slope, keep, whole.shape[2])
+
+
+def once(gradient: Tensor) -> Tensor:
+    """The same gradient at every step as one step seen T times: what a mean over time leaves.
+
+    Only of real tensors: a trace must not depend on values.
+    """
+    plain = type(gradient) is Tensor and gradient.is_contiguous() and gradient.shape[0] > 1
+    if not plain or torch.compiler.is_compiling():
+        return gradient
+    if not torch.ops.spikegrad.same_every_step(gradient):
+        return gradient
+    return gradient[0].expand(gradient.shape)
+
+
+def arranged(
+    out: tuple[Tensor, ...],
+    need: tuple[bool, ...],
+    kind: int,
+    params: Tensor,
+    slope: Tensor,
+    keep: int,
+    outputs: int,
+) -> tuple[Any, ...]:
+    """The operator's gradients in the order of the forward operator's arguments."""
+    dx, dweight, dbias, dfeedback, dfirst, di0, dv0, da0, sums = out
+    dparams = dslope = None
+    if keep:
+        total = sums.sum(1).permute(1, 0, 2).flatten(1)[:, :outputs].to(params.dtype)
+        dparams = total[:-1] if params.shape[1] > 1 else total[:-1].sum(1, keepdim=True)
+        dslope = total[-1] if slope.shape[0] > 1 else total[-1].sum(0, keepdim=True)
+
+    def asked(gradient: Tensor, position: int) -> Tensor | None:
+        return gradient if need[position] else None
+
+    return (
+        asked(dx, 0),
+        None,
+        None,
+        asked(dweight, 3),
+        asked(dbias, 4),
+        asked(dfeedback, 5),
+        asked(dfirst, 6),
+        asked(di0, 7) if kind & KINDS["synapse"] else None,
+        asked(dv0, 8),
+        asked(da0, 9) if kind & KINDS["adaptive"] else None,
+        None,
+        dparams if need[11] else None,
+        dslope if need[12] else None,
+        None,
+        None,
+    )
+
+
+def evaluated(record: Any, u: Tensor, a: Tensor, params: Tensor, slope: Tensor) -> Tensor:
+    """A user's derivative at every membrane, `[tiles, T B, 64]`: torch evaluates it."""
+
+    def tiled(value: Tensor) -> Tensor:
+        if value.shape[0] == 1:
+            return value
+        filled = pad(value, (0, u.shape[0] * TILE - value.shape[0]), value=1.0)
+        return filled.reshape(-1, 1, TILE)
+
+    theta = tiled(params[PARAMETERS.index("threshold")])
+    if a.numel():
+        theta = theta + tiled(params[PARAMETERS.index("kappa")]) * a
+    return record.derivative(u - theta, tiled(slope)).contiguous()
+
+
+def outputs_of(x: Tensor, weight: Tensor | None) -> int:
+    """N of a layer."""
+    return x.shape[2] if weight is None else weight.shape[0]
+
+
+def fake_layer_backward(*args: Any) -> tuple[Tensor, ...]:
+    """The gradients' shapes and dtypes."""
+    grad_y, x, weight, feedback = args[0], args[5], args[8], args[10]
+    params = args[13]
+    need_x, need_weight, need_feedback, need_first, words = args[28:33]
+    kind, keep = words[0], bool(words[6])
+    steps, batch, inputs = x.shape
+    outputs = outputs_of(x, weight)
+    still = bool(kind & KINDS["identity"])
+
+    def made(there: bool, *shape: int, dtype: torch.dtype = params.dtype) -> Tensor:
+        return params.new_empty(shape if there else (0,), dtype=dtype)
+
+    dx = made(need_x, steps, batch, inputs)
+    if need_x and still and grad_y.stride(0) == 0 and steps > 1 and args[6] is not None:
+        dx = made(True, batch, inputs).expand(steps, batch, inputs)
+    return (
+        dx,
+        made(need_weight, outputs, inputs),
+        made(need_weight, outputs),
+        made(need_feedback and feedback is not None, outputs, outputs),
+        made(need_first, batch, outputs),
+        made(bool(kind & KINDS["synapse"]), batch, outputs),
+        made(not still, batch, outputs),
+        made(bool(kind & KINDS["adaptive"]), batch, outputs),
+        made(keep and not still, tiles(outputs), -(-batch // 32), 11, TILE, dtype=torch.float64),
+    )

@@ -1,0 +1,219 @@
+"""A neuron as the kernels take it: a kind, a matrix of parameters, starting states, words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikegrad.functional.scan import Rule, enter, input_gain
+from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS
+from spikegrad.surrogate import Surrogate, arctan
+from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Value
+
+__all__ = ["Neuron", "described"]
+
+_SURROGATE = arctan(2.0)
+_NUMBERS = ("threshold", "v_rest", "v_reset")
+
+
+class Neuron(NamedTuple):
+    """One call's neuron.
+
+    current: the input in the scan's dtype; starts: i, v, a `[B, N]` and the refractory counter,
+    None where absent or at rest; params `[10, 1 or N]`; slope `[1 or N]`; wrap: from i, v, a,
+    counter at the end `[B, *features]` to the state.
+    """
+
+    current: Tensor
+    kind: int
+    starts: tuple[Tensor | None, ...]
+    params: Tensor
+    slope: Tensor
+    surrogate: Surrogate
+    reset: int
+    attached: bool
+    refractory: int
+    wrap: Callable[..., State]
+
+    @property
+    def keep(self) -> bool:
+        """Whether the backward pass will want gradients of parameters."""
+        learned = self.params.requires_grad or self.slope.requires_grad
+        return learned and torch.is_grad_enabled()
+
+
+def described(scan: str, x: Tensor, state: State, args: dict[str, Any]) -> Neuron:
+    """The neuron of one call of a scan of the specification, with that call's arguments checked."""
+    return SCANS[scan](x, state, **args)
+
+
+def lif(x: Tensor, state: State, *, beta: Value, gain: Any = "unit", **rest: Any) -> Neuron:
+    current = enter(x, state, LIFState, beta=beta, **numbers(rest))
+    v, silent = state if state is not None else (None, None)
+    values = {"beta": beta, "gain_mem": input_gain(gain, beta)}
+    starts = (None, v, None, silent)
+    return spiking(current, starts, values, 0, lambda i, v, a, s: LIFState(v, s), **rest)
+
+
+def integrate_and_fire(x: Tensor, state: State, **rest: Any) -> Neuron:
+    return lif(x, state, beta=1.0, **rest)
+
+
+def cuba_lif(
+    x: Tensor,
+    state: State,
+    *,
+    alpha: Value,
+    beta: Value,
+    gain_syn: Any = "unit",
+    gain_mem: Any = "unit",
+    **rest: Any,
+) -> Neuron:
+    current = enter(x, state, CUBAState, alpha=alpha, beta=beta, **numbers(rest))
+    i, v, silent = state if state is not None else (None, None, None)
+    values = {
+        "alpha": alpha,
+        "beta": beta,
+        "gain_syn": input_gain(gain_syn, alpha),
+        "gain_mem": input_gain(gain_mem, beta),
+    }
+    starts = (i, v, None, silent)
+    kind = KINDS["synapse"]
+    return spiking(current, starts, values, kind, lambda i, v, a, s: CUBAState(i, v, s), **rest)
+
+
+def alif(
+    x: Tensor,
+    state: State,
+    *,
+    beta: Value,
+    rho: Value,
+    kappa: Value = 0.2,
+    gain: Any = "unit",
+    **rest: Any,
+) -> Neuron:
+    current = enter(x, state, ALIFState, beta=beta, rho=rho, kappa=kappa, **numbers(rest))
+    v, a, silent = state if state is not None else (None, None, None)
+    values = {"beta": beta, "rho": rho, "kappa": kappa, "gain_mem": input_gain(gain, beta)}
+    starts = (None, v, a, silent)
+    kind = KINDS["adaptive"]
+    return spiking(current, starts, values, kind, lambda i, v, a, s: ALIFState(v, a, s), **rest)
+
+
+def li(x: Tensor, state: State, *, beta: Value, gain: Any = "leak") -> Neuron:
+    current = enter(x, state, LIState, beta=beta)
+    values = {"beta": beta, "gain_mem": input_gain(gain, beta), "threshold": 1.0, "drop": 1.0}
+    starts = (None, state.v if state is not None else None, None, None)
+    params, slope = tensors(values, 1.0, current)
+    return Neuron(
+        current,
+        0,
+        flat_states(starts, current),
+        params,
+        slope,
+        _SURROGATE,
+        RESETS.index("none"),
+        False,
+        0,
+        lambda i, v, a, s: LIState(v),
+    )
+
+
+SCANS: dict[str, Callable[..., Neuron]] = {
+    "lif": lif,
+    "integrate_and_fire": integrate_and_fire,
+    "cuba_lif": cuba_lif,
+    "alif": alif,
+    "li": li,
+}
+
+
+def spiking(
+    current: Tensor,
+    starts: tuple[Tensor | None, ...],
+    values: dict[str, Value],
+    kind: int,
+    wrap: Callable[..., State],
+    *,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = _SURROGATE,
+    slope: Tensor | None = None,
+    v_rest: Value = 0.0,
+    v_reset: Value = 0.0,
+    reset: Any = "subtract",
+    detach_reset: bool = True,
+    refractory: int = 0,
+) -> Neuron:
+    """What all spiking neurons share."""
+    Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)  # checks
+    values = {
+        **values,
+        "threshold": threshold,
+        "v_rest": v_rest,
+        "v_reset": v_reset,
+        "drop": threshold - v_rest,
+    }
+    steep = slope if slope is not None else surrogate.slope or 1.0
+    params, slopes = tensors(values, steep, current)
+    return Neuron(
+        current,
+        kind | KINDS["spiking"],
+        flat_states(starts, current),
+        params,
+        slopes,
+        surrogate,
+        RESETS.index(reset),
+        not detach_reset,
+        refractory,
+        wrap,
+    )
+
+
+def numbers(rest: dict[str, Any]) -> dict[str, Value]:
+    """The numeric parameters among a spiking scan's arguments."""
+    return {k: rest[k] for k in _NUMBERS if k in rest}
+
+
+def flat_states(starts: tuple[Tensor | None, ...], current: Tensor) -> tuple[Tensor | None, ...]:
+    """States as `[B, N]`."""
+    batch = current.shape[1]
+    return tuple(None if p is None else p.reshape(batch, -1).contiguous() for p in starts)
+
+
+def tensors(values: dict[str, Value], slope: Value, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The parameter matrix `[10, 1 or N]` and the slope `[1 or N]`."""
+    plain = plain_numbers(values)
+    if plain is not None and not isinstance(slope, Tensor):
+        rows = [[plain.get(name, 0.0)] for name in PARAMETERS]
+        return x.new_tensor(rows), x.new_tensor([slope])
+    features = x.shape[2:]
+    slopes = flat(slope, x, features)
+    flats = [flat(values.get(name, 0.0), x, features) for name in PARAMETERS]
+    width = max([slopes.shape[0], *(row.shape[0] for row in flats)])
+    return torch.stack([row.expand(width) for row in flats]), slopes
+
+
+def plain_numbers(values: dict[str, Value]) -> dict[str, float] | None:
+    """The values as numbers, if all are per layer and none is learned."""
+    if torch.compiler.is_compiling():
+        return None
+    made = {}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            if value.numel() != 1 or value.requires_grad:
+                return None
+            made[name] = value.item()
+        else:
+            made[name] = value
+    return made
+
+
+def flat(value: Value, x: Tensor, features: torch.Size) -> Tensor:
+    """A value as `[1]`, or `[N]` where it differs between neurons."""
+    if not isinstance(value, Tensor):
+        return x.new_tensor([value])
+    value = value.to(x.dtype)
+    return value.reshape(1) if value.numel() == 1 else value.expand(features).reshape(-1)

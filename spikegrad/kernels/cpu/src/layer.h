@@ -1,0 +1,242 @@
+// A whole layer: currents from spikes (or given), feedback, neuron; forward and back through time.
+//
+// Outputs are walked in tiles of 64 columns, time within a tile, the rows of a group within a step: a
+// tile's weights stay in the second-level cache and its states in the first, and nothing of size
+// [T, B, N] is written but what the backward pass reads. With feedback every column of a step is
+// needed before the next step, so there the tiles of one step are walked over the whole batch.
+//
+// Inside, rows of N columns are cut into padded tiles: [tile][row][64], row = t B + b. Columns beyond
+// N see no current and a threshold of 1, and are masked where bits leave.
+#pragma once
+
+#include "neuron.h"
+#include "products.h"
+
+namespace spikegrad {
+
+// What of every step is kept for the backward pass, [tile][rows][64] from step `origin` on.
+template <class T>
+struct Kept {
+  int64_t origin = 0, rows = 0;
+  T *u = nullptr, *i = nullptr, *a = nullptr, *current = nullptr;
+  uint8_t* ready = nullptr;
+};
+
+template <class T>
+struct States {  // [tile][B][64]
+  T *v = nullptr, *i = nullptr, *a = nullptr;
+  int32_t* silent = nullptr;
+};
+
+template <class T>
+struct Layer {
+  int64_t steps, batch, outputs, tiles;
+  const T* current;  // rows of N columns, or null: from spikes
+  int64_t current_t, current_b;
+  const uint16_t* list;  // spikes of the input
+  const int64_t* start;
+  const T* weights;  // [tile][I][64]
+  int64_t inputs;
+  const T* bias;         // [tiles 64] or null
+  const T* first;        // [B, N], added at the first step, or null
+  uint16_t* back_list;   // [B][N + kSlack] the spikes of the step before
+  int32_t* back_count;   // [B]
+  const T* back_weights;  // [tile][N][64], or null: no feedback
+  Each<T> params;         // [kParams][tiles 64]
+  int32_t refractory;
+  Shape shape;  // of a surrogate with compact support
+  const T* slope;  // [tiles 64]
+  States<T> state;
+  Kept<T> kept;
+  uint64_t *bits, *support;  // [T][B][tiles], or null
+  T* y;                      // [T, B, N]: spikes, or membranes of neurons that never spike, or null
+};
+
+// Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.
+template <class T>
+inline void fetch(const T* row, bool write) {
+  const char* p = reinterpret_cast<const char*>(row);
+  for (size_t line = 0; line < kTile * sizeof(T); line += 64)
+    write ? __builtin_prefetch(p + line, 1) : __builtin_prefetch(p + line, 0);
+}
+
+// The current of one row and tile.
+template <class T>
+inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, T* out) {
+  const int n = columns_of(tile, f.outputs);
+  Lane<T> sum[kVectors<T>] = {};
+  if (f.current) {
+    const T* from = f.current + t * f.current_t + b * f.current_b + tile * kTile;
+    if (n < kTile) {
+      std::memset(out, 0, kTile * sizeof(T));
+      std::memcpy(out, from, n * sizeof(T));
+      from = out;
+    }
+    for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(from + v * kLanes<T>);
+  } else {
+    if (f.bias)
+      for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(f.bias + tile * kTile + v * kLanes<T>);
+    const int64_t* start = f.start + t * f.batch + b;
+    add_rows(sum, f.weights + tile * f.inputs * kTile, f.list + *start, start[1] - *start);
+  }
+  if (f.back_weights && f.back_count[b]) {
+    Lane<T> back[kVectors<T>] = {};
+    add_rows(back, f.back_weights + tile * f.outputs * kTile, f.back_list + b * (f.outputs + kSlack),
+             f.back_count[b]);
+    for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
+  }
+  for (int v = 0; v < kVectors<T>; ++v) store(out + v * kLanes<T>, sum[v]);
+  if (t == 0 && f.first)
+    for (int j = 0; j < n; ++j) out[j] += f.first[b * f.outputs + tile * kTile + j];
+}
+
+// Where the surrogate's derivative is not 0.
+template <class T>
+inline uint64_t support_of(const Shape& shape, const T* d, const T* slope) {
+  alignas(64) T h[kTile];
+  if (shape.family == Family::triangle) {
+    for (int j = 0; j < kTile; ++j) {
+      const T z = d[j] * slope[j];
+      h[j] = T(1) - (z < 0 ? -z : z);
+    }
+  } else {
+    for (int j = 0; j < kTile; ++j) {
+      const T z = d[j] * slope[j];
+      h[j] = (z < 0 ? -z : z) <= T(1) ? T(1) : T(0);
+    }
+  }
+  return positive(h);
+}
+
+inline uint64_t ready_word(const uint8_t* ready) {
+  uint64_t word = 0;
+  for (int j = 0; j < kTile; ++j) word |= static_cast<uint64_t>(ready[j] != 0) << j;
+  return word;
+}
+
+// One tile, rows [b0, b1), steps [t0, t1).
+template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
+void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0, int64_t t1) {
+  alignas(64) T x[kTile], s[kTile], d[kTile], nowhere[kTile];
+  alignas(64) uint8_t open[kTile];
+  const P p{f.params.p + tile * kTile, f.params.columns};
+  const int n = columns_of(tile, f.outputs);
+  const int64_t step = f.batch * kTile;
+  for (int64_t t = t0; t < t1; ++t)
+    for (int64_t b = b0; b < b1; ++b) {
+      const int64_t at = (tile * f.batch + b) * kTile;
+      const int64_t keep =
+          (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
+      current_of(f, tile, t, b, x);
+      if (f.kept.u) fetch(f.kept.u + keep + step, true);
+      T* i = kSyn ? f.state.i + at : nullptr;
+      T* a = kAda ? f.state.a + at : nullptr;
+      T* u = f.kept.u ? f.kept.u + keep : nowhere;
+      uint8_t* ready = kSilent && f.kept.ready ? f.kept.ready + keep : open;
+      if (f.kept.current) std::memcpy(f.kept.current + keep, x, sizeof x);
+      if (kAda && f.kept.a) std::memcpy(f.kept.a + keep, a, kTile * sizeof(T));
+      forward_step<T, P, kSyn, kAda, kFire, kR, kSilent>(
+          p, kTile, f.refractory, x, f.state.v + at, i, a, kSilent ? f.state.silent + at : nullptr,
+          u, s, ready, d);
+      if (kSyn && f.kept.i) std::memcpy(f.kept.i + keep, i, kTile * sizeof(T));
+      const int64_t row = t * f.batch + b;
+      if (kFire && f.bits) f.bits[row * f.tiles + tile] = positive(s) & mask_of(n);
+      if (kFire && f.support) {
+        uint64_t word = support_of(f.shape, d, f.slope + tile * kTile) & mask_of(n);
+        if (kSilent) word &= ready_word(ready);
+        f.support[row * f.tiles + tile] = word;
+      }
+      if (f.y)
+        std::memcpy(f.y + row * f.outputs + tile * kTile, kFire ? s : u, n * sizeof(T));
+    }
+}
+
+template <class T>
+struct LayerBack {
+  int64_t steps, batch, outputs, tiles;
+  const T* grad_y;  // by strides, or null
+  int64_t grad_t, grad_b, grad_n;
+  const T* grad_last;        // [B, N] of the last spikes, or null
+  const T* back;             // [B][64] of this tile: through the feedback from the step after, or null
+  const T* back_dense;       // the same as [B, N] of all tiles
+  Each<T> params;
+  Rule<T> rule;
+  States<T> state;  // dv, di, da
+  Kept<T> kept;
+  States<T> before;     // states at kept.origin
+  const T* derivative;  // of a user's surrogate, [tile][T B][64], else null
+  T* out;               // dI, rows of padded N from step `origin` on
+  int64_t origin;
+  bool total;    // add up over time: one row a sample
+  double* sums;  // [kParams + 1][64] of this tile and group, added to
+};
+
+template <class T>
+inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, T* out) {
+  const int n = columns_of(tile, f.outputs);
+  std::memset(out, 0, kTile * sizeof(T));
+  if (f.grad_y) {
+    const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile * f.grad_n;
+    if (f.grad_n == 1) {
+      std::memcpy(out, from, n * sizeof(T));
+      if (t > 0 && f.grad_t) fetch(from - f.grad_t, false);
+    } else {
+      for (int j = 0; j < n; ++j) out[j] = from[j * f.grad_n];
+    }
+  }
+  if (f.grad_last && t == f.steps - 1)
+    for (int j = 0; j < n; ++j) out[j] += f.grad_last[b * f.outputs + tile * kTile + j];
+  if (f.back_dense)
+    for (int j = 0; j < n; ++j) out[j] += f.back_dense[b * f.outputs + tile * kTile + j];
+  if (f.back)
+    for (int j = 0; j < kTile; ++j) out[j] += f.back[b * kTile + j];
+}
+
+// One tile, rows [b0, b1), steps from t1 - 1 down to t0.
+template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads>
+void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
+                    int64_t t1) {
+  alignas(64) T incoming[kTile], dx[kTile];
+  alignas(64) T sums[kGrads ? kParams + 1 : 1][kTile];
+  if (kGrads) std::memset(sums, 0, sizeof sums);
+  const P p{f.params.p + tile * kTile, f.params.columns};
+  const int64_t stride = padded<T>(f.outputs), step = f.batch * kTile;
+  for (int64_t t = t1; t-- > t0;)
+    for (int64_t b = b0; b < b1; ++b) {
+      const int64_t at = (tile * f.batch + b) * kTile;
+      const int64_t kept = (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
+      incoming_of(f, tile, t, b, incoming);
+      if (kFire && t > f.kept.origin) fetch(f.kept.u + kept - step, false);
+      Moment<T> m{};
+      m.incoming = incoming;
+      m.u = kFire ? f.kept.u + kept : nullptr;
+      m.a = kAda ? f.kept.a + kept : nullptr;
+      m.ready = f.kept.ready ? f.kept.ready + kept : nullptr;
+      m.derivative = f.derivative ? f.derivative + kept : nullptr;
+      if (kGrads) {
+        const bool earlier = t > f.kept.origin;
+        m.x = f.kept.current + kept;
+        m.v0 = f.before.v + at;
+        if (earlier) {
+          m.before = f.kept.u + kept - step;
+          m.a_before = kAda ? m.a - step : nullptr;
+          m.ready_before = m.ready ? m.ready - step : nullptr;
+        }
+        m.i_now = kSyn ? f.kept.i + kept : nullptr;
+        m.i_old = !kSyn ? nullptr : earlier ? m.i_now - step : f.before.i + at;
+      }
+      backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kTile>(
+          f.rule, p, tile * kTile, kTile, m, f.state.v + at, kSyn ? f.state.i + at : nullptr,
+          kAda ? f.state.a + at : nullptr, sums, dx);
+      T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
+      if (f.total)
+        for (int j = 0; j < kTile; ++j) out[j] += dx[j];
+      else
+        std::memcpy(out, dx, sizeof dx);
+    }
+  if (kGrads)
+    for (int row = 0; row <= kParams; ++row)
+      for (int j = 0; j < kTile; ++j) f.sums[row * kTile + j] += sums[row][j];
+}
+
+}  // namespace spikegrad

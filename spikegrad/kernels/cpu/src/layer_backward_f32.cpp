@@ -1,0 +1,10 @@
+// Whole layers back through time in float.
+#include "layer_backward.h"
+
+namespace spikegrad {
+
+extern template LayerRun<float> forward_of<float>(int64_t kind, int64_t reset, bool silent);
+extern template ForwardResult layer_forward_call<float>(const ForwardCall& call);
+template BackwardResult layer_backward_call<float>(const BackwardCall& call);
+
+}  // namespace spikegrad

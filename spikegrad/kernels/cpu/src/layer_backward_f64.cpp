@@ -1,0 +1,10 @@
+// Whole layers back through time in double.
+#include "layer_backward.h"
+
+namespace spikegrad {
+
+extern template LayerRun<double> forward_of<double>(int64_t kind, int64_t reset, bool silent);
+extern template ForwardResult layer_forward_call<double>(const ForwardCall& call);
+template BackwardResult layer_backward_call<double>(const BackwardCall& call);
+
+}  // namespace spikegrad

@@ -1,0 +1,163 @@
+// A whole layer forward: see layer_typed.h.
+#pragma once
+
+#include "layer_typed.h"
+
+namespace spikegrad {
+
+// A tensor [T, B, N] of one zero: an edge for autograd where only bits are passed on.
+template <class T>
+Tensor ghost(const std::vector<int64_t>& sizes, ScalarType dtype) {
+  static T zero = 0;
+  const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
+  const std::vector<int64_t> strides(sizes.size(), 0);
+  return torch::stable::from_blob(&zero, sizes, strides, cpu, dtype);
+}
+
+// Which way the forward product went, for those who ask.
+enum Route : int64_t { kDense, kEvents, kStatic, kGiven };
+
+inline bool is_static(const Tensor& x) { return x.size(0) > 1 && x.stride(0) == 0; }
+
+template <class T>
+int64_t choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed, int64_t& events) {
+  const Tensor& x = call.x;
+  const int64_t rows = e.steps * e.batch, words = tiles_of(e.inputs);
+  events = -1;
+  packed = none(ScalarType::Long);
+  if (!call.weight.has_value()) {
+    e.from_current(x);
+    return kGiven;
+  }
+  if (!call.in_bits.has_value() && is_static(x)) {
+    e.from_current(call_linear(torch::stable::select(x, 0, 0), *call.weight, call.bias));
+    return kStatic;
+  }
+  const uint64_t* bits = nullptr;
+  if (call.in_bits.has_value()) {
+    bits = reinterpret_cast<const uint64_t*>(data<int64_t>(*call.in_bits));
+  } else {
+    packed = pooled({e.steps, e.batch, words}, ScalarType::Long);
+    uint64_t* to = reinterpret_cast<uint64_t*>(mutable_data<int64_t>(packed));
+    if (e.inputs <= kMostColumns && pack(data<T>(x), rows, e.inputs, e.inputs, to)) bits = to;
+  }
+  if (bits) {
+    std::atomic<int64_t> count{0};
+    parallel(rows, 1024, [&](int64_t begin, int64_t end) {
+      count += count_of(bits + begin * words, (end - begin) * words);
+    });
+    events = count;
+    if (events <= call.words.crossover.forward * static_cast<double>(rows * e.inputs)) {
+      e.from_spikes(bits, *call.weight);
+      return kEvents;
+    }
+  }
+  if (call.in_bits.has_value()) {
+    Tensor numbers = pooled({e.steps, e.batch, e.inputs}, x.scalar_type());
+    unpack(bits, rows, e.inputs, mutable_data<T>(numbers));
+    e.from_current(call_linear(numbers, *call.weight, call.bias));
+  } else {
+    e.from_current(call_linear(x, *call.weight, call.bias));
+  }
+  return kDense;
+}
+
+// A connection alone: its currents are the output.
+template <class T>
+Tensor only_currents(Engine<T>& e, ScalarType dtype) {
+  if (!e.f.list) return expanded(e.dense, {e.steps, e.batch, e.outputs});
+  Tensor y = pooled({e.steps, e.batch, e.outputs}, dtype);
+  currents(e.f.list, e.f.start, e.steps * e.batch, e.f.weights, e.inputs, e.f.bias, e.outputs,
+           mutable_data<T>(y), e.outputs);
+  return y;
+}
+
+template <class T>
+Tensor kept(bool there, int64_t tiles, int64_t rows, ScalarType dtype) {
+  return there ? pooled({tiles, rows, int64_t{kTile}}, dtype) : none(dtype);
+}
+
+template <class T, class P, bool S, bool A, bool K, Reset R, bool X>
+struct RunLayer {
+  static constexpr LayerRun<T> run = &layer_forward<T, P, S, A, K, R, X>;
+};
+template <class T>
+LayerRun<T> forward_of(int64_t kind, int64_t reset, bool silent) {
+  LayerRun<T> chosen = nullptr;
+  select_for<RunLayer, T, Each<T>>(kind, Reset{reset}, silent, [&](auto it) { chosen = it.run; });
+  return chosen;
+}
+
+template <class T>
+ForwardResult layer_forward_call(const ForwardCall& call) {
+  const Words& w = call.words;
+  const ScalarType dtype = call.x.scalar_type();
+  Engine<T> e(call.x, call.weight, call.bias, call.feedback, call.first, call.params, call.slope, w);
+  const bool syn = w.kind & kSynapse, ada = w.kind & kAdaptive, fire = w.kind & kSpiking;
+  const bool silent = w.refractory > 0, lean = w.lean, back = call.feedback.has_value();
+  const bool compact = w.family == static_cast<int64_t>(Family::triangle) ||
+                       w.family == static_cast<int64_t>(Family::boxcar);
+  const int64_t rows = e.steps * e.batch, piece = segment_steps(e.batch);
+  ForwardResult r{none(dtype), none(dtype), none(dtype), none(dtype), none(dtype),
+                  none(ScalarType::Byte), none(dtype), none(ScalarType::Long),
+                  none(ScalarType::Long), none(ScalarType::Long), none(dtype), none(dtype),
+                  none(dtype), none(dtype), none(ScalarType::Int),
+                  torch::stable::empty({2}, ScalarType::Long)};
+  int64_t* choice = mutable_data<int64_t>(r.choice);
+  choice[0] = choose_current(e, call, r.packed, choice[1]);
+  if (w.kind & kIdentity) {
+    r.y = only_currents(e, dtype);
+    return r;
+  }
+  const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, one{e.batch, e.outputs};
+  const bool dense = call.dense || !fire;
+  r.y = dense ? pooled(whole, dtype) : ghost<T>(whole, dtype);
+  const bool kept_u = fire || w.keep;
+  r.u = kept<T>(!lean && kept_u, e.tiles, rows, dtype);
+  r.i = kept<T>(!lean && syn && w.keep, e.tiles, rows, dtype);
+  r.a = kept<T>(!lean && ada, e.tiles, rows, dtype);
+  r.ready = kept<T>(!lean && silent, e.tiles, rows, ScalarType::Byte);
+  r.current = kept<T>(!lean && w.keep, e.tiles, rows, dtype);
+  const std::vector<int64_t> words{e.steps, e.batch, e.tiles};
+  if (fire) r.bits = pooled(words, ScalarType::Long);
+  if (fire && compact) r.support = pooled(words, ScalarType::Long);
+  StateMemory<T> memory(e.batch, e.outputs);
+  memory.start(data<T>(call.v0), data<T>(call.i0), data<T>(call.a0), data<int32_t>(call.silent0),
+               e.f.params.p + kRest * e.f.params.columns, e.batch, e.outputs, w.kind, silent);
+  const int64_t marks = lean ? (e.steps + piece - 1) / piece : w.keep ? 1 : 0;
+  if (marks) r.marks = pooled({marks, 4, memory.size}, dtype);
+  e.f.state = memory.states;
+  auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
+  auto words_at = [](Tensor& t) {
+    return t.numel() ? reinterpret_cast<uint64_t*>(mutable_data<int64_t>(t)) : nullptr;
+  };
+  e.f.kept = {0, rows, at(r.u), at(r.i), at(r.a), at(r.current),
+              r.ready.numel() ? mutable_data<uint8_t>(r.ready) : nullptr};
+  e.f.bits = words_at(r.bits), e.f.support = words_at(r.support);
+  e.f.y = dense ? mutable_data<T>(r.y) : nullptr;
+  const LayerRun<T> run = forward_of<T>(w.kind, w.reset, silent);
+  for (int64_t k = 0; k < std::max<int64_t>(1, marks); ++k) {
+    if (marks) mark(memory.states, memory.size, w.kind, silent, mutable_data<T>(r.marks) + k * 4 * memory.size);
+    const int64_t first = k * piece;
+    e.run(first, lean ? std::min(e.steps, first + piece) : e.steps, run);
+  }
+  auto end = [&](bool there, const T* from) {
+    Tensor out = there ? torch::stable::empty(one, dtype) : none(dtype);
+    if (there) from_tiles(from, e.batch, e.outputs, mutable_data<T>(out));
+    return out;
+  };
+  r.v_end = end(true, memory.states.v);
+  r.i_end = end(syn, memory.states.i), r.a_end = end(ada, memory.states.a);
+  if (silent) {
+    r.silent_end = torch::stable::empty(one, ScalarType::Int);
+    from_tiles(memory.states.silent, e.batch, e.outputs, mutable_data<int32_t>(r.silent_end));
+  }
+  if (back) {
+    r.last = torch::stable::empty(one, dtype);
+    unpack(e.f.bits + (e.steps - 1) * e.batch * e.tiles, e.batch, e.outputs,
+           mutable_data<T>(r.last));
+  }
+  return r;
+}
+
+}  // namespace spikegrad

@@ -1,0 +1,262 @@
+// A whole layer, host side: which way each product goes, outputs made, tiles handed to threads.
+// Included by layer_f32.cpp and layer_f64.cpp, which compile at the same time.
+#pragma once
+
+#include "layer.h"
+#include "layer_run.h"
+
+#include <array>
+
+namespace spikegrad {
+
+constexpr int64_t kGroup = 32;           // rows whose states one piece of work holds
+constexpr int64_t kSegmentRows = 1600;   // rows of the gradients that exist at a time
+
+inline int64_t segment_steps(int64_t batch) {
+  return std::max<int64_t>(1, kSegmentRows / std::max<int64_t>(1, batch));
+}
+inline int64_t groups_of(int64_t batch) { return (batch + kGroup - 1) / kGroup; }
+
+inline Tensor call_linear(const Tensor& x, const Tensor& weight, const Maybe& bias) {
+  std::array<StableIValue, 3> stack{torch::stable::detail::from(x),
+                                    torch::stable::detail::from(weight),
+                                    torch::stable::detail::from(bias)};
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::linear", "", stack.data(), TORCH_ABI_VERSION));
+  return torch::stable::detail::to<Tensor>(stack[0]);
+}
+inline void call_mm_out(const Tensor& a, const Tensor& b, const Tensor& out) {
+  std::array<StableIValue, 3> stack{torch::stable::detail::from(a), torch::stable::detail::from(b),
+                                    torch::stable::detail::from(out)};
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  torch::stable::detail::to<Tensor>(stack[0]);
+}
+inline Tensor expanded(const Tensor& t, const std::vector<int64_t>& sizes) {
+  const torch::headeronly::IntHeaderOnlyArrayRef size(sizes);
+  std::array<StableIValue, 3> stack{torch::stable::detail::from(t), torch::stable::detail::from(size),
+                                    torch::stable::detail::from(false)};
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::expand", "", stack.data(), TORCH_ABI_VERSION));
+  return torch::stable::detail::to<Tensor>(stack[0]);
+}
+template <class T>
+Tensor view_of(const T* p, int64_t rows, int64_t columns, int64_t stride, ScalarType dtype) {
+  const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
+  return torch::stable::from_blob(const_cast<T*>(p), {rows, columns}, {stride, 1}, cpu, dtype);
+}
+
+// Each row of [rows, N] as tiles, filled up with `rest`; without values all of it is `rest`.
+template <class T>
+void to_tiles(const T* from, int64_t rows, int64_t columns, T rest, T* to) {
+  for (int64_t tile = 0; tile < tiles_of(columns); ++tile) {
+    const int n = columns_of(tile, columns);
+    for (int64_t r = 0; r < rows; ++r) {
+      T* out = to + (tile * rows + r) * kTile;
+      std::fill(out, out + kTile, rest);
+      if (from) std::memcpy(out, from + r * columns + tile * kTile, n * sizeof(T));
+    }
+  }
+}
+template <class T>
+void from_tiles(const T* from, int64_t rows, int64_t columns, T* to) {
+  for (int64_t tile = 0; tile < tiles_of(columns); ++tile)
+    for (int64_t r = 0; r < rows; ++r)
+      std::memcpy(to + r * columns + tile * kTile, from + (tile * rows + r) * kTile,
+                  columns_of(tile, columns) * sizeof(T));
+}
+// A value per layer [1] or per neuron [N] as one per column of all tiles.
+template <class T>
+void to_columns(const T* from, bool each, int64_t columns, T rest, T* to) {
+  std::fill(to, to + tiles_of(columns) * kTile, rest);
+  for (int64_t j = 0; j < columns; ++j) to[j] = from[each ? j : 0];
+}
+
+// Parameters [kParams][tiles 64]; columns beyond N never spike.
+template <class T>
+Scratch padded_params(const Tensor& params, int64_t outputs) {
+  const bool each = params.size(1) > 1;
+  const int64_t width = tiles_of(outputs) * kTile;
+  Scratch memory = scratch<T>(kParams * width);
+  for (int row = 0; row < kParams; ++row)
+    to_columns(data<T>(params) + row * params.size(1), each, outputs,
+               row == kThreshold ? T(1) : T(0), memory.as<T>() + row * width);
+  return memory;
+}
+
+// The states of a layer, one behind the other, and their place in the marks of a lean call.
+template <class T>
+struct StateMemory {
+  Scratch memory, silent_memory;
+  States<T> states;
+  int64_t size;
+  StateMemory(int64_t batch, int64_t outputs)
+      : memory(scratch<T>(3 * tiles_of(outputs) * batch * kTile)),
+        silent_memory(scratch<int32_t>(tiles_of(outputs) * batch * kTile)),
+        size(tiles_of(outputs) * batch * kTile) {
+    states = {memory.as<T>(), memory.as<T>() + size, memory.as<T>() + 2 * size,
+              silent_memory.as<int32_t>()};
+  }
+  // has: the neuron's kind; counts: whether it has a refractory period
+  void start(const T* v, const T* i, const T* a, const int32_t* silent, const T* rest,
+             int64_t batch, int64_t outputs, int64_t has, bool counts) {
+    if (v)
+      to_tiles(v, batch, outputs, T(0), states.v);
+    else
+      for (int64_t tile = 0; tile < tiles_of(outputs); ++tile)
+        for (int64_t r = 0; r < batch; ++r)
+          std::memcpy(states.v + (tile * batch + r) * kTile, rest + tile * kTile, kTile * sizeof(T));
+    if (has & kSynapse) to_tiles(i, batch, outputs, T(0), states.i);
+    if (has & kAdaptive) to_tiles(a, batch, outputs, T(0), states.a);
+    if (counts) to_tiles<int32_t>(silent, batch, outputs, 0, states.silent);
+  }
+};
+// Marks: [segments][4][tile][B][64], v, i, a and the refractory counter as a number; what the neuron
+// lacks is left out.
+template <class T>
+void mark(const States<T>& s, int64_t size, int64_t has, bool counts, T* to) {
+  std::memcpy(to, s.v, size * sizeof(T));
+  if (has & kSynapse) std::memcpy(to + size, s.i, size * sizeof(T));
+  if (has & kAdaptive) std::memcpy(to + 2 * size, s.a, size * sizeof(T));
+  for (int64_t j = 0; counts && j < size; ++j) to[3 * size + j] = static_cast<T>(s.silent[j]);
+}
+template <class T>
+void restore(const T* from, int64_t size, int64_t has, bool counts, const States<T>& s) {
+  std::memcpy(s.v, from, size * sizeof(T));
+  if (has & kSynapse) std::memcpy(s.i, from + size, size * sizeof(T));
+  if (has & kAdaptive) std::memcpy(s.a, from + 2 * size, size * sizeof(T));
+  for (int64_t j = 0; counts && j < size; ++j)
+    s.silent[j] = static_cast<int32_t>(from[3 * size + j]);
+}
+
+// Currents [R][N] of rows of spikes, as the first half of a layer or as all of it.
+template <class T>
+void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T* weights,
+              int64_t inputs, const T* bias, int64_t outputs, T* out, int64_t stride) {
+  const int64_t tiles = tiles_of(outputs), pieces = (rows + 255) / 256;
+  parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t tile = piece / pieces, first = piece % pieces * 256;
+      const int n = columns_of(tile, outputs);
+      alignas(64) T row[kTile];
+      for (int64_t r = first; r < std::min(rows, first + 256); ++r) {
+        Lane<T> sum[kVectors<T>] = {};
+        if (bias)
+          for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
+        add_rows(sum, weights + tile * inputs * kTile, list + start[r], start[r + 1] - start[r]);
+        for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
+        std::memcpy(out + r * stride + tile * kTile, row, n * sizeof(T));
+      }
+    }
+  });
+}
+
+// The spikes of one step as the lists that feedback reads.
+inline void list_step(const uint64_t* bits, int64_t batch, int64_t outputs, uint16_t* list,
+                      int32_t* count) {
+  const int64_t words = tiles_of(outputs);
+  parallel(batch, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b)
+      count[b] = static_cast<int32_t>(list_row(bits + b * words, words, list + b * (outputs + kSlack)));
+  });
+}
+
+// A layer's steps by what its neuron has: (f, tile, b0, b1, t0, t1).
+template <class T>
+using LayerRun = void (*)(const Layer<T>&, int64_t, int64_t, int64_t, int64_t, int64_t);
+template <class T>
+using LayerBackRun = void (*)(const LayerBack<T>&, int64_t, int64_t, int64_t, int64_t, int64_t);
+template <class T>
+LayerRun<T> forward_of(int64_t kind, int64_t reset, bool silent);
+template <class T>
+LayerBackRun<T> backward_of(int64_t kind, int64_t reset, bool grads);
+
+// Steps [t0, t1) of a layer.
+template <class T>
+void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
+  const int64_t groups = groups_of(f.batch);
+  if (!f.back_weights) {
+    parallel(f.tiles * groups, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t b0 = piece % groups * kGroup;
+        run(f, piece / groups, b0, std::min(f.batch, b0 + kGroup), t0, t1);
+      }
+    });
+    return;
+  }
+  for (int64_t t = t0; t < t1; ++t) {
+    if (t == 0)
+      std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
+    else
+      list_step(f.bits + (t - 1) * f.batch * f.tiles, f.batch, f.outputs, f.back_list,
+                f.back_count);
+    parallel(f.tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile) run(f, tile, 0, f.batch, t, t + 1);
+    });
+  }
+}
+
+// What every run over a layer's steps needs, forward or again in a lean backward pass.
+template <class T>
+struct Engine {
+  const int64_t steps, batch, outputs, tiles, inputs;
+  Scratch params, slopes, biases, weights, back_weights, back_list, back_count, currents_memory;
+  Lists spikes;
+  Tensor dense;  // the current, where the product was dense
+  Layer<T> f{};
+
+  Engine(const Tensor& x, const Maybe& weight, const Maybe& bias, const Maybe& feedback,
+         const Maybe& first, const Tensor& parameters, const Tensor& slope, const Words& words)
+      : steps(x.size(0)), batch(x.size(1)),
+        outputs(weight.has_value() ? weight->size(0) : x.size(2)), tiles(tiles_of(outputs)),
+        inputs(x.size(2)), params(padded_params<T>(parameters, outputs)),
+        slopes(scratch<T>(tiles * kTile)) {
+    to_columns(data<T>(slope), slope.size(0) > 1, outputs, T(1), slopes.as<T>());
+    f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.inputs = inputs;
+    f.params = {params.as<T>(), tiles * kTile};
+    f.slope = slopes.as<T>();
+    f.refractory = static_cast<int32_t>(words.refractory);
+    f.shape = {Family{words.family}, words.shape_a, words.shape_b};
+    f.first = data<T>(first);
+    if (bias.has_value()) {
+      biases = scratch<T>(tiles * kTile);
+      to_columns(data<T>(*bias), true, outputs, T(0), biases.template as<T>());
+    }
+    if (feedback.has_value()) {
+      back_weights = tiled(data<T>(*feedback), outputs, outputs);
+      back_list = scratch<uint16_t>(batch * (outputs + kSlack)), back_count = scratch<int32_t>(batch);
+      f.back_weights = back_weights.template as<T>();
+      f.back_list = back_list.as<uint16_t>(), f.back_count = back_count.as<int32_t>();
+    }
+  }
+  void from_current(const Tensor& current) {
+    dense = current;
+    f.current = data<T>(dense), f.current_t = dense.dim() == 2 ? 0 : dense.stride(0);
+    f.current_b = dense.stride(dense.dim() - 2);
+  }
+  void from_spikes(const uint64_t* bits, const Tensor& weight) {
+    spikes = lists_of(bits, steps * batch, tiles_of(inputs));
+    weights = tiled(data<T>(weight), outputs, inputs);
+    f.list = spikes.list(), f.start = spikes.start(), f.weights = weights.template as<T>();
+    f.bias = biases.template as<T>();
+  }
+  // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
+  void run(int64_t t0, int64_t t1, LayerRun<T> go) {
+    if (!f.list || !f.back_weights) return run_steps(f, t0, t1, go);
+    const int64_t piece = segment_steps(batch), stride = tiles * kTile;
+    if (!currents_memory.template as<T>()) currents_memory = scratch<T>(piece * batch * stride);
+    const Lists& l = spikes;
+    Layer<T> with = f;
+    for (int64_t t = t0; t < t1; t += piece) {
+      const int64_t last = std::min(t1, t + piece);
+      T* made = currents_memory.template as<T>();
+      currents(l.list(), l.start() + t * batch, (last - t) * batch, f.weights, inputs, f.bias,
+               outputs, made, stride);
+      with.current = made - t * batch * stride, with.current_t = batch * stride;
+      with.current_b = stride, with.list = nullptr;
+      run_steps(with, t, last, go);
+    }
+  }
+};
+
+}  // namespace spikegrad

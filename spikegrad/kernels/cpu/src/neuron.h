@@ -1,0 +1,250 @@
+// One step of a neuron, forward and backward: a superset of IF, LIF, CUBA-LIF, ALIF and LI.
+//
+//   i[t] = alpha i[t-1] + g_syn x[t]                      (synapse, else i = x)
+//   u[t] = v_rest + beta (v[t-1] - v_rest) + g_mem i[t]
+//   d[t] = u[t] - (threshold + kappa a[t]);  s[t] = [d >= 0] and not refractory
+//   a[t+1] = rho a[t] + s[t]                              (adaptive, else kappa a = 0)
+//   v[t] = u - s drop  |  u + s (v_reset - u)  |  u         drop = threshold - v_rest
+//
+// The definition is spikegrad/functional; operations stand in its order and are not contracted, so
+// that float32 results equal the reference bit for bit. The steps know n columns side by side; who
+// walks over time, batch and columns is scan.h (currents that exist) and layer.h (from spikes).
+#pragma once
+
+#include "common.h"
+#include "surrogate.h"
+
+namespace spikegrad {
+
+// Rows of the parameter matrix [kParams, 1 or N].
+// The gains and the drop are rows of their own, computed by torch as the reference computes them.
+enum Param {
+  kAlpha, kBeta, kGainSyn, kGainMem, kThreshold, kRest, kReset, kRho, kKappa, kDrop, kParams
+};
+static_assert(kParams == 10);
+enum class Reset : int64_t { subtract, zero, none };
+enum Kind : int64_t { kSynapse = 1, kAdaptive = 2, kSpiking = 4, kIdentity = 8 };
+
+// Parameters as the inner loops read them: one value, or one per column.
+template <class T>
+struct One {
+  const T* p;
+  int64_t columns;
+  T operator()(int row, int) const { return p[row]; }
+};
+template <class T>
+struct Each {
+  const T* p;
+  int64_t columns;
+  T operator()(int row, int j) const { return p[row * columns + j]; }
+};
+template <class T>
+struct Same {
+  T value;
+  T operator()(int) const { return value; }
+};
+template <class T>
+struct Column {
+  const T* p;
+  T operator()(int j) const { return p[j]; }
+};
+
+// forward_step<...>(p, n, refractory, x [n]; v, i, a, silent [n] in and out; u, s, ready, d [n] out;
+// d null where nobody asks)
+template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
+[[gnu::always_inline]] inline void forward_step(const P& p, int n, int32_t refractory,
+                                                const T* __restrict x, T* __restrict v,
+                                                T* __restrict i, T* __restrict a,
+                                                int32_t* __restrict silent, T* __restrict us,
+                                                T* __restrict s, uint8_t* __restrict readies,
+                                                T* __restrict ds) {
+#pragma GCC ivdep
+  for (int j = 0; j < n; ++j) {
+    if (kSyn) i[j] = p(kAlpha, j) * i[j] + p(kGainSyn, j) * x[j];
+    const T rest = p(kRest, j);
+    const T u = rest + p(kBeta, j) * (v[j] - rest) + p(kGainMem, j) * (kSyn ? i[j] : x[j]);
+    us[j] = u;
+    if (!kFire) {
+      v[j] = u;
+      continue;
+    }
+    const T threshold = p(kThreshold, j);
+    const T d = u - (kAda ? threshold + p(kKappa, j) * a[j] : threshold);
+    if (ds) ds[j] = d;
+    T spike = d >= T(0) ? T(1) : T(0);
+    if (kSilent) {
+      const bool ready = silent[j] == 0;
+      spike = ready ? spike : T(0);
+      const int32_t less = silent[j] > 0 ? silent[j] - 1 : 0;
+      silent[j] = spike != T(0) ? refractory : less;
+      readies[j] = ready;
+    }
+    s[j] = spike;
+    if (kAda) a[j] = p(kRho, j) * a[j] + spike;
+    if (kR == Reset::subtract) v[j] = u - spike * p(kDrop, j);
+    if (kR == Reset::zero) v[j] = u + spike * (p(kReset, j) - u);
+    if (kR == Reset::none) v[j] = u;
+  }
+}
+
+// What the surrogate is, with slope and amplitude [1 or N].
+template <class T>
+struct Rule {
+  Shape shape;
+  const T *slope, *amplitude;
+  int64_t slope_columns;
+  T gain;
+  bool attached;    // the reset's spike keeps its gradient
+  bool grad_slope;  // the slope is learned
+};
+
+// The surrogate at d [n] of columns from `column` on: g, and with a learned slope the derivative by it.
+template <class T>
+void surrogate_block(const Rule<T>& f, const T* d, int64_t column, T* g, T* by, int n) {
+  const bool each = f.slope_columns > 1;
+  const T* slope = f.slope + (each ? column : 0);
+  const T* amplitude = f.amplitude + (each ? column : 0);
+  if (each)
+    unit_derivative(f.shape, d, Column<T>{slope}, g, n);
+  else
+    unit_derivative(f.shape, d, Same<T>{*slope}, g, n);
+  if (by)
+    for (int j = 0; j < n; ++j) by[j] = f.gain * (d[j] * g[j]);
+  if (each)
+    for (int j = 0; j < n; ++j) g[j] = amplitude[j] * g[j];
+  else
+    for (int j = 0; j < n; ++j) g[j] = *amplitude * g[j];
+}
+
+// What one backward step reads of its step and of the one before, each [n].
+template <class T>
+struct Moment {
+  const T *incoming, *u, *a;      // a: adaptive
+  const uint8_t* ready;           // null without a refractory period
+  const T* derivative;            // of a user's surrogate, else null
+  const T *x, *before, *a_before;  // from here on for parameter gradients; before: u[t-1] or null,
+  const uint8_t* ready_before;     // then the membrane after reset is v0, or rest
+  const T *v0, *i_now, *i_old;
+};
+
+// backward_step<...>(...; dv, di, da [n] in and out; sums [kParams + 1][kWidth] added to; dx [n] out)
+template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads, int kWidth>
+[[gnu::always_inline]] inline void backward_step(const Rule<T>& f, const P& p, int64_t column, int n,
+                                                 const Moment<T>& m, T* __restrict dv,
+                                                 T* __restrict di, T* __restrict da,
+                                                 T (*__restrict sums)[kWidth], T* __restrict dx) {
+  alignas(64) T d[kWidth], g[kWidth], by[kWidth];
+  const T* __restrict u = m.u;
+  const T* __restrict a = m.a;
+  const T* __restrict incoming = m.incoming;
+  if (kFire) {
+    for (int j = 0; j < n; ++j)
+      d[j] = u[j] - (kAda ? p(kThreshold, j) + p(kKappa, j) * a[j] : p(kThreshold, j));
+    if (m.derivative) {
+      std::memcpy(g, m.derivative, n * sizeof(T));
+      if (kGrads && f.grad_slope)  // only area normalisation learns a slope: g = gain k p(k d)
+        for (int j = 0; j < n; ++j)
+          by[j] = d[j] * g[j] / f.slope[f.slope_columns > 1 ? column + j : 0];
+    } else {
+      surrogate_block(f, d, column, g, kGrads && f.grad_slope ? by : nullptr, n);
+    }
+  }
+  if (kFire && m.ready) {
+    for (int j = 0; j < n; ++j) {
+      const T open = m.ready[j] ? T(1) : T(0);
+      g[j] *= open;
+      if (kGrads && f.grad_slope) by[j] *= open;
+      d[j] = m.ready[j] ? d[j] : T(-1);  // from here on d says whether it spiked
+    }
+  }
+  const T* __restrict x = m.x;
+  const T* __restrict before = m.before;
+  const T* __restrict a_before = m.a_before;
+  const uint8_t* __restrict ready_before = m.ready_before;
+  const T* __restrict i_now = m.i_now;
+  const T* __restrict i_old = m.i_old;
+  const bool attached = f.attached;
+#pragma GCC ivdep
+  for (int j = 0; j < n; ++j) {
+    const T rest = p(kRest, j);
+    T du = dv[j];
+    T dd = T(0);
+    if (kFire) {
+      const T spike = d[j] >= T(0) ? T(1) : T(0);
+      T ds = incoming[j];
+      if (kAda) ds += da[j];
+      if (kR == Reset::subtract) {
+        if (attached) ds -= dv[j] * p(kDrop, j);
+        if (kGrads) sums[kDrop][j] -= dv[j] * spike;
+      }
+      if (kR == Reset::zero) {
+        if (attached) ds += dv[j] * (p(kReset, j) - u[j]);
+        du = dv[j] * (T(1) - spike);
+        if (kGrads) sums[kReset][j] += dv[j] * spike;
+      }
+      dd = ds * g[j];
+      du += dd;
+      if (kGrads) {
+        sums[kThreshold][j] -= dd;
+        if (f.grad_slope) sums[kParams][j] += ds * by[j];
+        if (kAda) {
+          sums[kKappa][j] -= dd * a[j];
+          sums[kRho][j] += da[j] * a[j];
+        }
+      }
+      if (kAda) da[j] = p(kRho, j) * da[j] - p(kKappa, j) * dd;
+    } else {
+      du += incoming[j];
+    }
+    if (kSyn) {
+      di[j] += p(kGainMem, j) * du;
+      dx[j] = p(kGainSyn, j) * di[j];
+    } else {
+      dx[j] = p(kGainMem, j) * du;
+    }
+    if (kGrads) {
+      T old = m.v0 ? m.v0[j] : rest;
+      if (before) {
+        old = before[j];
+        if (kFire) {
+          const T threshold = p(kThreshold, j);
+          T e = old - (kAda ? threshold + p(kKappa, j) * a_before[j] : threshold);
+          if (ready_before) e = ready_before[j] ? e : T(-1);
+          const T spike = e >= T(0) ? T(1) : T(0);
+          if (kR == Reset::subtract) old = old - spike * p(kDrop, j);
+          if (kR == Reset::zero) old = old + spike * (p(kReset, j) - old);
+        }
+      }
+      sums[kBeta][j] += du * (old - rest);
+      sums[kRest][j] += du * (T(1) - p(kBeta, j));
+      if (kSyn) {
+        sums[kGainMem][j] += du * i_now[j];
+        sums[kGainSyn][j] += di[j] * x[j];
+        sums[kAlpha][j] += di[j] * (i_old ? i_old[j] : T(0));
+      } else {
+        sums[kGainMem][j] += du * x[j];
+      }
+    }
+    if (kSyn) di[j] = p(kAlpha, j) * di[j];
+    dv[j] = p(kBeta, j) * du;
+  }
+}
+
+// Pick the instance of a function by what the neuron has: go(Run<T, P, S, A, K, R, flag>()).
+template <template <class, class, bool, bool, bool, Reset, bool> class Run, class T, class P, class F>
+void select_for(int64_t kind, Reset reset, bool flag, const F& go) {
+  auto by_flag = [&]<bool S, bool A, bool K, Reset R>() {
+    flag ? go(Run<T, P, S, A, K, R, true>()) : go(Run<T, P, S, A, K, R, false>());
+  };
+  auto by_reset = [&]<bool S, bool A>() {
+    if (reset == Reset::subtract) by_flag.template operator()<S, A, true, Reset::subtract>();
+    if (reset == Reset::zero) by_flag.template operator()<S, A, true, Reset::zero>();
+    if (reset == Reset::none) by_flag.template operator()<S, A, true, Reset::none>();
+  };
+  if (!(kind & kSpiking)) return by_flag.template operator()<false, false, false, Reset::none>();
+  if (kind & kSynapse) return by_reset.template operator()<true, false>();
+  if (kind & kAdaptive) return by_reset.template operator()<false, true>();
+  by_reset.template operator()<false, false>();
+}
+
+}  // namespace spikegrad

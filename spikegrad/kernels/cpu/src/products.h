@@ -1,0 +1,238 @@
+// Products with spikes: cost follows the spikes, not the size of the matrices.
+//
+//   y[r]     = sum over i that spiked in r of W[:, i]              (add_rows)
+//   dW[:, i] = sum over r in which i spiked of dy[r]               (weight_gradient)
+//   dx[r, i] = dy[r] . W[:, i], for the i whose support word says so (sampled)
+//
+// Outputs are walked in tiles of 64 columns. A tile's weights lie together ([tile][i][64]) so that
+// they stay in the second-level cache, and its 64 sums stay in registers. Sums run over the
+// spikes of a row, or over the rows, in order; how the work is cut does not depend on the number of
+// threads.
+#pragma once
+
+#include "spikes.h"
+
+namespace spikegrad {
+
+// W [N, I] as [tile][i][64], the last tile filled with zeros.
+template <class T>
+Scratch tiled(const T* weight, int64_t outputs, int64_t inputs) {
+  const int64_t tiles = tiles_of(outputs);
+  Scratch memory = scratch<T>(tiles * inputs * kTile);
+  T* out = memory.as<T>();
+  constexpr int64_t kPiece = 16;
+  parallel(tiles, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int n = columns_of(tile, outputs);
+      T* to = out + tile * inputs * kTile;
+      if (n < kTile) std::memset(to, 0, inputs * kTile * sizeof(T));
+      for (int64_t i0 = 0; i0 < inputs; i0 += kPiece)
+        for (int j = 0; j < n; ++j) {
+          const T* from = weight + (tile * kTile + j) * inputs;
+          for (int64_t i = i0; i < std::min(inputs, i0 + kPiece); ++i) to[i * kTile + j] = from[i];
+        }
+    }
+  });
+  return memory;
+}
+
+// W [N, I] as [I][padded N], filled with zeros.
+template <class T>
+Scratch transposed(const T* weight, int64_t outputs, int64_t inputs) {
+  const int64_t stride = padded<T>(outputs);
+  Scratch memory = scratch<T>(inputs * stride);
+  T* out = memory.as<T>();
+  constexpr int64_t kPiece = 16;
+  parallel(tiles_of(inputs), 1, [&](int64_t begin, int64_t end) {
+    const int64_t last = std::min(inputs, end * kTile);
+    for (int64_t i0 = begin * kTile; i0 < last; i0 += kPiece) {
+      const int64_t i1 = std::min(last, i0 + kPiece);
+      for (int64_t n = 0; n < outputs; ++n)
+        for (int64_t i = i0; i < i1; ++i) out[i * stride + n] = weight[n * inputs + i];
+      for (int64_t i = i0; i < i1; ++i)
+        std::memset(out + i * stride + outputs, 0, (stride - outputs) * sizeof(T));
+    }
+  });
+  return memory;
+}
+
+// sum [64] += the rows of w [I][64] that a list names, two at a time.
+template <class T>
+inline void add_rows(Lane<T>* sum, const T* w, const uint16_t* list, int64_t count) {
+  int64_t e = 0;
+  for (; e + 1 < count; e += 2) {
+    const T* one = w + int64_t{list[e]} * kTile;
+    const T* two = w + int64_t{list[e + 1]} * kTile;
+    for (int v = 0; v < kVectors<T>; ++v)
+      sum[v] = (sum[v] + load(one + v * kLanes<T>)) + load(two + v * kLanes<T>);
+  }
+  if (e < count) {
+    const T* one = w + int64_t{list[e]} * kTile;
+    for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + load(one + v * kLanes<T>);
+  }
+}
+
+// The same spikes column by column, in chunks of rows.
+struct Columns {
+  static constexpr int64_t kRows = 128;  // a chunk's gradients of one tile fill the first-level cache
+  Scratch start_memory, row_memory;
+  int64_t chunks = 0;
+};
+inline Columns columns_of_lists(const uint16_t* list, const int64_t* start, int64_t rows,
+                                int64_t inputs) {
+  Columns out;
+  out.chunks = (rows + Columns::kRows - 1) / Columns::kRows;
+  out.start_memory = scratch<int32_t>(out.chunks * (inputs + 1));
+  out.row_memory = scratch<uint8_t>(start[rows] - start[0]);
+  int32_t* starts = out.start_memory.as<int32_t>();
+  uint8_t* places = out.row_memory.as<uint8_t>();
+  parallel(out.chunks, 1, [&](int64_t begin, int64_t end) {
+    std::vector<int32_t> next(inputs + 1);
+    for (int64_t c = begin; c < end; ++c) {
+      const int64_t first = c * Columns::kRows, last = std::min(rows, first + Columns::kRows);
+      std::fill(next.begin(), next.end(), 0);
+      for (int64_t e = start[first]; e < start[last]; ++e) ++next[list[e] + 1];
+      for (int64_t i = 0; i < inputs; ++i) next[i + 1] += next[i];
+      int32_t* from = starts + c * (inputs + 1);
+      std::memcpy(from, next.data(), (inputs + 1) * sizeof(int32_t));
+      uint8_t* to = places + (start[first] - start[0]);
+      for (int64_t r = first; r < last; ++r)
+        for (int64_t e = start[r]; e < start[r + 1]; ++e)
+          to[next[list[e]]++] = static_cast<uint8_t>(r - first);
+    }
+  });
+  return out;
+}
+
+// total [tiles][I][64] += the products of spikes (rows of lists) and gradients dy [R], `stride` apart
+template <class T>
+void weight_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
+                     const uint16_t* list, const int64_t* start, int64_t inputs, T* total) {
+  if (start[rows] == start[0]) return;
+  const Columns columns = columns_of_lists(list, start, rows, inputs);
+  const int32_t* starts = columns.start_memory.as<int32_t>();
+  const uint8_t* places = columns.row_memory.as<uint8_t>();
+  const int64_t tiles = tiles_of(outputs);
+  // Narrow layers have few tiles: their inputs are cut into parts as well.
+  const int64_t parts = std::clamp<int64_t>(8 / tiles, 1, std::max<int64_t>(1, inputs / 32));
+  parallel(tiles * parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t tile = piece / parts, part = piece % parts;
+      const int64_t i0 = inputs * part / parts, i1 = inputs * (part + 1) / parts;
+      T* to = total + tile * inputs * kTile;
+      for (int64_t c = 0; c < columns.chunks; ++c) {
+        const int32_t* from = starts + c * (inputs + 1);
+        const uint8_t* place = places + (start[c * Columns::kRows] - start[0]);
+        const T* gradients = dy + c * Columns::kRows * stride + tile * kTile;
+        for (int64_t i = i0; i < i1; ++i) {
+          if (from[i] == from[i + 1]) continue;
+          Lane<T> sum[kVectors<T>];
+          T* row = to + i * kTile;
+          for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(row + v * kLanes<T>);
+          for (int32_t e = from[i]; e < from[i + 1]; ++e) {
+            const T* g = gradients + place[e] * stride;
+            for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + load(g + v * kLanes<T>);
+          }
+          for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
+        }
+      }
+    }
+  });
+}
+
+// kMany dots of the vectors g with rows of wt, added to out at the lowest ones of a word.
+template <int kMany, int kVectors, class T>
+[[gnu::always_inline]] inline void dots(uint64_t& word, const Lane<T>* g, int vectors, const T* wt,
+                                        int64_t stride, T* out) {
+  const T* row[kMany];
+  int place[kMany];
+  for (int k = 0; k < kMany; ++k, word &= word - 1) {
+    place[k] = __builtin_ctzll(word);
+    row[k] = wt + place[k] * stride;
+  }
+  Lane<T> sum[4] = {};
+  const int count = kVectors > 0 ? kVectors : vectors;
+  for (int n = 0; n < count; ++n)
+    for (int k = 0; k < kMany; ++k) sum[k] = fused(g[n], load(row[k] + n * kLanes<T>), sum[k]);
+  T made[4];
+  sums_of<T>(sum, made);
+  for (int k = 0; k < kMany; ++k) out[place[k]] += made[k];
+}
+template <int kVectors, class T>
+inline void all_dots(uint64_t word, const Lane<T>* g, int vectors, const T* wt, int64_t stride,
+                     T* out) {
+  int left = __builtin_popcountll(word);
+  for (; left >= 4; left -= 4) dots<4, kVectors>(word, g, vectors, wt, stride, out);
+  if (left == 3) dots<3, kVectors>(word, g, vectors, wt, stride, out);
+  if (left == 2) dots<2, kVectors>(word, g, vectors, wt, stride, out);
+  if (left == 1) dots<1, kVectors>(word, g, vectors, wt, stride, out);
+}
+
+// out [R][64] = dots of rows dy [R][padded N] with the 64 rows of wt that a tile has, where the word
+// of a row has ones, 0 elsewhere. N is walked in pieces and the tile in halves: what a piece of 32
+// rows of wt takes stays in the first-level cache, what it meets of dy in registers.
+template <class T>
+void sampled_tile(const uint64_t* support, int64_t words, const T* dy, int64_t dy_stride,
+                  int64_t rows, const T* wt, int64_t stride, int64_t width, T* out) {
+  constexpr int kPiece = 16;  // vectors
+  std::memset(out, 0, rows * kTile * sizeof(T));
+  for (int64_t n0 = 0; n0 < width; n0 += kPiece * kLanes<T>) {
+    const int many =
+        static_cast<int>(std::min<int64_t>(kPiece, (width - n0 + kLanes<T> - 1) / kLanes<T>));
+    for (int half = 0; half < 2; ++half) {
+      const uint64_t mask = uint64_t{0xffffffff} << (32 * half);
+      for (int64_t r = 0; r < rows; ++r) {
+        const uint64_t word = support[r * words] & mask;
+        if (!word) continue;
+        Lane<T> g[kPiece];
+        const T* from = dy + r * dy_stride + n0;
+        if (many == kPiece) {
+          for (int n = 0; n < kPiece; ++n) g[n] = load(from + n * kLanes<T>);
+          all_dots<kPiece>(word, g, kPiece, wt + n0, stride, out + r * kTile);
+        } else {
+          for (int n = 0; n < many; ++n) g[n] = load(from + n * kLanes<T>);
+          all_dots<0>(word, g, many, wt + n0, stride, out + r * kTile);
+        }
+      }
+    }
+  }
+}
+
+// dx [R, I] = (dy W) where support [R, words] has ones, 0 elsewhere
+template <class T>
+void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, const uint64_t* support,
+             const T* wt, int64_t inputs, T* dx) {
+  const int64_t words = tiles_of(inputs), stride = padded<T>(outputs);
+  constexpr int64_t kRows = 256;  // their gradients stay in the second-level cache
+  const int64_t pieces = (rows + kRows - 1) / kRows;
+  parallel(pieces, 1, [&](int64_t begin, int64_t end) {
+    const Scratch memory = scratch<T>(kRows * kTile);
+    T* out = memory.as<T>();
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = piece * kRows, n = std::min(rows - first, kRows);
+      for (int64_t word = 0; word < words; ++word) {
+        sampled_tile(support + first * words + word, words, dy + first * dy_stride, dy_stride, n,
+                     wt + word * kTile * stride, stride, outputs, out);
+        const int columns = columns_of(word, inputs);
+        for (int64_t r = 0; r < n; ++r)
+          std::memcpy(dx + (first + r) * inputs + word * kTile, out + r * kTile,
+                      columns * sizeof(T));
+      }
+    }
+  });
+}
+
+// total [tiles][I][64] as W's gradient [N, I]
+template <class T>
+void untiled(const T* total, int64_t outputs, int64_t inputs, T* out) {
+  constexpr int64_t kPiece = 16;
+  parallel(tiles_of(outputs), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile)
+      for (int64_t i0 = 0; i0 < inputs; i0 += kPiece)
+        for (int j = 0; j < columns_of(tile, outputs); ++j)
+          for (int64_t i = i0; i < std::min(inputs, i0 + kPiece); ++i)
+            out[(tile * kTile + j) * inputs + i] = total[(tile * inputs + i) * kTile + j];
+  });
+}
+
+}  // namespace spikegrad

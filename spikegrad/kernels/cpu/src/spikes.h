@@ -1,0 +1,154 @@
+// Spikes as bits and as lists of column numbers.
+//
+// bits [R, W]: 64 columns a word, W = ceil(N / 64). lists: the columns of the ones of every row, 16
+// bits each, row after row; start [R + 1] says where a row's list begins.
+#pragma once
+
+#include "lanes.h"
+
+#include <atomic>
+
+namespace spikegrad {
+
+constexpr int64_t kMostColumns = 65536;  // a column number has 16 bits
+
+struct Lists {
+  Scratch list_memory, start_memory;
+  int64_t rows = 0;
+  const uint16_t* list() const { return list_memory.as<uint16_t>(); }
+  const int64_t* start() const { return start_memory.as<int64_t>(); }
+  int64_t count() const { return rows ? start()[rows] : 0; }
+};
+
+// The ones among up to 64 values as bits; `odd` collects values that are neither 0 nor 1.
+template <class T>
+inline uint64_t bits_of(const T* __restrict x, int n, bool& odd) {
+  uint64_t ones = 0, zeros = 0;
+  for (int j = 0; j < n; ++j) {
+    ones |= static_cast<uint64_t>(x[j] == T(1)) << j;
+    zeros |= static_cast<uint64_t>(x[j] == T(0)) << j;
+  }
+  odd |= (ones | zeros) != mask_of(n);
+  return ones;
+}
+template <>
+inline uint64_t bits_of<float>(const float* __restrict x, int n, bool& odd) {
+  uint64_t ones = 0, zeros = 0;
+  int j = 0;
+#if defined(__AVX512F__)
+  for (; j + 16 <= n; j += 16) {
+    const __m512 v = _mm512_loadu_ps(x + j);
+    ones |= static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_set1_ps(1), _CMP_EQ_OQ)) << j;
+    zeros |= static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_EQ_OQ)) << j;
+  }
+#elif defined(__AVX2__)
+  for (; j + 8 <= n; j += 8) {
+    const __m256 v = _mm256_loadu_ps(x + j);
+    const __m256 one = _mm256_cmp_ps(v, _mm256_set1_ps(1), _CMP_EQ_OQ);
+    const __m256 zero = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_EQ_OQ);
+    ones |= static_cast<uint64_t>(static_cast<unsigned>(_mm256_movemask_ps(one))) << j;
+    zeros |= static_cast<uint64_t>(static_cast<unsigned>(_mm256_movemask_ps(zero))) << j;
+  }
+#endif
+  for (; j < n; ++j) {
+    ones |= static_cast<uint64_t>(x[j] == 1.0f) << j;
+    zeros |= static_cast<uint64_t>(x[j] == 0.0f) << j;
+  }
+  odd |= (ones | zeros) != mask_of(n);
+  return ones;
+}
+
+// x [R, N], rows `stride` apart -> bits; false when a value is neither 0 nor 1.
+template <class T>
+bool pack(const T* x, int64_t rows, int64_t columns, int64_t stride, uint64_t* bits) {
+  const int64_t words = tiles_of(columns);
+  std::atomic<bool> real{false};
+  parallel(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns)),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t r = begin; r < end && !real.load(std::memory_order_relaxed); ++r) {
+               bool odd = false;
+               for (int64_t w = 0; w < words; ++w)
+                 bits[r * words + w] =
+                     bits_of(x + r * stride + w * kTile, columns_of(w, columns), odd);
+               if (odd) real.store(true, std::memory_order_relaxed);
+             }
+           });
+  return !real;
+}
+
+// One row's spikes as zeros and ones.
+template <class T>
+inline void unpack_row(const uint64_t* bits, int64_t columns, T* out) {
+  std::memset(out, 0, columns * sizeof(T));
+  for (int64_t w = 0; w < tiles_of(columns); ++w)
+    for (uint64_t b = bits[w]; b; b &= b - 1) out[w * kTile + __builtin_ctzll(b)] = T(1);
+}
+template <class T>
+void unpack(const uint64_t* bits, int64_t rows, int64_t columns, T* out) {
+  const int64_t words = tiles_of(columns);
+  parallel(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns)),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t r = begin; r < end; ++r)
+               unpack_row(bits + r * words, columns, out + r * columns);
+           });
+}
+
+inline int64_t count_of(const uint64_t* bits, int64_t words) {
+  int64_t count = 0;
+  for (int64_t w = 0; w < words; ++w) count += __builtin_popcountll(bits[w]);
+  return count;
+}
+
+// A row's list; up to kSlack places behind its end are written as well.
+constexpr int64_t kSlack = 32;
+inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {
+  uint16_t* to = out;
+#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
+  alignas(64) static constexpr uint16_t kCount[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                      11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                                      22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+  const __m512i count = _mm512_load_si512(kCount);
+  for (int64_t half = 0; half < 2 * words; ++half) {
+    const uint32_t word = static_cast<uint32_t>(bits[half / 2] >> (half % 2 * 32));
+    const __m512i columns =
+        _mm512_add_epi16(count, _mm512_set1_epi16(static_cast<int16_t>(half * 32)));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi16(word, columns));
+    to += __builtin_popcount(word);
+  }
+#else
+  for (int64_t w = 0; w < words; ++w)
+    for (uint64_t b = bits[w]; b; b &= b - 1)
+      *to++ = static_cast<uint16_t>(w * kTile + __builtin_ctzll(b));
+#endif
+  return to - out;
+}
+
+inline Lists lists_of(const uint64_t* bits, int64_t rows, int64_t words) {
+  Lists lists;
+  lists.rows = rows;
+  lists.start_memory = scratch<int64_t>(rows + 1);
+  int64_t* start = lists.start_memory.as<int64_t>();
+  start[0] = 0;
+  parallel(rows, 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) start[r + 1] = count_of(bits + r * words, words);
+  });
+  for (int64_t r = 0; r < rows; ++r) start[r + 1] += start[r];
+  lists.list_memory = scratch<uint16_t>(start[rows] + kSlack);
+  uint16_t* list = lists.list_memory.as<uint16_t>();
+  // The slack behind a row is the rows after it: those close to the end of a piece go by a place of
+  // their own.
+  parallel(rows, 256, [&](int64_t begin, int64_t end) {
+    std::vector<uint16_t> aside(words * kTile + kSlack);
+    for (int64_t r = begin; r < end; ++r) {
+      if (start[r + 1] + kSlack <= start[end]) {
+        list_row(bits + r * words, words, list + start[r]);
+      } else {
+        const int64_t n = list_row(bits + r * words, words, aside.data());
+        std::memcpy(list + start[r], aside.data(), n * sizeof(uint16_t));
+      }
+    }
+  });
+  return lists;
+}
+
+}  // namespace spikegrad
