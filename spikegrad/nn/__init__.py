@@ -2,7 +2,7 @@
 
 from spikegrad.nn import models
 from spikegrad.nn.adaptive import ALIF
-from spikegrad.nn.base import Neuron, SpikingNeuron, Stateful
+from spikegrad.nn.base import Neuron, SpikingNeuron, Stateful, use_backend
 from spikegrad.nn.calibrate import Calibrated, calibrate
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.cuba import CUBALIF
@@ -50,4 +50,5 @@ __all__ = [
     "no_decay",
     "psp",
     "record",
+    "use_backend",
 ]

@@ -20,7 +20,7 @@ from spikegrad.nn.tape import Recorded, taped
 from spikegrad.surrogate import Surrogate, arctan, get
 from spikegrad.types import Backend, Reset, State, Value
 
-__all__ = ["Neuron", "SpikingNeuron", "Stateful"]
+__all__ = ["Neuron", "SpikingNeuron", "Stateful", "use_backend"]
 
 
 class Stateful(nn.Module):
@@ -34,10 +34,12 @@ class Stateful(nn.Module):
 class Neuron(Recorded, Stateful):
     """A neuron: one scan of `spikegrad.kernels` with this layer's quantities bound.
 
-    tape: where a `record` context writes what the neuron does, else None.
+    tape: where a `record` context writes what the neuron does, else None; lean: keep little for the
+    backward pass and compute the rest again (`Sequential(..., lean=True)`).
     """
 
     scan: str
+    lean: bool = False
 
     def __init__(self, backend: Backend = "auto") -> None:
         super().__init__()
@@ -123,6 +125,30 @@ class SpikingNeuron(Neuron):
         if self.refractory:
             parts.append(f"refractory={self.refractory * self.dt:g} ms")
         return ", ".join(parts)
+
+
+def use_backend(
+    network: nn.Module, backend: Backend | None = None, *, lean: bool | None = None
+) -> None:
+    """Set the backend, or lean mode, of every layer of a network that has one; None leaves it.
+
+    lean: keep next to nothing of the forward pass and compute it again for the backward pass,
+    segment by segment: the same gradients, a fraction of the memory, about a quarter more time.
+    Raises UserError for an unknown backend, and for one that cannot run here.
+
+    >>> from spikegrad.nn import LIF, Linear, Sequential
+    >>> network = Sequential(Linear(3, 2), LIF(20.0))
+    >>> use_backend(network, "reference")
+    >>> [layer.backend for layer in network]
+    ['reference', 'reference']
+    """
+    if backend is not None:
+        check_backend(backend)
+    for module in network.modules():
+        if backend is not None and hasattr(module, "backend"):
+            setattr(module, "backend", backend)  # noqa: B010  (a word, not a submodule)
+        if lean is not None and isinstance(module, Neuron):
+            module.lean = lean
 
 
 def words(learn: str | Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:

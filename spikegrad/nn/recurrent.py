@@ -48,6 +48,7 @@ class Recurrent(Stateful):
             weight=self.weight,
             neuron=self.neuron.bound(),
             backend=self.neuron.backend,
+            lean=self.neuron.lean,
         )
         return taped(run, self.neuron.tape, x, state)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from spikegrad.checks import check_current, check_finite
 from spikegrad.errors import UserError, message
-from spikegrad.nn.base import Stateful
+from spikegrad.kernels import packed
+from spikegrad.nn.base import Stateful, use_backend
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.fold import PURE, fold
+from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.spiking import Spiking
-from spikegrad.types import State
+from spikegrad.types import Backend, State
 
 __all__ = ["OVER_TIME", "Sequential"]
 
@@ -24,6 +27,8 @@ OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking)
 
 class Sequential(nn.Sequential):
     """`Sequential(*layers)(x, states=None) -> (y, states)`.
+
+    backend, lean: set for all layers, see `use_backend`; None leaves each layer's own.
 
     x: `[T, B, *features]`; states: one per layer, None for stateless layers, None for all at rest.
     A layer of this package sees time; any other `nn.Module` sees it folded into the batch,
@@ -39,24 +44,55 @@ class Sequential(nn.Sequential):
     (torch.Size([5, 3, 2]), ['NoneType', 'LIFState', 'NoneType', 'LIState'])
     """
 
+    witness: list[Any] | None = None
+    """Where `explain` has a run write what it chose, else None."""
+
+    def __init__(
+        self, *layers: Any, backend: Backend | None = None, lean: bool | None = None
+    ) -> None:
+        super().__init__(*layers)
+        if backend is not None or lean is not None:
+            use_backend(self, backend, lean=lean)
+
     def forward(
         self, x: Tensor, states: Sequence[State] | None = None, *, checked: bool = False
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Run all layers over x from states; return the last output and the next states."""
-        if not checked:
-            check_input(self, x)
         before = self.matched(states)
-        after: list[State] = []
         layers = list(self)
+        after: list[State] = []
+        if not checked:
+            x = admitted(self, layers, x)
         while len(after) < len(layers):
-            at = len(after)
-            ahead = run_ahead(layers[at:], x, before[at:])
-            if ahead is None:
-                x, state = step(layers[at], x, before[at])
-                ahead = x, [state]
-            x, states_now = ahead
+            x, states_now = self.advance(layers, len(after), x, before)
             after.extend(states_now)
         return x, tuple(after)
+
+    def advance(
+        self, layers: list[nn.Module], at: int, x: Any, before: Sequence[State]
+    ) -> tuple[Any, list[State]]:
+        """Run what starts at a position, one layer or several as one: output and their states."""
+        ahead = run_ahead(layers[at:], x, before[at:])
+        if ahead is not None:
+            ran = layers[at : at + len(ahead[1])]
+            self.note([(layer, "one call with its neighbours") for layer in ran])
+            return ahead
+        block = block_at(layers, at, x)
+        if isinstance(block, str):
+            self.note([(layers[at], block)])
+            x, state = step(layers[at], x, before[at])
+            return x, [state]
+        end = at + block.width
+        for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
+            check_stateless(layer, given)
+        goes_on = end < len(layers) and isinstance(block_at(layers, end, x, ahead=True), Block)
+        y, state = run_block(block, x, before[end - 1], pass_on=goes_on, witness=self.witness)
+        return y, [*[None] * (block.width - 1), state]
+
+    def note(self, what: list[Any]) -> None:
+        """Tell the witness, if there is one."""
+        if self.witness is not None:
+            self.witness.extend(what)
 
     def matched(self, states: Sequence[State] | None) -> Sequence[State]:
         """The states, one per layer."""
@@ -87,6 +123,14 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
         return layer(x, state, checked=True)
     if isinstance(layer, Stateful):
         return layer(x, state)
+    check_stateless(layer, state)
+    if isinstance(layer, OVER_TIME):
+        return layer(x), None
+    return fold(layer, x, pure=isinstance(layer, PURE)), None
+
+
+def check_stateless(layer: nn.Module, state: State) -> None:
+    """No state for a layer that has none."""
     if state is not None:
         raise UserError(
             message(
@@ -95,9 +139,19 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
                 "pass the states in the order in which this network returned them",
             )
         )
-    if isinstance(layer, OVER_TIME):
-        return layer(x), None
-    return fold(layer, x, pure=isinstance(layer, PURE)), None
+
+
+def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> Any:
+    """The outermost container's input once it is known to be right and finite.
+
+    Spikes for a first block are packed at once: zeros and ones are finite.
+    """
+    if len(layers) > 0 and isinstance(block_at(layers, 0, x), Block):
+        spikes = packed(x)
+        if spikes is not None:
+            return spikes
+    check_input(network, x)
+    return x
 
 
 def check_input(network: Sequential, x: Tensor) -> None:

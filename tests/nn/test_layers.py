@@ -305,3 +305,17 @@ def test_soft_network_gradcheck_over_weights_tau_threshold_and_slope() -> None:
 
     x = X[:4, :2].double().requires_grad_()
     assert torch.autograd.gradcheck(run, (x, *leaves), atol=1e-6, rtol=1e-4)
+
+
+def test_spikes_stay_bits_between_layers_behind_a_static_input(monkeypatch) -> None:
+    """A look ahead that judged the next layer by this one's input once made them numbers again."""
+    from spikegrad.kernels import cpu
+
+    if cpu.load():
+        pytest.skip(f"no native kernels: {cpu.load()}")
+    seen = []
+    real = cpu.linear
+    monkeypatch.setattr(cpu, "linear", lambda x, **rest: seen.append(x) or real(x, **rest))
+    network = sg.Sequential(sg.Linear(4, 5), sg.LIF(5.0), sg.Linear(5, 2))
+    network(F.direct(torch.rand(3, 4), 6))
+    assert isinstance(seen[0], cpu.Spikes)

@@ -1,0 +1,125 @@
+"""Adjacent layers that run as one: a `Linear`, the neurons behind it, and their feedback.
+
+What is fused follows from the layers and this call's tensors alone; `reason` says why a place is
+not. A layer with hooks, of a class with a `forward` of its own, or whose membrane is being recorded
+runs by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from spikegrad import kernels
+from spikegrad.nn.base import Neuron
+from spikegrad.nn.connection import Linear, check_features
+from spikegrad.nn.fold import is_static
+from spikegrad.nn.recurrent import Recurrent
+from spikegrad.types import State
+
+__all__ = ["Block", "block_at", "run_block"]
+
+
+class Block(NamedTuple):
+    """Layers that run in one call: `width` of them, from a connection on."""
+
+    connection: Linear
+    neuron: Neuron | None
+    feedback: Recurrent | None
+    width: int
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """What was asked for, layer by layer."""
+        neuron = () if self.neuron is None else (self.neuron.backend,)
+        return (self.connection.backend, *neuron)
+
+
+def block_at(
+    layers: Sequence[nn.Module], position: int, x: Any, *, ahead: bool = False
+) -> Block | str:
+    """The block that starts at a position, or why there is none.
+
+    ahead: x is what enters the block before, whose spikes will enter this one.
+    """
+    block = shape_of(layers, position)
+    if isinstance(block, str):
+        return block
+    if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
+        return "a static input passes a connection alone once"
+    surrogate = getattr(block.neuron, "surrogate", None)
+    why_not = kernels.obstacle_to_layer(x, block.connection.weight, surrogate, block.backends)
+    return why_not or block
+
+
+def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
+    """The same by the layers alone."""
+    first = layers[position]
+    if not plain(first, Linear):
+        return f"{type(first).__name__} is no plain Linear"
+    assert isinstance(first, Linear)
+    second = layers[position + 1] if position + 1 < len(layers) else None
+    feedback = None
+    neuron: Any = second
+    if isinstance(second, Recurrent) and plain(second, Recurrent):
+        feedback, neuron = second, second.neuron
+    if not isinstance(neuron, Neuron) or not plain(neuron, Neuron):
+        return Block(first, None, None, 1)
+    if neuron.tape is not None and neuron.tape.membrane_wanted:
+        return "its membrane is recorded"
+    return Block(first, neuron, feedback, 2)
+
+
+def plain(module: object, kind: type[nn.Module]) -> bool:
+    """A layer that does what its class says and nothing else."""
+    if not isinstance(module, kind) or type(module).forward is not kind.forward:
+        return False
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return not any(hooks)
+
+
+def run_block(
+    block: Block, x: Any, state: State, *, pass_on: bool, witness: list[Any] | None = None
+) -> tuple[Any, State]:
+    """Run a block; with pass_on its spikes stay bits, for the next block alone.
+
+    witness: a list that takes the block and what its kernel chose.
+    """
+    linear = block.connection
+    seen = x if isinstance(x, Tensor) else x.edge
+    check_features("Linear", seen, f"[T, B, {linear.in_features}]", linear.in_features, 2)
+    if block.neuron is None:
+        y = kernels.linear(x, weight=linear.weight, bias=linear.bias, witness=told(block, witness))
+        return y, None
+    tape = block.neuron.tape
+    y, after = kernels.layer(
+        x,
+        state,
+        weight=linear.weight,
+        bias=linear.bias,
+        feedback=None if block.feedback is None else block.feedback.weight,
+        scan=block.neuron.scan,
+        args=block.neuron.quantities(),
+        lean=block.neuron.lean,
+        pass_on=pass_on and tape is None,
+        witness=told(block, witness),
+    )
+    if tape is not None:
+        tape.add_output(y)
+    return y, after
+
+
+def told(block: Block, witness: list[Any] | None) -> list[Any] | None:
+    """The list in which the kernel leaves its choice beside the block, if anybody asks."""
+    if witness is None:
+        return None
+    choices: list[Any] = []
+    witness.append((block, choices))
+    return choices
