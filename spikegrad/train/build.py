@@ -20,7 +20,17 @@ from spikegrad.data import (
     statistics,
 )
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.nn import ALIF, CUBALIF, IF, LIF, Linear, Neuron, calibrate, initialise, models
+from spikegrad.nn import (
+    ALIF,
+    CUBALIF,
+    IF,
+    LIF,
+    Neuron,
+    calibrate,
+    initialise,
+    models,
+    use_backend,
+)
 from spikegrad.surrogate import get
 from spikegrad.train import seeding
 from spikegrad.train.config import OPTIONS, Config, NetworkConfig
@@ -140,9 +150,7 @@ def build_network(config: Config, inputs: Inputs) -> nn.Module:
     seeding.seed_all(config.run.seed, seeding.BUILD)
     built = _model(network, inputs)
     backend: Any = network.backend
-    for layer in built.modules():
-        if isinstance(layer, Linear):
-            layer.backend = backend
+    use_backend(built, backend, lean=network.lean)
     method = network.init
     if method == "auto":  # torch's weights leave layers silent that no norm drives
         method = "torch" if network.batch_norm or network.model == "article" else "kaiming"

@@ -175,6 +175,9 @@ class NetworkConfig(_Group):
         0.0, "scale weights until each layer fires at this rate; 0: off", least=0, below=1
     )
     backend: str = declare("auto", "which kernels run", choices=("auto", "reference", "cpu"))
+    lean: bool = declare(
+        False, "keep little of the forward pass and compute it again: less memory, more time"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from spikegrad.train import seeding
 from spikegrad.train.batches import length
 from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.config import OPTIONS, Config, flatten, gather
+from spikegrad.train.crossover import crossover_of, crossover_text
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.fields import check_group
 from spikegrad.train.finish import finish, read_weights
@@ -172,7 +173,7 @@ def fit_job(job: Job, *, resume: bool = False) -> Result:
             preflight(job, batch, watcher=watcher(job.progress))
         made = run is None and job.folder is not None
         if made and job.folder is not None:
-            run = RunFolder.create(job.folder, to_toml(job.config))
+            run = RunFolder.create(job.folder, to_toml(job.config), crossover_text())
         with _alone(run), _taken_back(run if made else None):
             outcome = launch(fabric, _work, job) if fabric.world_size > 1 else _work(fabric, job)
     if job.config.training.precision == "64":
@@ -207,7 +208,7 @@ def check_unchanged(old: Config, new: Config) -> None:
 def _work(fabric: Any, job: Job) -> dict[str, Any]:
     """One process of a run, from the checkpoint to the result; plain data."""
     worker = fabric.world_size > 1
-    with settings(job.config.run):
+    with settings(job.config.run), crossover_of(job.folder):
         if worker:
             for tensor in [*job.network.parameters(), *job.network.buffers()]:
                 tensor.data = tensor.data.clone()  # they came in memory shared with the parent

@@ -61,6 +61,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.toml"
+        self.crossover = path / "crossover.json"
         self.metrics_file = path / "metrics.jsonl"
         self.result_file = path / "result.json"
         self.weights = path / "weights.safetensors"
@@ -86,8 +87,8 @@ class RunFolder:
             raise UserError(message(expected, f"the file {path}", "give another --out"))
 
     @classmethod
-    def create(cls, path: Path, config: str) -> RunFolder:
-        """Make the folder with its config in it, at once."""
+    def create(cls, path: Path, config: str, crossover: str = "") -> RunFolder:
+        """Make the folder with its config, and the kernels' crossover table, in it, at once."""
         cls.check_new(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,8 @@ class RunFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             write_atomic(temporary / "config.toml", config.encode())
+            if crossover:
+                write_atomic(temporary / "crossover.json", crossover.encode())
             if path.is_dir() and os.name == "nt":
                 path.rmdir()
             os.replace(temporary, path)
@@ -118,9 +121,11 @@ class RunFolder:
         return run
 
     def take_back(self) -> None:
-        """Remove the folder if its config is all there is in it."""
-        if [path.name for path in self.path.iterdir()] == [self.config.name]:
-            self.config.unlink()
+        """Remove the folder if what it was made with is all there is in it."""
+        first = {self.config, self.crossover}
+        if set(self.path.iterdir()) <= first:
+            for path in first:
+                path.unlink(missing_ok=True)
             self.path.rmdir()
 
     @property

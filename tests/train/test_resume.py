@@ -78,7 +78,8 @@ def test_killed_at_every_write(options, outcome, whole, child, tmp_path, before)
         train_run(resolve(quiet), run, resume=run.exists(), progress=False)
         assert outcome(run) == expected, f"killed at write {call}"
         assert not list(run.glob(".*.tmp"))
-    assert killed == 10  # config and its folder, 3 checkpoints, 2 metrics, weights, samples, result
+    # config, crossover table and their folder, 3 checkpoints, 2 metrics, weights, samples, result
+    assert killed == 11
     assert outcome(run) == expected
 
 
