@@ -122,12 +122,14 @@ def devices() -> dict[str, str]:
 def kernels() -> dict[str, str]:
     """Backends, and which would run each scan, with the reason."""
     from spikegrad.kernels import available, choose
+    from spikegrad.kernels.cpu import table
     from spikegrad.kernels.dispatch import SCANS
 
     found = {f"backend {name}": why or "can run" for name, why in available().items()}
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"
+    found["events or dense"] = f"by the table measured {table().measured}"
     return found
 
 

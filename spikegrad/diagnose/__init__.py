@@ -1,5 +1,6 @@
 """Measurements of a network: plain dataclasses, never printed; the network stays as it was."""
 
+from spikegrad.diagnose.explain import Explained, explain
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
 from spikegrad.diagnose.loop import loop_closed_form, loop_integral
@@ -9,6 +10,7 @@ from spikegrad.diagnose.summary import Row, Summary, summary
 from spikegrad.diagnose.untouched import untouched
 
 __all__ = [
+    "Explained",
     "Finding",
     "GradientFlow",
     "LayerFlow",
@@ -16,6 +18,7 @@ __all__ = [
     "SpikeCounts",
     "Summary",
     "counts_table",
+    "explain",
     "firing_rates",
     "gradient_flow",
     "loop_closed_form",
