@@ -17,12 +17,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 # One thread per worker: two workers with two threads each would fight for two cores.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# The kernels with every access checked, in a cache of their own.
+SANITIZED := CXX=g++ SPIKEGRAD_CACHE=$(CURDIR)/build/sanitized SPIKEGRAD_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 # A failing step says which one it was and how to run it alone.
 FAILED = || { echo; echo "make $@: failed (the output above says why; run it alone with: make $@)"; exit 1; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format format-check lint types layout doctest examples clean
+.PHONY: help demo test contract sanitize check format format-check lint types layout doctest examples clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -42,6 +44,16 @@ demo: $(STAMP)  ## train on the digits that come with the package (about a minut
 
 test: $(STAMP)  ## every test, on two processes (JOBS=2): rooms, layout, documentation blocks, examples
 	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) $(FAILED)
+
+contract: $(STAMP)  ## the kernels against the specification, every combination (a few minutes)
+	@$(THREADS) SPIKEGRAD_CONTRACT=full $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels/test_layer_contract.py tests/kernels/test_layer_properties.py $(FAILED)
+
+# torch itself is not instrumented, so the sanitizer's library is loaded before it; the pool gives every
+# buffer its exact size. What Python still holds when it ends is no leak: tests/kernels/test_memory.py counts.
+sanitize: $(STAMP)  ## the kernel tests under AddressSanitizer and UBSan (needs g++; five minutes, hence no part of make check)
+	@$(SANITIZED) $(BIN)/python -c 'from spikegrad.kernels import cpu; cpu.build()' $(FAILED)
+	@$(THREADS) $(SANITIZED) ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/kernels $(FAILED)
 
 check: format-check lint types layout test doctest  ## everything CI does
 	@echo "make check: all passed"

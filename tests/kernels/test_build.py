@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from spikegrad.kernels import cpu
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
+BUILT = cpu.library_path()
 
 PROGRAM = """
 import warnings, torch, spikegrad as sg
@@ -130,3 +133,109 @@ def test_an_interrupted_build_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     )
     out = run(CXX=light, SPIKEGRAD_CACHE=str(tmp_path))
     assert out[:2] == ["cpu", "0"]
+
+
+def light_compiler(folder: Path, before: str = ":") -> str:
+    """A compiler that runs a command, then hands out the library that is there already."""
+    return fake_compiler(
+        folder,
+        f'case "$1" in --version) echo 1; exit 0;; esac; {before}; for last; do :; done; '
+        'case " $* " in *" -shared "*) while [ "$1" != "-o" ]; do shift; done; '
+        f'cp {BUILT} "$2";; *) : > "$last";; esac',
+    )
+
+
+def test_a_build_killed_half_way_is_taken_up_again(tmp_path: Path) -> None:
+    """kill -9 while the compiler runs: the lock goes with the process, the next one builds."""
+    mark, cache = tmp_path / "compiling", tmp_path / "cache"
+    slow = light_compiler(tmp_path, f": > {mark}; sleep 600")
+    program = "from spikegrad.kernels import cpu; cpu.build()"
+    environment = {**os.environ, "CXX": slow, "SPIKEGRAD_CACHE": str(cache)}
+    dead = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, start_new_session=True
+    )
+    while not mark.exists():
+        assert dead.poll() is None
+        time.sleep(0.02)
+    os.killpg(dead.pid, signal.SIGKILL)
+    dead.wait()
+    assert any(path.name.startswith("build-") for path in cache.iterdir())
+    assert not list(cache.glob("*.so"))
+    out = run(CXX=light_compiler(tmp_path), SPIKEGRAD_CACHE=str(cache))
+    assert out[:2] == ["cpu", "0"]
+
+
+def test_a_read_only_cache_that_has_the_library_is_read(tmp_path: Path) -> None:
+    shutil.copy(cpu.library_path(), tmp_path / cpu.library_path().name)
+    tmp_path.chmod(0o555)
+    try:
+        out = run(SPIKEGRAD_CACHE=str(tmp_path))
+        assert out[:2] == ["cpu", "0"]
+        assert len(list(tmp_path.iterdir())) == 1  # not even a lock file
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_read_only_cache_without_it(tmp_path: Path) -> None:
+    """/proc is read-only for root too."""
+    folders = [Path("/proc/spikegrad")]
+    if os.getuid() != 0:
+        tmp_path.chmod(0o555)
+        folders.append(tmp_path)
+    for folder in folders:
+        out = run(SPIKEGRAD_CACHE=str(folder))
+        assert out[:2] == ["reference", "1"]
+        assert "set SPIKEGRAD_CACHE to a writable folder" in out[2]
+        assert out[3].startswith("refused:")
+    tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["torch", "cpu", "compiler", "flags", "source"])
+def test_a_cache_written_for_something_else_is_left_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another torch, CPU, compiler, flags or source is another file; the stranger's stays."""
+    monkeypatch.setenv("SPIKEGRAD_CACHE", str(tmp_path))
+    module = sys.modules["spikegrad.kernels.cpu.build"]  # the function of that name hides it
+    ours = module.library_path()
+    with monkeypatch.context() as patch:
+        if name == "torch":
+            patch.setattr(module.torch, "__version__", "2.99.0+other")
+        elif name == "cpu":
+            patch.setattr(module, "cpu_name", lambda: "flags: another")
+        elif name == "compiler":
+            patch.setattr(module, "compiler_version", lambda: "another 1.0")
+        elif name == "flags":
+            patch.setenv("SPIKEGRAD_CXXFLAGS", "-g")
+        else:
+            sources = tmp_path / "src"
+            shutil.copytree(module.SOURCES, sources)
+            with (sources / "pool.cpp").open("a") as file:
+                file.write("// changed\n")
+            patch.setattr(module, "SOURCES", sources)
+        stranger = module.library_path()
+    assert stranger != ours
+    stranger.write_bytes(b"of another machine")
+    light = light_compiler(tmp_path)
+    out = run(CXX=light, SPIKEGRAD_CACHE=str(tmp_path))
+    assert out[:2] == ["cpu", "0"]
+    assert stranger.read_bytes() == b"of another machine"
+
+
+def test_a_compiler_without_output_is_reported(tmp_path: Path) -> None:
+    """A compiler that says it worked and wrote nothing."""
+    silent = fake_compiler(tmp_path, 'case "$1" in --version) echo 1;; esac; exit 0')
+    out = run(CXX=silent, SPIKEGRAD_CACHE=str(tmp_path / "cache"))
+    assert out[:2] == ["reference", "1"]
+
+
+def test_more_flags_reach_compiler_and_linker(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    light = light_compiler(tmp_path, f'echo "$*" >> {log}')
+    out = run(
+        CXX=light, SPIKEGRAD_CACHE=str(tmp_path / "cache"), SPIKEGRAD_CXXFLAGS="-DONE '-DTWO 2'"
+    )
+    assert out[:2] == ["cpu", "0"]
+    lines = log.read_text().splitlines()
+    assert len(lines) > 1
+    assert all("-DONE -DTWO 2" in line for line in lines)

@@ -235,7 +235,9 @@ def test_what_auto_chooses_and_why() -> None:
     with pytest.raises(UserError, match="use backend='auto'"):
         choose("lif", "cpu", x, soft)
     assert choose("lif", "cpu", x, {"trace": True}).backend == "reference"  # the same bits
-    assert choose("recurrent", "auto", x, {}).backend == "reference"
+    assert choose("recurrent", "auto", x, {}).backend == "cpu"
+    assert choose("recurrent", "auto", x, {"neuron": print}).backend == "reference"
+    assert choose("spiking", "auto", x, {}).backend == "reference"
     assert "meta" in choose("lif", "auto", x.to("meta"), {}).reason
 
 

@@ -10,22 +10,17 @@ import sys
 
 import pytest
 import torch
+from native import forced, needs_kernels, poisoned, threads
 
 import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad.kernels import choose, cpu
-from spikegrad.kernels.cpu.linear import CROSSOVER, spikes_of
+from spikegrad.kernels.cpu.crossover import Crossover
 
-pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
+pytestmark = needs_kernels
 
-module = sys.modules["spikegrad.kernels.cpu.linear"]  # the function of that name hides it
 SHAPES = [(5, 3, 70, 65), (1, 1, 64, 64), (7, 2, 63, 1), (3, 5, 1, 130), (40, 40, 200, 20)]
-
-
-@pytest.fixture(autouse=True)
-def _all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SMALLEST", 0)
-    monkeypatch.setattr(module, "CROSSOVER", 1.0)
+EVENTS, DENSE = 1, 0
 
 
 def spikes(t: int, b: int, n: int, rate: float, seed: int = 0) -> torch.Tensor:
@@ -41,46 +36,54 @@ def outcome(function, x, weight, bias):
         leaves.append(bias)
     y = function(x, weight=weight, bias=bias)
     generator = torch.Generator().manual_seed(1)
-    gradient = torch.randint(-32, 32, y.shape, generator=generator).float() / 64
+    gradient = torch.randint(-32, 32, y.shape, generator=generator).to(y.dtype) / 64
     return y.detach(), *torch.autograd.grad(y, leaves, gradient)
 
 
+def chosen(x: torch.Tensor, weight: torch.Tensor) -> tuple[int, int]:
+    """What the forward product did, and how many ones it counted (-1: it did not)."""
+    witness: list = []
+    cpu.linear(x, weight=weight, witness=witness)
+    route, ones = witness[0][0].tolist()
+    return route, ones
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_dyadic_numbers_are_exact(shape, with_bias: bool, rate: float) -> None:
+def test_dyadic_numbers_are_exact(shape, with_bias: bool, rate: float, dtype: torch.dtype) -> None:
     t, b, i, n = shape
     generator = torch.Generator().manual_seed(2)
-    weight = torch.randint(-64, 64, (n, i), generator=generator).float() / 64
-    bias = torch.randint(-64, 64, (n,), generator=generator).float() / 64 if with_bias else None
-    x = spikes(t, b, i, rate)
-    assert spikes_of(x, weight) is not None
-    got, want = outcome(cpu.linear, x, weight, bias), outcome(F.linear, x, weight, bias)
-    for one, other in zip(got, want, strict=True):
-        assert torch.equal(one, other)
+    weight = torch.randint(-64, 64, (n, i), generator=generator).to(dtype) / 64
+    bias = torch.randint(-64, 64, (n,), generator=generator).to(dtype) / 64 if with_bias else None
+    x = spikes(t, b, i, rate).to(dtype)
+    want = outcome(F.linear, x, weight, bias)
+    for route in ("events", "dense"):
+        with forced(route), poisoned():
+            got = outcome(cpu.linear, x, weight, bias)
+        for one, other in zip(got, want, strict=True):
+            assert torch.equal(one, other)
 
 
 def test_real_weights_within_rounding() -> None:
     x, weight, bias = spikes(50, 16, 300, 0.1), torch.randn(130, 300), torch.randn(130)
-    got, want = outcome(cpu.linear, x, weight, bias), outcome(F.linear, x, weight, bias)
-    for one, other in zip(got, want, strict=True):
+    with forced("events"), poisoned():
+        got = outcome(cpu.linear, x, weight, bias)
+    for one, other in zip(got, outcome(F.linear, x, weight, bias), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
 
 
 def test_results_do_not_depend_on_threads_or_runs() -> None:
     x, weight, bias = spikes(50, 16, 300, 0.1), torch.randn(500, 300), torch.randn(500)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        want = outcome(cpu.linear, x, weight, bias)
-        torch.set_num_threads(2)
-        for _ in range(3):
-            got = outcome(cpu.linear, x, weight, bias)
-            assert torch.equal(got[0], want[0])
-            assert torch.equal(got[2], want[2])
-            assert torch.equal(got[3], want[3])
-    finally:
-        torch.set_num_threads(before)
+    with forced("events"):
+        with threads(1):
+            want = outcome(cpu.linear, x, weight, bias)
+        with threads(2):
+            for _ in range(3):
+                got = outcome(cpu.linear, x, weight, bias)
+                for k in (0, 2, 3):  # the input's gradient is torch's own product
+                    assert torch.equal(got[k], want[k])
 
 
 def test_what_is_no_spike_train_takes_the_dense_product() -> None:
@@ -88,56 +91,117 @@ def test_what_is_no_spike_train_takes_the_dense_product() -> None:
     for value in (0.5, -1.0, 2.0, float("nan"), float("inf"), 1.0 + 1e-6):
         x = spikes(3, 2, 70, 0.1)
         x[2, 1, 69] = value
-        assert spikes_of(x, weight) is None
-        y = cpu.linear(x, weight=weight)
+        with forced("events"), poisoned():
+            assert chosen(x, weight) == (DENSE, -1)
+            y = cpu.linear(x, weight=weight)
         torch.testing.assert_close(y, F.linear(x, weight=weight), equal_nan=True)
-    x = spikes(3, 2, 70, 0.1)
-    assert spikes_of(x.double(), weight.double()) is None
-    assert spikes_of(x.bfloat16(), weight.bfloat16()) is None
+
+
+def test_minus_zero_is_no_spike() -> None:
+    weight = torch.randn(3, 2)
+    x = torch.tensor([[[-0.0, 1.0]]])
+    assert chosen(x, weight)[1] == 1
+    torch.testing.assert_close(cpu.linear(x, weight=weight), F.linear(x, weight=weight))
+
+
+def test_half_types_and_autocast_are_torchs() -> None:
+    x, weight = spikes(3, 2, 70, 0.1), torch.randn(8, 70)
+    for dtype in (torch.bfloat16, torch.float16):
+        why = choose("linear", "auto", x.to(dtype), {"weight": weight.to(dtype)})
+        assert (why.backend, "torch's" in why.reason) == ("reference", True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert spikes_of(x, weight) is None
-        assert cpu.linear(x, weight=weight).dtype == torch.bfloat16
-    assert spikes_of(torch.zeros(1, 1, 65_537), torch.zeros(1, 65_537)) is None
-    wide = torch.zeros(1, 1, 65_536)
-    wide[0, 0, 65_535] = 1.0
+        assert choose("linear", "auto", x, {"weight": weight}).backend == "reference"
+        assert sg.Linear(70, 8)(x).dtype == torch.bfloat16
+    assert choose("linear", "auto", x, {"weight": weight.double()}).backend == "reference"
+    assert sg.Linear(70, 8).bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_a_column_number_has_16_bits() -> None:
+    """65,536 inputs are followed to the last one, more are not."""
     weight = torch.randn(3, 65_536)
-    torch.testing.assert_close(cpu.linear(wide, weight=weight)[0, 0], weight[:, -1])
+    wide = torch.zeros(2, 1, 65_536)
+    wide[0, 0, 65_535] = wide[1, 0, 0] = 1.0
+    with forced("events"):
+        assert chosen(wide, weight) == (EVENTS, 2)
+        got = outcome(cpu.linear, wide, weight, None)
+    for a, b in zip(got, outcome(F.linear, wide, weight, None), strict=True):
+        torch.testing.assert_close(a, b)
+    weight, wide = torch.randn(3, 65_537), torch.zeros(1, 1, 65_537)
+    wide[0, 0, 65_536] = 1.0
+    with forced("events"):
+        assert chosen(wide, weight)[0] == DENSE
+        got = outcome(cpu.linear, wide, weight, None)
+    for a, b in zip(got, outcome(F.linear, wide, weight, None), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_more_outputs_than_16_bits() -> None:
+    weight = torch.randn(65_600, 2)
+    x = spikes(2, 2, 2, 0.5)
+    with forced("events"):
+        got = outcome(cpu.linear, x, weight, None)
+    for a, b in zip(got, outcome(F.linear, x, weight, None), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_the_choice_follows_the_number_of_spikes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CROSSOVER", CROSSOVER)
+    module = sys.modules["spikegrad.kernels.cpu.layer"]
+    monkeypatch.setattr(module, "crossover", lambda inputs, outputs: Crossover(0.15, 0.15, 0.15))
     weight = torch.zeros(4, 100)
     x = torch.zeros(10, 10, 100)
-    x.view(-1)[: int(CROSSOVER * x.numel())] = 1.0
-    assert spikes_of(x, weight) is not None
-    x.view(-1)[: int(CROSSOVER * x.numel()) + 1] = 1.0
-    assert spikes_of(x, weight) is None
+    x.view(-1)[:1500] = 1.0
+    assert chosen(x, weight) == (EVENTS, 1500)
+    x.view(-1)[1500] = 1.0
+    assert chosen(x, weight) == (DENSE, 1501)
 
 
 def test_strides() -> None:
     weight = torch.randn(30, 40).t()[:, :20].t()  # not contiguous, [20, 40]
     x = spikes(40, 3, 6, 0.2).permute(2, 1, 0)
-    torch.testing.assert_close(cpu.linear(x, weight=weight), F.linear(x, weight=weight))
-    leaf = x.clone().requires_grad_()
-    for reduce in (torch.sum, torch.mean):
-        w = weight.clone().requires_grad_()
-        got = torch.autograd.grad(reduce(cpu.linear(leaf, weight=w)), [leaf, w])
-        want = torch.autograd.grad(reduce(F.linear(leaf, weight=w)), [leaf, w])
-        torch.testing.assert_close(got, want)
+    for route in ("events", "dense"):
+        with forced(route), poisoned():
+            torch.testing.assert_close(cpu.linear(x, weight=weight), F.linear(x, weight=weight))
+            leaf = x.clone().requires_grad_()
+            for reduce in (
+                torch.sum,
+                torch.mean,
+                lambda y: y.mean(0).square().sum(),  # the same gradient at every step
+                lambda y: y.permute(2, 1, 0).contiguous().square().sum(),
+            ):
+                w = weight.clone().requires_grad_()
+                got = torch.autograd.grad(reduce(cpu.linear(leaf, weight=w)), [leaf, w])
+                want = torch.autograd.grad(reduce(F.linear(leaf, weight=w)), [leaf, w])
+                torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_takes_it_and_reference_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CROSSOVER", CROSSOVER)
-    calls = []
-    real = module.spikes_of
-    monkeypatch.setattr(module, "spikes_of", lambda *a: calls.append(1) or real(*a))
+@pytest.mark.parametrize("x", ["spikes", "static", "static leaf", "real"])
+@pytest.mark.parametrize("route", ["events", "dense"])
+def test_a_gradient_that_is_constant_over_time(x: str, route: str) -> None:
+    """As the sum over time gives it: counts of spikes are enough then."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(65, 70).requires_grad_(), torch.randn(65).requires_grad_()
+    rows = (torch.rand(9, 4, 70) < 0.3).float() if x == "spikes" else torch.rand(9, 4, 70)
+    leaf = rows[0].clone() if x.startswith("static") else rows
+    leaf.requires_grad_(x != "static")
+    seen = leaf.expand(9, 4, 70) if x.startswith("static") else leaf
+    leaves = [weight, bias, *([leaf] if leaf.requires_grad else [])]
+    outer = torch.randn(4, 65)
+
+    def outcome(function) -> tuple[torch.Tensor, ...]:
+        y = function(seen, weight=weight, bias=bias)
+        return torch.autograd.grad(y, leaves, outer.expand(y.shape))
+
+    with forced(route), poisoned():
+        got = outcome(cpu.linear)
+    torch.testing.assert_close(got, outcome(F.linear), rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_takes_it_and_reference_does_not() -> None:
     x = spikes(10, 4, 100, 0.05)
     fast, slow = sg.Linear(100, 20), sg.Linear(100, 20, backend="reference")
     slow.load_state_dict(fast.state_dict())
     torch.testing.assert_close(fast(x), slow(x))
-    assert len(calls) == 1
-    fast(F.direct(x[0], 10))  # static: one dense product, no look at the spikes
-    assert len(calls) == 1
+    assert torch.equal(slow(x), torch.nn.functional.linear(x, slow.weight, slow.bias))
     assert choose("linear", "auto", x, {}).backend == "cpu"
     with pytest.raises(sg.UserError, match="unknown backend"):
         sg.Linear(3, 2, backend="gpu")
@@ -151,11 +215,13 @@ def test_a_second_backward_is_refused() -> None:
         torch.autograd.grad(first.sum(), weight)
 
 
-def test_operators_pass_opcheck() -> None:
-    x, weight = spikes(1, 6, 20, 0.2)[0].requires_grad_(), torch.randn(4, 20, requires_grad=True)
-    lists, starts = torch.ops.spikegrad.pack(x.detach())
-    torch.library.opcheck(
-        torch.ops.spikegrad.events_linear.default,
-        (x, lists, starts, weight, torch.randn(4, requires_grad=True)),
-        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
-    )
+def test_packing() -> None:
+    for n in (1, 63, 64, 65, 200):
+        for dtype in (torch.float32, torch.float64):
+            x = spikes(3, 2, n, 0.5).to(dtype)
+            bits, ones = torch.ops.spikegrad.pack(x)
+            assert ones.item() == x.sum().item()
+            at = torch.arange(n)
+            assert torch.equal((bits[..., at // 64] >> (at % 64)) & 1, x.long())
+            x[-1, -1, -1] = 0.5
+            assert torch.ops.spikegrad.pack(x)[1].item() == -1

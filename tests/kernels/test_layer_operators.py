@@ -1,0 +1,163 @@
+"""What torch expects of the operators of a layer, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from layers import Setting, by_kernels
+from native import forced, needs_kernels
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spikegrad.errors import UserError
+from spikegrad.kernels import cpu
+from spikegrad.types import LIFState, RecurrentState
+
+pytestmark = needs_kernels
+
+CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
+SETTINGS = [
+    Setting(),
+    Setting(case="cuba", backend="whole", refractory=2, slope="each", parameters="neuron"),
+    Setting(case="alif", lean=True, x="static", dtype=torch.float32),
+    Setting(case="alif", backend="feedback", lean=True, shape=(4, 900, 3, 3)),
+    Setting(case="li", x="real", parameters="numbers"),
+    Setting(backend="current", x="static leaf", start="rest"),
+    Setting(shape=(1, 1, 1, 1)),
+]
+
+
+class Seen(TorchDispatchMode):
+    """The calls of our operators, with their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == "spikegrad":
+            self.calls.append((function, args))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("route", ["events", "dense"])
+@pytest.mark.parametrize("s", SETTINGS, ids=lambda s: f"{s.case}-{s.backend}-{s.x}")
+def test_operators_pass_opcheck(s: Setting, route: str) -> None:
+    with forced(route), Seen() as seen:
+        by_kernels(s)
+    names = [function.name() for function, _ in seen.calls]
+    assert names == ["spikegrad::layer", "spikegrad::layer_backward"]
+    for function, args in seen.calls:
+        torch.library.opcheck(function, detached(args), test_utils=CHECKS)
+
+
+@pytest.mark.parametrize("incoming", ["sum", "over time", "random"])
+@pytest.mark.parametrize("static", [False, True])
+def test_a_connection_alone_passes_opcheck(static: bool, incoming: str) -> None:
+    x = (torch.rand(5, 3, 70) < 0.2).float()
+    x = x[0].expand(5, 3, 70) if static else x.requires_grad_()
+    weight = torch.randn(65, 70, requires_grad=True)
+    with forced("events"), Seen() as seen:
+        y = cpu.linear(x, weight=weight)
+        gradient = {
+            "sum": torch.ones(()).expand(y.shape),
+            "over time": torch.rand(3, 65).expand(y.shape),
+            "random": torch.rand(y.shape),
+        }[incoming]
+        y.backward(gradient)
+    for function, args in seen.calls:
+        torch.library.opcheck(function, detached(args), test_utils=CHECKS)
+
+
+def test_passing_on_passes_opcheck() -> None:
+    x = (torch.rand(5, 3, 70) < 0.2).float().requires_grad_()
+    with Seen() as seen:
+        spikes, _ = cpu.layer(
+            x, weight=torch.randn(65, 70), scan="lif", args={"beta": 0.5}, pass_on=True
+        )
+        cpu.linear(spikes, weight=torch.randn(9, 65)).sum().backward()
+    assert len(seen.calls) == 4
+    for function, args in seen.calls:
+        torch.library.opcheck(function, detached(args), test_utils=CHECKS)
+
+
+def detached(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments as leaves of their own, strides kept."""
+    return tuple(
+        a.detach().requires_grad_(a.is_floating_point()) if isinstance(a, torch.Tensor) else a
+        for a in args
+    )
+
+
+@pytest.mark.parametrize("backend", ["layer", "whole", "feedback"])
+def test_a_second_backward_is_refused(backend: str) -> None:
+    x = torch.rand(4, 2, 3, requires_grad=True)
+    weight = torch.randn(3, 3, requires_grad=True)
+    weights = {"weight": None if backend == "feedback" else weight}
+    if backend != "layer":
+        weights["feedback"] = weight
+    y, _ = cpu.layer(x, **weights, scan="lif", args={"beta": 0.5})
+    (first,) = torch.autograd.grad(y.sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="backend='reference'"):
+        torch.autograd.grad(first.sum(), x)
+
+
+def test_wrong_shapes_are_refused_with_words() -> None:
+    x, weight = torch.rand(4, 2, 3), torch.rand(5, 3)
+    args = {"beta": 0.5}
+
+    def call(x=x, state=None, **more: Any) -> None:
+        cpu.layer(x, state, **{"weight": weight, "scan": "lif", "args": args, **more})
+
+    for more, words in [
+        ({"weight": torch.rand(5, 4)}, r"the weight must be"),
+        ({"weight": torch.rand(5, 3).double()}, r"the weight must be"),
+        ({"bias": torch.rand(4)}, r"the bias must be \[N\]"),
+        ({"bias": torch.rand(5).double()}, r"the bias must be \[N\]"),
+        ({"feedback": torch.rand(5, 4)}, r"the feedback must be"),
+        ({"feedback": torch.rand(4, 4)}, r"the feedback must be"),
+        ({"x": torch.rand(4, 2, 3, 3)}, r"\[T, B, I\]"),
+    ]:
+        with pytest.raises((RuntimeError, UserError), match=words):
+            call(**more)
+    for more in (
+        {"state": LIFState(torch.zeros(2, 4))},
+        {"state": LIFState(torch.zeros(3, 5))},
+        {"state": LIFState(torch.zeros(2, 5).double())},
+        {"state": RecurrentState(None, torch.zeros(2, 4)), "feedback": torch.rand(5, 5)},
+        {"args": {"beta": torch.rand(4)}},
+        {"args": {"beta": 0.5, "reset": "no"}},
+    ):
+        with pytest.raises((UserError, TypeError), match=r"expected|unknown"):
+            call(**more)
+
+
+def test_sizes_beyond_what_is_counted_are_refused() -> None:
+    """Without memory for them: one step, seen 2^41 times."""
+    for steps, batch in ((2**41, 1), (2**30, 2**11)):
+        x = torch.zeros(1).expand(steps, batch, 1)
+        with pytest.raises(RuntimeError, match="sizes beyond"):
+            cpu.layer(x, weight=torch.zeros(1, 1), scan="lif", args={"beta": 0.5})
+
+
+def test_bits_of_the_wrong_size_are_refused() -> None:
+    edge = torch.zeros(()).expand(4, 2, 70)
+    good = torch.zeros(4, 2, 2, dtype=torch.int64)
+    weight = torch.rand(5, 70)
+    assert cpu.linear(cpu.Spikes(edge, good, good), weight=weight).shape == (4, 2, 5)
+    for bits, support in [(good[..., :1], None), (good, good[:3]), (good.int(), None)]:
+        with pytest.raises(RuntimeError, match="bits must be"):
+            cpu.linear(cpu.Spikes(edge, bits, support), weight=weight)
+
+
+def test_a_layer_keeps_nothing_without_gradients() -> None:
+    x, weight = (torch.rand(9, 2, 30) < 0.2).float(), torch.randn(20, 30, requires_grad=True)
+    with torch.no_grad():
+        y, end = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.5})
+    assert not y.requires_grad
+    assert not end.v.requires_grad
+    z, after = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.5})
+    assert z.requires_grad
+    assert torch.equal(y, z)
+    assert torch.equal(end.v, after.v)

@@ -1,0 +1,38 @@
+"""That `make sanitize` sees anything: a call that reads beyond its memory must not survive."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SANITIZED = "-fsanitize=address" in os.environ.get("SPIKEGRAD_CXXFLAGS", "")
+pytestmark = pytest.mark.skipif(not SANITIZED, reason="runs under make sanitize alone")
+
+PROGRAM = """
+import torch
+from spikegrad.kernels import cpu
+assert cpu.load() == "", cpu.load()
+u, params, slope = torch.rand(2, 3, 64), torch.rand(10, 1), torch.ones(1)
+a = torch.zeros({size})
+torch.ops.spikegrad.scan_backward(
+    None, None, None, None, None, u, None, a, None, None, None, params, slope, slope, 1.0, None,
+    6, 0, False, 0, 0.0, 0.0, False, False,
+)
+print("survived")
+"""
+
+
+@pytest.mark.parametrize("size", [2 * 3 * 64, 2 * 3 * 64 - 1])
+def test_a_read_behind_the_end_is_caught(size: int) -> None:
+    """What a forward pass keeps, one number short: none checks what nobody else makes."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(size=size)], capture_output=True, text=True
+    )
+    if size == 2 * 3 * 64:
+        assert done.stdout == "survived\n", done.stderr
+    else:
+        assert "survived" not in done.stdout
+        assert "heap-buffer-overflow" in done.stderr

@@ -1,0 +1,66 @@
+"""What tests of the native kernels need around a call: routes, poison, threads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch.utils import deterministic
+
+from spikegrad.kernels import cpu
+from spikegrad.kernels.cpu.crossover import Crossover
+
+__all__ = ["forced", "needs_kernels", "poisoned", "threads"]
+
+needs_kernels = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
+
+ROUTES = {"events": 1.0, "dense": -1.0}
+
+
+@contextmanager
+def forced(
+    forward: str | None, weight: str | None = None, input: str | None = None
+) -> Iterator[None]:
+    """Follow the spikes ("events") or never ("dense"), per product; None: the kernels' choice."""
+    module = sys.modules["spikegrad.kernels.cpu.layer"]  # the function of that name hides it
+    choose = module.crossover
+    words = (forward, weight or forward, input or weight or forward)
+
+    def shares(inputs: int, outputs: int) -> Crossover:
+        own = choose(inputs, outputs)
+        return Crossover(*(s if w is None else ROUTES[w] for s, w in zip(own, words, strict=True)))
+
+    module.crossover = shares
+    try:
+        yield
+    finally:
+        module.crossover = choose
+
+
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Every buffer of the kernels, and every `torch.empty`, starts full of NaN."""
+    before = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
+    torch.ops.spikegrad.pool_poison(True)
+    torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.ops.spikegrad.pool_poison(False)
+        torch.use_deterministic_algorithms(before[0])
+        deterministic.fill_uninitialized_memory = before[1]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
