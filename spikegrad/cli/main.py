@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
     "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: figures, cost, pictures."),
+    "bench": ("spikegrad.cli.bench", "Time a training step on this machine."),
     "data": ("spikegrad.cli.data", "List the data sets: what is here, how to get the rest."),
     "build": ("spikegrad.cli.build", "Compile the CPU kernels ahead of their first use."),
     "doctor": ("spikegrad.cli.doctor", "Say what this machine has and what would run."),

@@ -1,0 +1,1 @@
+"""One module per library: `build(job) -> Trainer`. `registry` lists them."""

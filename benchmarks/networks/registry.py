@@ -1,0 +1,70 @@
+"""Which implementations there are, what they need, and which rows they have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from benchmarks.workloads import SURROGATES, Workload
+
+__all__ = ["IMPLEMENTATIONS", "Implementation", "missing"]
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """module: of this package, with `build(job)`; package: what must be installed for it;
+    convention: whose equation its spikes are compared with (`material.conventions`); kinds: of
+    workloads it has rows in, or by name workloads; options: its own keyword arguments.
+    """
+
+    name: str
+    module: str
+    package: str
+    role: Literal["ours", "peer", "floor"]
+    surrogates: tuple[str, ...] = SURROGATES
+    convention: str = "subtract"
+    kinds: tuple[str, ...] = ("dense", "recurrent", "scan", "conv")
+    workloads: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def runs(self, workload: Workload) -> bool:
+        """Whether there is a row of it in a workload."""
+        if self.workloads:
+            return workload.name in self.workloads
+        return workload.kind in self.kinds
+
+    def version(self) -> str:
+        """The release installed; "" if none."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return ""
+
+
+IMPLEMENTATIONS = {
+    i.name: i
+    for i in (
+        Implementation("ours", "ours", "spikegrad", "ours"),
+        # Another row of ours is an entry with workloads and options: lean, or arguments of neurons.
+        Implementation(
+            "ours-lean", "ours", "spikegrad", "ours", workloads=("W2", "W3"), options={"lean": True}
+        ),
+        Implementation("snntorch", "snntorch", "snntorch", "peer", convention="delayed"),
+        Implementation("spikingjelly", "spikingjelly", "spikingjelly", "peer"),
+        Implementation("norse", "norse", "norse", "peer", ("triangle",)),
+        Implementation("sinabs", "sinabs", "sinabs", "peer"),
+        Implementation("spyx", "spyx", "spyx", "peer", convention="late"),
+        Implementation("relu", "floors", "torch", "floor", ("-",)),
+        Implementation("relu-still", "floors", "torch", "floor", ("-",), workloads=("W1", "W5")),
+        Implementation("lstm", "floors", "torch", "floor", ("-",), kinds=("recurrent",)),
+        Implementation("copy", "floors", "torch", "floor", ("-",), kinds=("scan",)),
+    )
+}
+
+
+def missing(implementation: Implementation) -> str | None:
+    """Why an implementation cannot run here, or None. spikegrad may be on the path alone."""
+    if implementation.role != "peer" or implementation.version():
+        return None
+    return f"{implementation.name}: skipped, {implementation.package} is not installed"

@@ -1,0 +1,284 @@
+"""`spikegrad bench`: what a training step costs here, beside a ReLU network of the same size."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from spikegrad.nn import LIF, Sequential
+
+__all__ = ["bench"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A thing to time. sizes: inputs, hidden layers, classes; for a scan, its neurons alone."""
+
+    name: str
+    kind: Literal["dense", "recurrent", "scan"]
+    steps: int
+    batch: int
+    sizes: tuple[int, ...]
+    density: float
+    rate: float = 0.05
+
+    def network(self) -> str:
+        """The shape as a user would write it."""
+        if self.kind == "scan":
+            return f"{self.sizes[0]:,} neurons"
+        return "-".join(str(size) for size in self.sizes)
+
+
+TASKS = (
+    Task("feed-forward", "dense", 100, 64, (700, 512, 512, 20), 0.05),
+    Task("recurrent", "recurrent", 100, 64, (700, 512, 20), 0.03),
+    Task("neuron scan", "scan", 100, 64, (1024,), 0.0),
+)
+HIDDEN = (512, 1024)  # sizes that the quick version divides by four
+SECONDS = 5.0  # of timed steps, per task
+QUICK_SECONDS = 0.4
+SCAN_INPUT = 0.52  # standard deviation of the neuron scan's currents: 5 % of its neurons fire
+LEARNING_RATE = 1e-12
+"""Adam takes its whole time, and every step sees the spikes of the first."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; default: its own.")
+@click.option("--quick", is_flag=True, help="Smaller networks, about three seconds in all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(threads: int | None, quick: bool, as_json: bool) -> None:
+    """Time a training step on this machine, beside a ReLU network of the same size.
+
+    Forward, cross-entropy, backward and Adam, on random spikes, with weights scaled so that 5 % of
+    the neurons fire per step. The ReLU network has the same layers and computes dense products
+    over the same sequence (torch's RNN where recurrent). Takes about 20 seconds.
+    """
+    import torch
+
+    from spikegrad.cli.build import make_ready
+
+    make_ready("auto")
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        result = measured(quick)
+    finally:
+        torch.set_num_threads(before)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+def measured(quick: bool) -> dict[str, Any]:
+    """All tasks on this machine."""
+    import torch
+
+    from spikegrad.cli.doctor import processor
+    from spikegrad.kernels import choose
+    from spikegrad.version import __version__
+
+    rows = []
+    with progress() as tell:
+        for task in TASKS:
+            tell(f"{task.name}: scales the weights")
+            rows.append(row(smaller(task) if quick else task, quick, tell))
+    return {
+        "spikegrad": __version__,
+        "torch": torch.__version__,
+        "backend": choose("lif").backend,
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "rows": rows,
+    }
+
+
+def smaller(task: Task) -> Task:
+    """The quick version of a task."""
+    sizes = tuple(size // 4 if size in HIDDEN else size for size in task.sizes)
+    return replace(task, steps=25, batch=32, sizes=sizes)
+
+
+def row(task: Task, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Ours and the ReLU network in turns, until the time is up."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    step, relu, activity = (scan_pair if task.kind == "scan" else pair)(task, generator)
+    times: tuple[list[float], list[float]] = ([], [])
+    for work in (step, relu):
+        work()
+    end = time.perf_counter() + (QUICK_SECONDS if quick else SECONDS)
+    while time.perf_counter() < end or len(times[0]) < 3:
+        for work, found in zip((step, relu), times, strict=True):
+            start = time.perf_counter()
+            work()
+            found.append(1000 * (time.perf_counter() - start))
+        tell(f"{task.name}: {len(times[0])} steps, {statistics.median(times[0]):.1f} ms")
+    ms, relu_ms = (statistics.median(found) for found in times)
+    return {
+        "task": task.name,
+        "network": task.network(),
+        "steps": task.steps,
+        "batch": task.batch,
+        "median_ms": ms,
+        "min_ms": min(times[0]),
+        "max_ms": max(times[0]),
+        "samples_per_second": 1000 * task.batch / ms,
+        "relu_median_ms": relu_ms,
+        "times_relu": ms / relu_ms,
+        "activity": activity,
+        "repeats": len(times[0]),
+    }
+
+
+Work = Callable[[], None]
+
+
+def pair(task: Task, generator: Any) -> tuple[Work, Work, float]:
+    """A training step of our network, one of the ReLU network, and the firing rate of ours."""
+    import torch
+
+    from spikegrad.diagnose import firing_rates
+    from spikegrad.errors import UserError
+    from spikegrad.nn import calibrate
+
+    x = torch.rand(task.steps, task.batch, task.sizes[0], generator=generator)
+    x = (x < task.density).float()
+    labels = torch.randint(task.sizes[-1], (task.batch,), generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = spiking(task)
+        layers, dense = relu_network(task)
+    # where a few neurons cannot fire at the rate, the activity in the result says so
+    with suppress(UserError):
+        calibrate(network, x, rate=task.rate, tolerance=0.1)
+    rates = firing_rates(network, x)
+    return (
+        training(network, lambda: network(x)[0], labels),
+        training(layers, lambda: dense(x), labels),
+        sum(rates.values()) / len(rates),
+    )
+
+
+def scan_pair(task: Task, generator: Any) -> tuple[Work, Work, float]:
+    """Forward and backward of a neuron layer alone, and of ReLU on the same numbers."""
+    import torch
+
+    x = torch.randn(task.steps, task.batch, task.sizes[0], generator=generator)
+    x = (x * SCAN_INPUT).requires_grad_()
+    layer = neuron()
+
+    def both(output: Callable[[], Tensor]) -> Work:
+        def step() -> None:
+            x.grad = None
+            output().sum().backward()
+
+        return step
+
+    activity = float(layer(x.detach())[0].mean())
+    return both(lambda: layer(x)[0]), both(lambda: torch.relu(x)), activity
+
+
+def training(layers: nn.Module, forward: Callable[[], Tensor], labels: Tensor) -> Work:
+    """One step of Adam on the cross-entropy of the outputs' mean over time."""
+    import torch
+
+    optimizer = torch.optim.Adam(layers.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(forward().mean(0), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def spiking(task: Task) -> Sequential:
+    """The network of a task in this library."""
+    from spikegrad.nn.models import mlp, recurrent
+
+    first, *hidden, last = task.sizes
+    make = recurrent if task.kind == "recurrent" else mlp
+    return make(first, hidden, last, neuron=neuron, readout="linear")
+
+
+def neuron(size: Any = None) -> LIF:
+    """The neurons of all tasks."""
+    from spikegrad.nn import LIF
+    from spikegrad.surrogate import triangle
+
+    return LIF(beta=0.9, surrogate=triangle(2.0))
+
+
+def relu_network(task: Task) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The same layers with ReLU: their parameters, and `[T, B, N] -> [T, B, C]`."""
+    from torch import nn
+
+    first, *hidden, last = task.sizes
+    readout = nn.Linear(hidden[-1], last)
+    if task.kind == "recurrent":
+        memory = nn.RNN(first, hidden[0], nonlinearity="relu")
+        return nn.ModuleList([memory, readout]), lambda x: readout(memory(x)[0])
+    layers: list[nn.Module] = []
+    for before, size in zip([first, *hidden], hidden, strict=False):
+        layers += [nn.Linear(before, size), nn.ReLU()]
+    whole = nn.Sequential(*layers, readout)
+    return whole, whole
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Tell what is under way: a line that moves on a terminal, nothing elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(text)
+
+
+def show(result: dict[str, Any]) -> None:
+    """A table, and how to read it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("")
+    table.add_column("network")
+    for heading in ("T", "B", "ms a step", "samples/s", "x ReLU", "activity"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        table.add_row(
+            row["task"],
+            row["network"],
+            str(row["steps"]),
+            str(row["batch"]),
+            f"{row['median_ms']:.1f}",
+            f"{row['samples_per_second']:,.0f}",
+            f"{row['times_relu']:.2f}",
+            f"{row['activity']:.3f}",
+        )
+    console.print(table, highlight=False)
+    threads, backend = result["threads"], result["backend"]
+    console.print(
+        f"\nMedians; {threads} thread{'s' if threads > 1 else ''}, backend {backend}. x ReLU: over "
+        "the time of a ReLU network with the same layers and dense products. Activity: spikes per "
+        "neuron and step.",
+        style="dim",
+        highlight=False,
+    )
