@@ -51,6 +51,7 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
     words = (steps, batch, tiles(outputs))
     static = steps > 1 and x.stride(0) == 0
     packs = weight is not None and in_bits is None and not static
+    states = 1 + syn + ada + (refractory > 0)
     marks = -(-steps // max(1, SEGMENT_ROWS // batch)) if lean else int(bool(keep))
 
     def made(there: bool, shape: tuple[int, ...], dtype: torch.dtype = params.dtype) -> Tensor:
@@ -70,7 +71,7 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
         made(fire, words, torch.int64),
         made(fire and family in COMPACT, words, torch.int64),
         x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
-        made(marks > 0, (marks, 4, tiles(outputs) * batch * TILE)),
+        made(marks > 0, (marks, states, tiles(outputs) * batch * TILE)),
         made(syn, one),
         made(True, one),
         made(ada, one),

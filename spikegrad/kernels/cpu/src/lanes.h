@@ -35,6 +35,18 @@ inline void store(T* p, Lane<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// Rows that the caches will have lost before anybody reads them again go past the caches: a store
+// into a cache would first read what it overwrites.
+constexpr int64_t kStreamed = int64_t{16} << 20;  // bytes of a tensor
+template <class T>
+inline void store_past(T* p, Lane<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#else
+  store(p, v);
+#endif
+}
+
 // a b + c, rounded once where the CPU can. For gradients only: spikes are sums without products.
 inline Lane<float> fused(Lane<float> a, Lane<float> b, Lane<float> c) {
 #if defined(__AVX512F__)

@@ -11,6 +11,7 @@
 
 #include "neuron.h"
 #include "products.h"
+#include "tile.h"
 
 namespace spikegrad {
 
@@ -62,15 +63,15 @@ inline void fetch(const T* row, bool write) {
 
 // The current of one row and tile.
 template <class T>
-inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, T* out) {
+inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
-  Lane<T> sum[kVectors<T>] = {};
+  for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.current) {
     const T* from = f.current + t * f.current_t + b * f.current_b + tile * kTile;
+    alignas(64) T whole[kTile] = {};
     if (n < kTile) {
-      std::memset(out, 0, kTile * sizeof(T));
-      std::memcpy(out, from, n * sizeof(T));
-      from = out;
+      std::memcpy(whole, from, n * sizeof(T));
+      from = whole;
     }
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(from + v * kLanes<T>);
   } else {
@@ -85,9 +86,11 @@ inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, T*
              f.back_count[b]);
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
   }
-  for (int v = 0; v < kVectors<T>; ++v) store(out + v * kLanes<T>, sum[v]);
-  if (t == 0 && f.first)
-    for (int j = 0; j < n; ++j) out[j] += f.first[b * f.outputs + tile * kTile + j];
+  if (t == 0 && f.first) {
+    alignas(64) T whole[kTile] = {};
+    std::memcpy(whole, f.first + b * f.outputs + tile * kTile, n * sizeof(T));
+    for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + load(whole + v * kLanes<T>);
+  }
 }
 
 // Where the surrogate's derivative is not 0.
@@ -122,16 +125,34 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
   const P p{f.params.p + tile * kTile, f.params.columns};
   const int n = columns_of(tile, f.outputs);
   const int64_t step = f.batch * kTile;
+  constexpr bool kPlain = kFire && !kSyn && !kAda && !kSilent;
+  const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
+  const bool past = kPlain && bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
   for (int64_t t = t0; t < t1; ++t)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
       const int64_t keep =
           (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
-      current_of(f, tile, t, b, x);
-      if (f.kept.u) fetch(f.kept.u + keep + step, true);
+      const int64_t row = t * f.batch + b;
+      Lane<T> sum[kVectors<T>];
+      current_of(f, tile, t, b, sum);
+      if (f.kept.u && !past) fetch(f.kept.u + keep + step, true);
+      T* u = f.kept.u ? f.kept.u + keep : nullptr;
+      if constexpr (kPlain) {
+        uint64_t spikes, support;
+        lif_forward<T, kR>(p, sum, f.state.v + at, u, past, f.support != nullptr, f.shape.family,
+                           f.slope + tile * kTile, spikes, support);
+        spikes &= mask_of(n);
+        if (f.kept.current) std::memcpy(f.kept.current + keep, sum, sizeof sum);
+        if (f.bits) f.bits[row * f.tiles + tile] = spikes;
+        if (f.support) f.support[row * f.tiles + tile] = support & mask_of(n);
+        if (f.y) unpack_row(&spikes, n, f.y + row * f.outputs + tile * kTile);
+        continue;
+      }
+      for (int v = 0; v < kVectors<T>; ++v) store(x + v * kLanes<T>, sum[v]);
+      if (!u) u = nowhere;
       T* i = kSyn ? f.state.i + at : nullptr;
       T* a = kAda ? f.state.a + at : nullptr;
-      T* u = f.kept.u ? f.kept.u + keep : nowhere;
       uint8_t* ready = kSilent && f.kept.ready ? f.kept.ready + keep : open;
       if (f.kept.current) std::memcpy(f.kept.current + keep, x, sizeof x);
       if (kAda && f.kept.a) std::memcpy(f.kept.a + keep, a, kTile * sizeof(T));
@@ -139,7 +160,6 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
           p, kTile, f.refractory, x, f.state.v + at, i, a, kSilent ? f.state.silent + at : nullptr,
           u, s, ready, d);
       if (kSyn && f.kept.i) std::memcpy(f.kept.i + keep, i, kTile * sizeof(T));
-      const int64_t row = t * f.batch + b;
       if (kFire && f.bits) f.bits[row * f.tiles + tile] = positive(s) & mask_of(n);
       if (kFire && f.support) {
         uint64_t word = support_of(f.shape, d, f.slope + tile * kTile) & mask_of(n);
@@ -201,12 +221,24 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
   if (kGrads) std::memset(sums, 0, sizeof sums);
   const P p{f.params.p + tile * kTile, f.params.columns};
   const int64_t stride = padded<T>(f.outputs), step = f.batch * kTile;
+  constexpr bool kPlain = kFire && !kSyn && !kAda && !kGrads;
+  const bool plain = kPlain && !f.kept.ready && !f.derivative && is_plain(f.rule.shape.family);
   for (int64_t t = t1; t-- > t0;)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
       const int64_t kept = (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
       incoming_of(f, tile, t, b, incoming);
       if (kFire && t > f.kept.origin) fetch(f.kept.u + kept - step, false);
+      T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
+      if constexpr (kPlain) {
+        if (plain) {
+          lif_backward<T, kR>(f.rule, p, tile * kTile, incoming, f.kept.u + kept, f.state.v + at,
+                              f.total ? dx : out);
+          if (f.total)
+            for (int j = 0; j < kTile; ++j) out[j] += dx[j];
+          continue;
+        }
+      }
       Moment<T> m{};
       m.incoming = incoming;
       m.u = kFire ? f.kept.u + kept : nullptr;
@@ -228,7 +260,6 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
       backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kTile>(
           f.rule, p, tile * kTile, kTile, m, f.state.v + at, kSyn ? f.state.i + at : nullptr,
           kAda ? f.state.a + at : nullptr, sums, dx);
-      T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
       if (f.total)
         for (int j = 0; j < kTile; ++j) out[j] += dx[j];
       else

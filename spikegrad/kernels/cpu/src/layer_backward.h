@@ -338,7 +338,7 @@ void Back<T>::through_time() {
   for (int64_t k = (steps + piece - 1) / piece; k-- > 0;) {
     const int64_t t0 = k * piece, t1 = std::min(steps, t0 + piece);
     if (lean) {
-      const T* from = data<T>(call.marks) + k * 4 * start.size;
+      const T* from = data<T>(call.marks) + k * states_of(w.kind, silent) * start.size;
       restore(from, start.size, w.kind, silent, start.states);
       restore(from, start.size, w.kind, silent, again.states);
       f.kept.origin = e.f.kept.origin = t0;

@@ -125,7 +125,8 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   memory.start(data<T>(call.v0), data<T>(call.i0), data<T>(call.a0), data<int32_t>(call.silent0),
                e.f.params.p + kRest * e.f.params.columns, e.batch, e.outputs, w.kind, silent);
   const int64_t marks = lean ? (e.steps + piece - 1) / piece : w.keep ? 1 : 0;
-  if (marks) r.marks = pooled({marks, 4, memory.size}, dtype);
+  const int64_t states = states_of(w.kind, silent);
+  if (marks) r.marks = pooled({marks, states, memory.size}, dtype);
   e.f.state = memory.states;
   auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
   auto words_at = [](Tensor& t) {
@@ -137,7 +138,7 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   e.f.y = dense ? mutable_data<T>(r.y) : nullptr;
   const LayerRun<T> run = forward_of<T>(w.kind, w.reset, silent);
   for (int64_t k = 0; k < std::max<int64_t>(1, marks); ++k) {
-    if (marks) mark(memory.states, memory.size, w.kind, silent, mutable_data<T>(r.marks) + k * 4 * memory.size);
+    if (marks) mark(memory.states, memory.size, w.kind, silent, mutable_data<T>(r.marks) + k * states * memory.size);
     const int64_t first = k * piece;
     e.run(first, lean ? std::min(e.steps, first + piece) : e.steps, run);
   }

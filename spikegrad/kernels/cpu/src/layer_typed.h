@@ -111,22 +111,24 @@ struct StateMemory {
     if (counts) to_tiles<int32_t>(silent, batch, outputs, 0, states.silent);
   }
 };
-// Marks: [segments][4][tile][B][64], v, i, a and the refractory counter as a number; what the neuron
-// lacks is left out.
+// Marks: [segments][states][tile][B][64] of what the neuron has: v, i, a and the refractory counter
+// as a number.
+inline int64_t states_of(int64_t has, bool counts) {
+  return 1 + ((has & kSynapse) != 0) + ((has & kAdaptive) != 0) + counts;
+}
 template <class T>
 void mark(const States<T>& s, int64_t size, int64_t has, bool counts, T* to) {
   std::memcpy(to, s.v, size * sizeof(T));
-  if (has & kSynapse) std::memcpy(to + size, s.i, size * sizeof(T));
-  if (has & kAdaptive) std::memcpy(to + 2 * size, s.a, size * sizeof(T));
-  for (int64_t j = 0; counts && j < size; ++j) to[3 * size + j] = static_cast<T>(s.silent[j]);
+  if (has & kSynapse) std::memcpy(to += size, s.i, size * sizeof(T));
+  if (has & kAdaptive) std::memcpy(to += size, s.a, size * sizeof(T));
+  for (int64_t j = 0; counts && j < size; ++j) to[size + j] = static_cast<T>(s.silent[j]);
 }
 template <class T>
 void restore(const T* from, int64_t size, int64_t has, bool counts, const States<T>& s) {
   std::memcpy(s.v, from, size * sizeof(T));
-  if (has & kSynapse) std::memcpy(s.i, from + size, size * sizeof(T));
-  if (has & kAdaptive) std::memcpy(s.a, from + 2 * size, size * sizeof(T));
-  for (int64_t j = 0; counts && j < size; ++j)
-    s.silent[j] = static_cast<int32_t>(from[3 * size + j]);
+  if (has & kSynapse) std::memcpy(s.i, from += size, size * sizeof(T));
+  if (has & kAdaptive) std::memcpy(s.a, from += size, size * sizeof(T));
+  for (int64_t j = 0; counts && j < size; ++j) s.silent[j] = static_cast<int32_t>(from[size + j]);
 }
 
 // Currents [R][N] of rows of spikes, as the first half of a layer or as all of it.

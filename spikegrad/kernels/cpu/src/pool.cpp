@@ -1,6 +1,7 @@
 // A pool of large buffers. The C library maps anything above 32 MB anew on each allocation, so
 // every page of a fresh [T, B, N] tensor faults: 18 ms for 52 MB where a reused one costs 2 ms.
-// Buffers of 1 MB and more are kept by size class and handed out again; smaller ones are torch's.
+// Buffers of 1 MB and more are kept by size class and handed out again; smaller ones are torch's. What
+// nobody asked for during a few training steps goes back to the system.
 // For tests a build with AddressSanitizer gives every buffer its exact size and keeps none, and
 // `pool_poison` fills whatever is handed out with NaN.
 #include "common.h"
@@ -32,11 +33,41 @@ void* fresh(void* buffer, size_t bytes) {
   return buffer;
 }
 
+struct Idle {
+  void* buffer;
+  uint64_t since;  // by the pool's clock, which counts the buffers handed out
+};
+constexpr uint64_t kOld = 512;
+
 struct Pool {
   std::mutex mutex;
-  std::map<size_t, std::vector<void*>> idle;  // size class -> buffers
-  std::map<void*, size_t> live;               // buffer -> size class
+  std::map<size_t, std::vector<Idle>> idle;  // size class -> buffers, the longest idle first
+  std::map<void*, size_t> live;              // buffer -> size class
   size_t idle_bytes = 0, live_bytes = 0;
+  uint64_t clock = 0;
+
+  // An idle buffer of a class, or of one that is at most a quarter larger.
+  void* found(size_t& size) {
+    for (auto it = idle.lower_bound(size); it != idle.end() && it->first <= size + size / 4; ++it) {
+      if (it->second.empty()) continue;
+      size = it->first;
+      void* buffer = it->second.back().buffer;
+      it->second.pop_back();
+      idle_bytes -= size;
+      return buffer;
+    }
+    return nullptr;
+  }
+  void drop_old() {
+    for (auto& [size, buffers] : idle) {
+      size_t old = 0;
+      while (old < buffers.size() && clock - buffers[old].since > kOld) {
+        std::free(buffers[old++].buffer);
+        idle_bytes -= size;
+      }
+      buffers.erase(buffers.begin(), buffers.begin() + static_cast<std::ptrdiff_t>(old));
+    }
+  }
 };
 
 Pool& pool() {
@@ -64,15 +95,11 @@ void* aligned(size_t alignment, size_t bytes) {
 
 void* take(size_t bytes) {
   Pool& p = pool();
-  const size_t size = size_class(bytes);
+  size_t size = size_class(bytes);
   std::lock_guard<std::mutex> guard(p.mutex);
-  auto found = p.idle.find(size);
-  void* buffer = nullptr;
-  if (found != p.idle.end() && !found->second.empty()) {
-    buffer = found->second.back();
-    found->second.pop_back();
-    p.idle_bytes -= size;
-  } else {
+  if (++p.clock % 64 == 0) p.drop_old();
+  void* buffer = p.found(size);
+  if (buffer == nullptr) {
     buffer = aligned(size_t{1} << 21, size);
     if (!kExact) madvise(buffer, size, MADV_HUGEPAGE);
   }
@@ -92,7 +119,7 @@ void give(void* buffer) {
     std::free(buffer);
     return;
   }
-  p.idle[size].push_back(buffer);
+  p.idle[size].push_back({buffer, p.clock});
   p.idle_bytes += size;
 }
 
@@ -151,7 +178,7 @@ void pool_trim() {
   Pool& p = pool();
   std::lock_guard<std::mutex> guard(p.mutex);
   for (auto& entry : p.idle)
-    for (void* buffer : entry.second) std::free(buffer);
+    for (const Idle& one : entry.second) std::free(one.buffer);
   p.idle.clear();
   p.idle_bytes = 0;
 }

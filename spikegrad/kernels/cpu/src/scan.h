@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "lanes.h"
 #include "neuron.h"
 
 #include <tuple>
@@ -31,6 +32,29 @@ struct Blocks {
 };
 
 template <class T>
+inline bool streams(const T* p, int64_t step, int64_t steps) {
+#if defined(__AVX512F__)
+  return p && steps * step * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
+         reinterpret_cast<uintptr_t>(p) % 64 == 0 && step * sizeof(T) % 64 == 0;
+#else
+  return false;
+#endif
+}
+template <class T>
+inline void stream(T* to, const T* from, int n) {
+#if defined(__AVX512F__)
+  char* out = reinterpret_cast<char*>(to);
+  const char* in = reinterpret_cast<const char*>(from);
+  const size_t bytes = n * sizeof(T), whole = bytes / 64 * 64;
+  for (size_t k = 0; k < whole; k += 64)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(out + k), _mm512_load_si512(in + k));
+  std::memcpy(out + whole, in + whole, bytes - whole);
+#else
+  std::memcpy(to, from, n * sizeof(T));
+#endif
+}
+
+template <class T>
 struct Forward {
   const T* x;
   int64_t x_step, step, steps;
@@ -50,6 +74,8 @@ void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
   alignas(64) T v[kBlock], i[kBlock], a[kBlock];
   alignas(64) int32_t silent[kBlock];
   const P p{f.params + (f.param_columns > 1 ? column : 0), f.param_columns};
+  alignas(64) T s_row[kBlock], u_row[kBlock];
+  const bool past = streams(f.u, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
   for (int j = 0; j < n; ++j) {
     v[j] = f.v0 ? f.v0[offset + j] : p(kRest, j);
     i[j] = kSyn && f.i0 ? f.i0[offset + j] : T(0);
@@ -60,8 +86,10 @@ void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
     const int64_t at = t * f.step + offset;
     if (kAda && f.a) std::memcpy(f.a + at, a, n * sizeof(T));
     forward_step<T, P, kSyn, kAda, kFire, kR, kSilent>(
-        p, n, f.refractory, f.x + t * f.x_step + offset, v, i, a, silent, f.u + at,
-        kFire ? f.s + at : nullptr, kSilent ? f.ready + at : nullptr, nullptr);
+        p, n, f.refractory, f.x + t * f.x_step + offset, v, i, a, silent, past ? u_row : f.u + at,
+        !kFire ? nullptr : past ? s_row : f.s + at, kSilent ? f.ready + at : nullptr, nullptr);
+    if (past) stream(f.u + at, u_row, n);
+    if (kFire && past) stream(f.s + at, s_row, n);
     if (kSyn && f.i) std::memcpy(f.i + at, i, n * sizeof(T));
   }
   for (int j = 0; j < n; ++j) {
@@ -101,19 +129,22 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
     di[j] = kSyn && f.grad_i ? f.grad_i[offset + j] : T(0);
     da[j] = kAda && f.grad_a ? f.grad_a[offset + j] : T(0);
   }
+  alignas(64) T dx_row[kBlock];
+  const bool past = streams(f.dx, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
   const bool dense = f.grad_n == 1 && f.grad_b == f.features;
+  const bool constant = f.grad_s && f.grad_t == 0 && f.grad_b == 0 && f.grad_n == 0;  // of a sum
+  if (!f.grad_s || constant) std::fill(gs, gs + n, constant ? *f.grad_s : T(0));
   for (int64_t t = f.steps; t-- > 0;) {
     const int64_t at = t * f.step + offset;
     Moment<T> m{};
     m.incoming = gs;
-    if (!f.grad_s) {
-      std::memset(gs, 0, n * sizeof(T));
-    } else if (dense) {
+    if (f.grad_s && dense) {
       m.incoming = f.grad_s + t * f.grad_t + offset;
-    } else {
+    } else if (f.grad_s && !constant) {
+      int64_t b = offset / f.features, c = offset % f.features;
       for (int j = 0; j < n; ++j) {
-        const int64_t e = offset + j;
-        gs[j] = f.grad_s[t * f.grad_t + e / f.features * f.grad_b + e % f.features * f.grad_n];
+        gs[j] = f.grad_s[t * f.grad_t + b * f.grad_b + c * f.grad_n];
+        if (++c == f.features) c = 0, ++b;
       }
     }
     m.u = f.u + at;
@@ -132,7 +163,8 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
       m.i_old = !kSyn ? nullptr : t > 0 ? m.i_now - f.step : f.i0 ? f.i0 + offset : nullptr;
     }
     backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kBlock>(f.rule, p, column, n, m, dv, di, da,
-                                                               sums, f.dx + at);
+                                                               sums, past ? dx_row : f.dx + at);
+    if (past) stream(f.dx + at, dx_row, n);
   }
   for (int j = 0; j < n; ++j) {
     f.dv0[offset + j] = dv[j];
