@@ -20,6 +20,7 @@ from spikegrad.kernels.dispatch import (
     packed,
     recurrent,
     spiking,
+    stilled,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "packed",
     "recurrent",
     "spiking",
+    "stilled",
 ]

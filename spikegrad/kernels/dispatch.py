@@ -36,6 +36,7 @@ __all__ = [
     "packed",
     "recurrent",
     "spiking",
+    "stilled",
 ]
 
 SCANS = (
@@ -220,6 +221,11 @@ def layer(x: Tensor | cpu.Spikes, state: Any = None, **args: Any) -> Any:
 def packed(x: Tensor) -> cpu.Spikes | None:
     """The zeros and ones of x as bits, for a `layer`; None where x has other values."""
     return cpu.packed(x)
+
+
+def stilled(x: Tensor) -> Tensor:
+    """x, for a `layer`, as one step seen T times where all its steps are equal."""
+    return cpu.stilled(x)
 
 
 def obstacle_to_layer(

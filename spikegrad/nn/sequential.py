@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikegrad.checks import check_current, check_finite
 from spikegrad.errors import UserError, message
-from spikegrad.kernels import packed
+from spikegrad.kernels import packed, stilled
 from spikegrad.nn.base import Stateful, use_backend
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.fold import PURE, fold
@@ -144,12 +144,14 @@ def check_stateless(layer: nn.Module, state: State) -> None:
 def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> Any:
     """The outermost container's input once it is known to be right and finite.
 
-    Spikes for a first block are packed at once: zeros and ones are finite.
+    Spikes for a first block are packed at once: zeros and ones are finite. An input that repeats
+    one step is seen as that step, whose product is computed once.
     """
     if len(layers) > 0 and isinstance(block_at(layers, 0, x), Block):
         spikes = packed(x)
         if spikes is not None:
             return spikes
+        x = stilled(x)
     check_input(network, x)
     return x
 

@@ -319,3 +319,26 @@ def test_spikes_stay_bits_between_layers_behind_a_static_input(monkeypatch) -> N
     network = sg.Sequential(sg.Linear(4, 5), sg.LIF(5.0), sg.Linear(5, 2))
     network(F.direct(torch.rand(3, 4), 6))
     assert isinstance(seen[0], cpu.Spikes)
+
+
+def test_an_input_that_repeats_one_step_is_computed_once(monkeypatch) -> None:
+    """The article repeats the image; its product is the same at every step."""
+    from spikegrad.kernels import cpu
+
+    if cpu.load():
+        pytest.skip(f"no native kernels: {cpu.load()}")
+    seen = []
+    real = cpu.layer
+    monkeypatch.setattr(cpu, "layer", lambda x, *a, **k: seen.append(x) or real(x, *a, **k))
+    network = sg.Sequential(sg.Linear(4, 5), sg.LIF(5.0), sg.Linear(5, 2))
+    x, twin = torch.rand(3, 4).repeat(6, 1, 1), copy.deepcopy(network)
+    y, got = gradients(network, x)
+    assert is_static(seen[-1])
+    want_y, want = gradients(twin, F.direct(x[0], 6))
+    assert torch.equal(y, want_y)
+    torch.testing.assert_close(got, want)
+    network(x.clone().requires_grad_())
+    assert not is_static(seen[-1])  # the gradient of every step is wanted
+    x[5, 2, 3] += 1e-3
+    network(x)
+    assert not is_static(seen[-1])

@@ -12,7 +12,7 @@ from spikegrad.kernels.cpu.build import (
 )
 from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.crossover import Table, table
-from spikegrad.kernels.cpu.layer import Spikes, layer, linear, packed, recurrent
+from spikegrad.kernels.cpu.layer import Spikes, layer, linear, packed, recurrent, stilled
 from spikegrad.kernels.cpu.library import FAMILIES, load
 from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
@@ -55,5 +55,6 @@ __all__ = [
     "measure",
     "packed",
     "recurrent",
+    "stilled",
     "table",
 ]

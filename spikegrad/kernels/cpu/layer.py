@@ -22,7 +22,7 @@ from spikegrad.kernels.cpu.neuron import Neuron, described
 from spikegrad.surrogate import arctan
 from spikegrad.types import RecurrentState, State
 
-__all__ = ["Spikes", "layer", "linear", "packed", "recurrent"]
+__all__ = ["Spikes", "layer", "linear", "packed", "recurrent", "stilled"]
 
 
 NOBODY = arctan(2.0)
@@ -52,6 +52,16 @@ def packed(x: Tensor) -> Spikes | None:
         return None
     bits, ones = torch.ops.spikegrad.pack(x.detach())
     return Spikes(x, bits, None) if ones.item() >= 0 else None
+
+
+def stilled(x: Tensor) -> Tensor:
+    """x `[T, B, N]`, as one step seen T times where all steps are equal and nobody wants its
+    gradient.
+    """
+    if torch.compiler.is_compiling() or x.requires_grad or not x.is_contiguous():
+        return x
+    alike = x.shape[0] > 1 and torch.ops.spikegrad.same_every_step(x)
+    return x[0].expand(x.shape) if alike else x
 
 
 def linear(

@@ -21,6 +21,9 @@ COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
 def register() -> None:
     """Shapes and gradients of the operators."""
     torch.library.register_fake("spikegrad::pack", fake_pack)
+    torch.library.register_fake(
+        "spikegrad::same_every_step", lambda x: False
+    )  # no values, no claim
     torch.library.register_fake("spikegrad::layer", fake_layer)
     torch.library.register_fake("spikegrad::layer_backward", fake_layer_backward)
     torch.library.register_autograd("spikegrad::layer", gradient, setup_context=keep_for_backward)
