@@ -12,9 +12,23 @@ from spikegrad.kernels import cpu
 
 
 @pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
-def test_build_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build"]) == 0
+def test_build_says_what_is_there_and_measures_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "table.json"  # a table measured beside other tests must not be the user's
+    monkeypatch.setattr(cpu, "crossover_path", lambda: place)
+    assert main(["build", "--no-measure"]) == 0
     assert capsys.readouterr().out.startswith("already built: ")
+    assert not place.exists()
+    assert main(["build"]) == 0
+    assert f": {place}" in capsys.readouterr().out
+    table = cpu.Table.load(place)
+    assert table is not None
+    assert all(0 <= share <= 1 for share in table.at(700, 512))
+    written = place.read_bytes()
+    assert main(["build"]) == 0
+    assert f"already measured: {place}" in capsys.readouterr().out
+    assert place.read_bytes() == written
 
 
 def test_build_without_a_compiler(
