@@ -102,7 +102,6 @@ inline int64_t tiles_of(int64_t columns) { return (columns + kTile - 1) / kTile;
 inline int columns_of(int64_t tile, int64_t columns) {
   return static_cast<int>(std::min<int64_t>(kTile, columns - tile * kTile));
 }
-inline uint64_t mask_of(int n) { return n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; }
 
 // Rows of matrices that several tiles walk start at odd multiples of a cache line: a stride of a
 // power of two would put them all into a few sets of the cache.

@@ -4,6 +4,7 @@
 // bits each, row after row; start [R + 1] says where a row's list begins.
 #pragma once
 
+#include "bits.h"
 #include "lanes.h"
 
 #include <atomic>
@@ -19,44 +20,6 @@ struct Lists {
   const int64_t* start() const { return start_memory.as<int64_t>(); }
   int64_t count() const { return rows ? start()[rows] : 0; }
 };
-
-// The ones among up to 64 values as bits; `odd` collects values that are neither 0 nor 1.
-template <class T>
-inline uint64_t bits_of(const T* __restrict x, int n, bool& odd) {
-  uint64_t ones = 0, zeros = 0;
-  for (int j = 0; j < n; ++j) {
-    ones |= static_cast<uint64_t>(x[j] == T(1)) << j;
-    zeros |= static_cast<uint64_t>(x[j] == T(0)) << j;
-  }
-  odd |= (ones | zeros) != mask_of(n);
-  return ones;
-}
-template <>
-inline uint64_t bits_of<float>(const float* __restrict x, int n, bool& odd) {
-  uint64_t ones = 0, zeros = 0;
-  int j = 0;
-#if defined(__AVX512F__)
-  for (; j + 16 <= n; j += 16) {
-    const __m512 v = _mm512_loadu_ps(x + j);
-    ones |= static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_set1_ps(1), _CMP_EQ_OQ)) << j;
-    zeros |= static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_EQ_OQ)) << j;
-  }
-#elif defined(__AVX2__)
-  for (; j + 8 <= n; j += 8) {
-    const __m256 v = _mm256_loadu_ps(x + j);
-    const __m256 one = _mm256_cmp_ps(v, _mm256_set1_ps(1), _CMP_EQ_OQ);
-    const __m256 zero = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_EQ_OQ);
-    ones |= static_cast<uint64_t>(static_cast<unsigned>(_mm256_movemask_ps(one))) << j;
-    zeros |= static_cast<uint64_t>(static_cast<unsigned>(_mm256_movemask_ps(zero))) << j;
-  }
-#endif
-  for (; j < n; ++j) {
-    ones |= static_cast<uint64_t>(x[j] == 1.0f) << j;
-    zeros |= static_cast<uint64_t>(x[j] == 0.0f) << j;
-  }
-  odd |= (ones | zeros) != mask_of(n);
-  return ones;
-}
 
 // x [R, N], rows `stride` apart -> bits; false when a value is neither 0 nor 1.
 template <class T>
