@@ -17,12 +17,16 @@ class Trainer(TorchTrainer):
     """The readout's mean over time is the loss's logits, as in every other row."""
 
     def spikes(self) -> list[np.ndarray]:
-        """By the first layers alone, so that the kernels of the step run, not a recording."""
+        """By the first layers alone, so that the kernels of the step run, not a recording.
+
+        The buffers of this recording go back to the system: they are no part of a step.
+        """
         x, found = self.net.given(self.x.detach()), []
         with torch.no_grad():
             for index, layer in enumerate(self.net.layers):
                 if isinstance(layer, sg.LIF | sg.Recurrent):
-                    found.append(sg.Sequential(*self.net.layers[: index + 1])(x)[0].numpy())
+                    found.append(sg.Sequential(*self.net.layers[: index + 1])(x)[0].numpy().copy())
+        torch.ops.spikegrad.pool_trim()
         return found
 
 

@@ -234,7 +234,7 @@ def obstacle_to_layer(
     """Why a connection and its neurons cannot run as one call of the native kernels, or ""."""
     if "reference" in backends:
         return "the reference was asked for by name"
-    seen = x.edge if isinstance(x, cpu.Spikes) else x
+    seen = x.whole if isinstance(x, cpu.Spikes) else x
     return obstacle("layer", seen, {"surrogate": surrogate, "weight": weight})
 
 

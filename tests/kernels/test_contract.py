@@ -10,6 +10,7 @@ import itertools
 
 import pytest
 import torch
+from native import CHECKS, Seen, detached
 from neurons import CASES, RESETS, SPIKING, Case, ids
 
 from spikegrad import functional as F
@@ -214,15 +215,18 @@ def test_a_second_backward_is_refused_and_the_reference_does_it() -> None:
     torch.autograd.grad(first.sum(), x)
 
 
-def test_operators_pass_opcheck() -> None:
-    x = torch.rand(4, 2, 3, requires_grad=True)
-    params = torch.rand(10, 1, requires_grad=True)
-    slope = torch.tensor([2.0], requires_grad=True)
-    torch.library.opcheck(
-        torch.ops.spikegrad.scan.default,
-        (x, None, None, None, None, params, slope, 4, 0, False, 0, 0, True),
-        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
-    )
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("learned", [True, False])
+def test_operators_pass_opcheck(learned: bool, reset: str) -> None:
+    """With all membranes kept, and with those inside a triangle."""
+    args = {"surrogate": S.triangle(1.0), "reset": reset, "threshold": 0.5}
+    beta = torch.tensor(0.5, requires_grad=learned)
+    x = torch.rand(4, 3, 70, requires_grad=True)
+    with Seen() as seen:
+        cpu.lif(x, beta=beta, **args)[0].sum().backward()
+    assert len(seen.calls) == 2
+    for function, arguments in seen.calls:
+        torch.library.opcheck(function, detached(arguments), test_utils=CHECKS)
 
 
 def test_what_auto_chooses_and_why() -> None:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 from layers import Setting, by_kernels
-from native import forced, needs_kernels
-from torch.utils._python_dispatch import TorchDispatchMode
+from native import CHECKS, Seen, detached, forced, needs_kernels
 
 from spikegrad.errors import UserError
 from spikegrad.kernels import cpu
@@ -16,7 +15,6 @@ from spikegrad.types import LIFState, RecurrentState
 
 pytestmark = needs_kernels
 
-CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
 SETTINGS = [
     Setting(),
     Setting(case="cuba", backend="whole", refractory=2, slope="each", parameters="neuron"),
@@ -26,19 +24,6 @@ SETTINGS = [
     Setting(backend="current", x="static leaf", start="rest"),
     Setting(shape=(1, 1, 1, 1)),
 ]
-
-
-class Seen(TorchDispatchMode):
-    """The calls of our operators, with their arguments."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.namespace == "spikegrad":
-            self.calls.append((function, args))
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("route", ["events", "dense"])
@@ -80,14 +65,6 @@ def test_passing_on_passes_opcheck() -> None:
     assert len(seen.calls) == 4
     for function, args in seen.calls:
         torch.library.opcheck(function, detached(args), test_utils=CHECKS)
-
-
-def detached(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Arguments as leaves of their own, strides kept."""
-    return tuple(
-        a.detach().requires_grad_(a.is_floating_point()) if isinstance(a, torch.Tensor) else a
-        for a in args
-    )
 
 
 @pytest.mark.parametrize("backend", ["layer", "whole", "feedback"])
@@ -145,10 +122,10 @@ def test_bits_of_the_wrong_size_are_refused() -> None:
     edge = torch.zeros(()).expand(4, 2, 70)
     good = torch.zeros(4, 2, 2, dtype=torch.int64)
     weight = torch.rand(5, 70)
-    assert cpu.linear(cpu.Spikes(edge, good, good), weight=weight).shape == (4, 2, 5)
+    assert cpu.linear(cpu.Spikes(edge, good, good, 70), weight=weight).shape == (4, 2, 5)
     for bits, support in [(good[..., :1], None), (good, good[:3]), (good.int(), None)]:
         with pytest.raises(RuntimeError, match="bits must be"):
-            cpu.linear(cpu.Spikes(edge, bits, support), weight=weight)
+            cpu.linear(cpu.Spikes(edge, bits, support, 70), weight=weight)
 
 
 def test_a_layer_keeps_nothing_without_gradients() -> None:

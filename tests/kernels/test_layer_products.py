@@ -172,7 +172,7 @@ def test_the_sampled_gradient_is_the_dense_one_where_it_is_read() -> None:
     incoming = torch.randn(9, 4, 65)
     for shares, share in (("events", 1e-5), ("dense", 1e-6)):
         with forced(shares), poisoned():
-            y = cpu.linear(cpu.Spikes(edge, bits, word), weight=weight)
+            y = cpu.linear(cpu.Spikes(edge, bits, word, 130), weight=weight)
             (got,) = torch.autograd.grad(y, edge, incoming)
         want = incoming @ weight
         close(got[support], want[support], share)
@@ -258,3 +258,68 @@ def test_bit_identical_for_any_number_of_threads(count: int) -> None:
         ours = want.gradients.keys() - ({"weight", "x"} if route == "dense" else {"x"})
         for name in ours:  # products of torch's own may depend on threads
             assert torch.equal(want.gradients[name], got.gradients[name]), name
+
+
+CHAINS = {
+    "lif": {"beta": 0.5, "threshold": 0.5, "reset": "subtract", "detach_reset": False},
+    "integrate_and_fire": {"threshold": 1.0, "reset": "zero", "v_reset": 1 / 8},
+    "alif": {"beta": 0.5, "rho": 0.5, "kappa": 0.25, "threshold": 0.5, "refractory": 1},
+}
+
+
+@pytest.mark.parametrize("incoming", ["over time", "random"])
+@pytest.mark.parametrize("route", ["events", "dense"])
+@pytest.mark.parametrize("size", [(3, 33, 70), (5, 100, 129), (40, 70, 64)])
+@pytest.mark.parametrize("scan", CHAINS)
+def test_gradients_at_places_alone_are_those_of_the_reference(
+    scan: str, size: tuple[int, int, int], route: str, incoming: str
+) -> None:
+    """From a readout to the first weight, over groups of 32 samples and segments of 1,600 rows."""
+    steps, batch, n = size
+    g = torch.Generator().manual_seed(3)
+    args = {**CHAINS[scan], "surrogate": S.triangle(1.0)}
+
+    def dyadic(*shape: int) -> torch.Tensor:
+        value = torch.randint(-24, 36, shape, generator=g) / 64
+        return value.double().requires_grad_()
+
+    x = (torch.rand(steps, batch, 20, generator=g) < 0.3).double()
+    first, second, third = dyadic(n, 20), dyadic(65, n), dyadic(3, 65)
+    weight = torch.rand(batch, 3, generator=g).double().expand(steps, batch, 3)
+    weight = weight if incoming == "over time" else weight * torch.rand(steps, 1, 1).double()
+    leaves = [first, second, third]
+
+    neuron = getattr(F, scan)
+    s, _ = neuron(F.linear(x, weight=first), **args)
+    s, _ = neuron(F.linear(s, weight=second), **args)
+    want = torch.autograd.grad((F.linear(s, weight=third) * weight).sum(), leaves)
+    with forced(route), poisoned():
+        fast, _ = cpu.layer(x, weight=first, scan=scan, args=args, pass_on=True)
+        assert fast.edge.dim() == 1
+        fast, _ = cpu.layer(fast, weight=second, scan=scan, args=args, pass_on=True)
+        assert 0 < fast.edge.numel() < s.numel()
+        got = torch.autograd.grad((cpu.linear(fast, weight=third) * weight).sum(), leaves)
+    for a, b in zip(want, got, strict=True):
+        assert a.any()
+        close(b, a, 1e-10)
+
+
+def test_spikes_of_one_layer_may_be_read_twice() -> None:
+    """Gradients of both readers add up, at places and steady ones."""
+    x = (torch.rand(6, 40, 30) < 0.3).double()
+    weight = torch.randn(70, 30, dtype=torch.float64, requires_grad=True)
+    readers = [torch.randn(n, 70, dtype=torch.float64) for n in (5, 9)]
+    args = {"beta": 0.5, "surrogate": S.triangle(1.0)}
+    incoming = torch.rand(6, 40, 9, dtype=torch.float64)
+
+    def loss(spikes, linear) -> torch.Tensor:
+        return (
+            linear(spikes, weight=readers[0]).mean()
+            + (linear(spikes, weight=readers[1]) * incoming).sum()
+        )
+
+    s, _ = F.lif(F.linear(x, weight=weight), **args)
+    (want,) = torch.autograd.grad(loss(s, F.linear), weight)
+    fast, _ = cpu.layer(x, weight=weight, scan="lif", args=args, pass_on=True)
+    (got,) = torch.autograd.grad(loss(fast, cpu.linear), weight)
+    close(got, want, 1e-10)

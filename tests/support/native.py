@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch.utils import deterministic
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu.crossover import Crossover
 
-__all__ = ["forced", "needs_kernels", "poisoned", "threads"]
+__all__ = ["CHECKS", "Seen", "detached", "forced", "needs_kernels", "poisoned", "threads"]
 
 needs_kernels = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
+
+CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
+"""What `opcheck` is asked for: outputs may hold places that nobody wrote."""
 
 ROUTES = {"events": 1.0, "dense": -1.0}
 
@@ -64,3 +69,24 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Seen(TorchDispatchMode):
+    """The calls of our operators, with their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == "spikegrad":
+            self.calls.append((function, args))
+        return function(*args, **(kwargs or {}))
+
+
+def detached(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments as leaves of their own, strides kept."""
+    return tuple(
+        a.detach().requires_grad_(a.is_floating_point()) if isinstance(a, torch.Tensor) else a
+        for a in args
+    )

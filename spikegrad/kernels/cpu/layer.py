@@ -15,9 +15,9 @@ from torch.nn.functional import linear as product
 
 from spikegrad.checks import check_state_tensor
 from spikegrad.functional.recurrent import check_feedback
-from spikegrad.kernels.cpu.crossover import Crossover, crossover
+from spikegrad.kernels.cpu.crossover import crossover
 from spikegrad.kernels.cpu.derivative import family_of
-from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, surrogate_id
+from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS
 from spikegrad.kernels.cpu.neuron import Neuron, described
 from spikegrad.surrogate import arctan
 from spikegrad.types import RecurrentState, State
@@ -32,18 +32,27 @@ NOBODY = arctan(2.0)
 class Spikes(NamedTuple):
     """Spikes `[T, B, N]` between two layers.
 
-    edge: zeros of that shape without memory, their place in autograd's graph; bits, support: 64
-    columns a word, `[T, B, words]`; support says where the surrogate's derivative is not 0, None
-    where it has tails: elsewhere nobody reads the gradient of `edge`.
+    edge: their place in autograd's graph, zeros without memory: of that shape, or one for every
+    place that support names, in the order of src/places.h; bits, support: 64 columns a word, `[T,
+    B, words]`; support says where the surrogate's derivative is not 0, None where it has tails:
+    elsewhere nobody reads a gradient; columns: N; steady: `[B, N]`, a second edge beside one of
+    places, for a gradient that is the same at every step.
     """
 
     edge: Tensor
     bits: Tensor
     support: Tensor | None
+    columns: int
+    steady: Tensor | None = None
+
+    @property
+    def whole(self) -> Tensor:
+        """Zeros of the spikes' shape and dtype, without memory."""
+        return self.edge.detach().new_zeros(()).expand(self.shape)
 
     @property
     def shape(self) -> torch.Size:
-        return self.edge.shape
+        return torch.Size((*self.bits.shape[:2], self.columns))
 
 
 def packed(x: Tensor) -> Spikes | None:
@@ -51,7 +60,7 @@ def packed(x: Tensor) -> Spikes | None:
     if torch.compiler.is_compiling() or not x.is_contiguous():
         return None
     bits, ones = torch.ops.spikegrad.pack(x.detach())
-    return Spikes(x, bits, None) if ones.item() >= 0 else None
+    return Spikes(x, bits, None, x.shape[2]) if ones.item() >= 0 else None
 
 
 def stilled(x: Tensor) -> Tensor:
@@ -72,11 +81,11 @@ def linear(
     witness: list[Any] | None = None,
 ) -> Tensor:
     """`functional.linear`, along the spikes where x is sparse zeros and ones."""
-    edge, bits, support = arrived(x if isinstance(x, Spikes) else x.contiguous())
-    n = still(edge, weight.shape[0])
-    out = call(edge, bits, support, weight, bias, None, None, n, lean=False, dense=True)
+    given = arrived(x if isinstance(x, Spikes) else x.contiguous())
+    n = still(given.current(weight.shape[0]))
+    out = call(given, weight, bias, None, None, n)
     if witness is not None:
-        witness.append((out[15], n, support))
+        witness.append((out[15], n, given.support))
     return out[0]
 
 
@@ -113,49 +122,56 @@ def layer(
     a `RecurrentState`; lean: keep little for the backward pass and compute the rest again;
     pass_on: return `Spikes` instead of numbers; witness: takes what the kernel chose.
     """
-    edge, bits, support = arrived(x)
-    outputs = edge.shape[2] if weight is None else weight.shape[0]
-    current = still_current(edge, outputs)
+    given = arrived(x)
+    outputs = given.shape[2] if weight is None else weight.shape[0]
+    current = given.current(outputs)
     inner, last = state if feedback is not None and state is not None else (state, None)
     n = described(scan, current, inner, args)
     first = None
     if feedback is not None and last is not None:
-        check_state_tensor(last, "state.s", current, edge.dtype)
+        check_state_tensor(last, "state.s", current, current.dtype)
         first = product(last, feedback)
-    lean = lean and family_of(n.surrogate)[0] >= 0
-    out = call(edge, bits, support, weight, bias, feedback, first, n, lean=lean, dense=not pass_on)
+    out = call(
+        given,
+        weight,
+        bias,
+        feedback,
+        first,
+        n,
+        lean=lean and family_of(n.surrogate)[0] >= 0,
+        dense=not pass_on,
+    )
     if witness is not None:
-        witness.append((out[15], n, support))
+        witness.append((out[15], n, given.support))
     y, end, i, v, a, silent = out[0], out[1], *out[11:15]
     after: State = n.wrap(*(p if p.numel() else None for p in (i, v, a, silent)))
     if feedback is not None:
         after = RecurrentState(after, end)
     if pass_on and n.kind & KINDS["spiking"]:
-        return Spikes(y, out[7], out[8] if out[8].numel() else None), after
+        return Spikes(y, out[7], out[8] if out[8].numel() else None, outputs, out[16]), after
     return y, after
 
 
 def call(
-    x: Tensor,
-    bits: Tensor | None,
-    support: Tensor | None,
+    given: Arrival,
     weight: Tensor | None,
     bias: Tensor | None,
     feedback: Tensor | None,
     first: Tensor | None,
     n: Neuron,
     *,
-    lean: bool,
-    dense: bool,
+    lean: bool = False,
+    dense: bool = True,
 ) -> tuple[Tensor, ...]:
     """The operator."""
-    outputs = x.shape[2] if weight is None else weight.shape[0]
-    share: Crossover = crossover(x.shape[2], outputs)
-    family, *shape = family_of(n.surrogate)
+    inputs = given.shape[2]
+    # A trace needs shapes that do not depend on values.
+    free = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    places = free and not dense and family_of(n.surrogate)[0] in COMPACT
     return torch.ops.spikegrad.layer(
-        x,
-        bits,
-        support,
+        given.x,
+        given.bits,
+        given.support,
         None if weight is None else weight.contiguous(),
         bias,
         None if feedback is None else feedback.contiguous(),
@@ -163,44 +179,46 @@ def call(
         *n.starts,
         n.params,
         n.slope,
-        [
-            n.kind,
-            n.reset,
-            int(n.attached),
-            n.refractory,
-            surrogate_id(n.surrogate),
-            family,
-            int(n.keep),
-            int(lean),
-            int(dense),
-        ],
-        [*shape, *share],
+        n.words(lean=lean, dense=dense, places=places),
+        n.numbers(crossover(inputs, inputs if weight is None else weight.shape[0])),
+        given.steady,
     )
 
 
-def arrived(x: Tensor | Spikes) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The input as the operator takes it: dense rows, or one step seen T times."""
+class Arrival(NamedTuple):
+    """An input as the operator takes it; shape: `[T, B, I]`."""
+
+    x: Tensor
+    bits: Tensor | None
+    support: Tensor | None
+    steady: Tensor | None
+    shape: torch.Size
+
+    def current(self, outputs: int) -> Tensor:
+        """A current `[T, B, N]` of zeros without memory, to check states and parameters against."""
+        return self.x.new_zeros(()).expand(*self.shape[:2], outputs)
+
+
+def arrived(x: Tensor | Spikes) -> Arrival:
+    """Spikes, dense rows, or one step seen T times."""
     if isinstance(x, Spikes):
-        return x.edge, x.bits, x.support
+        return Arrival(x.edge, x.bits, x.support, x.steady, x.shape)
     if x.shape[0] > 1 and x.stride(0) == 0:
         step = x[0]
-        return (x if step.is_contiguous() else step.contiguous().expand(x.shape)), None, None
-    return x.contiguous(), None, None
+        x = x if step.is_contiguous() else step.contiguous().expand(x.shape)
+    else:
+        x = x.contiguous()
+    return Arrival(x, None, None, None, x.shape)
 
 
-def still_current(x: Tensor, outputs: int) -> Tensor:
-    """A current `[T, B, N]` of zeros without memory, to check states and parameters against."""
-    return x.new_zeros(()).expand(*x.shape[:2], outputs)
-
-
-def still(x: Tensor, outputs: int) -> Neuron:
+def still(current: Tensor) -> Neuron:
     """No neuron: the current is the output."""
     return Neuron(
-        still_current(x, outputs),
+        current,
         KINDS["identity"],
         (None, None, None, None),
-        x.new_zeros((len(PARAMETERS), 1)),
-        x.new_ones(1),
+        current.new_zeros((len(PARAMETERS), 1)),
+        current.new_ones(1),
         NOBODY,
         RESETS.index("none"),
         False,

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
-from spikegrad.kernels.cpu.library import FAMILIES, KINDS, PARAMETERS, record_of
+from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, record_of
+from spikegrad.kernels.cpu.neuron import few
 
 __all__ = ["register"]
 
 TILE = 64
 SEGMENT_ROWS = 1600  # kSegmentRows of src/layer_typed.h
-COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
 
 
 def register() -> None:
@@ -44,33 +44,35 @@ def fake_pack(x: Tensor) -> tuple[Tensor, Tensor]:
 def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes."""
     _, weight, _, feedback, *_, params = rest[:10]
-    kind, _, _, refractory, _, family, keep, lean, dense = rest[11]
-    steps, batch, inputs = x.shape
+    kind, _, _, refractory, _, family, keep, lean, dense, graph, places = rest[11]
+    steps, batch, inputs = sizes_of(x, in_bits, weight)
     outputs = inputs if weight is None else weight.shape[0]
     syn, ada, fire, still = (
         bool(kind & KINDS[k]) for k in ("synapse", "adaptive", "spiking", "identity")
     )
     one, rows = (batch, outputs), (tiles(outputs), steps * batch, TILE)
     words = (steps, batch, tiles(outputs))
-    static = steps > 1 and x.stride(0) == 0
+    static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
     packs = weight is not None and in_bits is None and not static
     states = 1 + syn + ada + (refractory > 0)
     marks = -(-steps // max(1, SEGMENT_ROWS // batch)) if lean else int(bool(keep))
+    marks, kept = marks if graph else 0, graph and not lean
 
     def made(there: bool, shape: tuple[int, ...], dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there and not still else (0,), dtype=dtype)
 
     y = params.new_empty((steps, batch, outputs))
     if not (dense or still or not fire):
-        y = params.new_empty(()).expand(steps, batch, outputs)
+        many = (torch.library.get_ctx().new_dynamic_size(),) if places else y.shape
+        y = params.new_empty(()).expand(many)
     return (
         y,
         made(feedback is not None, one),
-        made(not lean and (fire or keep), rows),
-        made(not lean and syn and keep, rows),
-        made(not lean and ada, rows),
-        made(not lean and refractory > 0, rows, torch.uint8),
-        made(not lean and keep, rows),
+        made(kept and (fire or keep), rows),
+        made(kept and syn and keep, rows),
+        made(kept and ada, rows),
+        made(kept and refractory > 0, rows, torch.uint8),
+        made(kept and keep, rows),
         made(fire, words, torch.int64),
         made(fire and family in COMPACT, words, torch.int64),
         x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
@@ -80,15 +82,17 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
         made(ada, one),
         made(refractory > 0, one, torch.int32),
         x.new_empty((2,), dtype=torch.int64),
+        params.new_empty(()).expand(one) if places else made(False, one),
     )
 
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads, and no more."""
     x, in_bits, in_support, weight, bias, feedback, first, _, v0, *_ = inputs
-    params, slope, words, numbers = inputs[11:]
-    _, _, u, i, a, ready, current, bits, support, packed, marks, *_, choice = output
-    lean = words[7]
+    params, slope, words, numbers, _ = inputs[11:]
+    _, _, u, i, a, ready, current, bits, support, packed, marks, *_, choice, _ = output
+    reset, lean, places = words[1], words[7], words[10]
+    again = feedback is not None or lean
     if in_bits is None and packed.numel():
         in_bits = packed
     ctx.set_materialize_grads(False)
@@ -108,8 +112,8 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
         a,
         ready,
         current,
-        bits if feedback is not None or lean else None,
-        support if feedback is not None else None,
+        bits if again or (few(words) and RESETS[reset] == "zero") else None,
+        support if feedback is not None or few(words) or places else None,
         marks,
         choice,
     )
@@ -131,10 +135,12 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     if family < 0 and kind & KINDS["spiking"]:
         derivative = evaluated(record, u, a, params, slope)
     need = ctx.needs_input_grad
-    whole = params.new_zeros(()).expand(*x.shape[:2], outputs_of(x, weight))
+    steps, batch, inputs = sizes_of(x, in_bits, weight)
+    outputs = inputs if weight is None else weight.shape[0]
     ends = [None if g is None else g.contiguous() for g in (grads[k] for k in (1, 11, 12, 13))]
     incoming = grads[0]
     if kind & KINDS["identity"]:
+        whole = params.new_zeros(()).expand(steps, batch, outputs)
         incoming = whole if incoming is None else once(incoming)
     out = torch.ops.spikegrad.layer_backward(
         incoming,
@@ -162,14 +168,15 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         marks,
         choice,
         need[12],
-        need[0],
+        need[0] or need[15],
         need[3] or need[4],
         need[5],
         need[6],
         ctx.words,
         ctx.numbers,
+        None if grads[16] is None else grads[16].contiguous(),
     )
-    return arranged(out, need, kind, params, slope, keep, whole.shape[2])
+    return arranged(out, need, kind, params, slope, keep, outputs)
 
 
 def once(gradient: Tensor) -> Tensor:
@@ -196,6 +203,7 @@ def arranged(
 ) -> tuple[Any, ...]:
     """The operator's gradients in the order of the forward operator's arguments."""
     dx, dweight, dbias, dfeedback, dfirst, di0, dv0, da0, sums = out
+    steady = dx.dim() == 2
     dparams = dslope = None
     if keep:
         total = sums.sum(1).permute(1, 0, 2).flatten(1)[:, :outputs].to(params.dtype)
@@ -206,7 +214,7 @@ def arranged(
         return gradient if need[position] else None
 
     return (
-        asked(dx, 0),
+        None if steady else asked(dx, 0),
         None,
         None,
         asked(dweight, 3),
@@ -221,6 +229,7 @@ def arranged(
         dslope if need[12] else None,
         None,
         None,
+        dx if steady else None,
     )
 
 
@@ -239,27 +248,31 @@ def evaluated(record: Any, u: Tensor, a: Tensor, params: Tensor, slope: Tensor) 
     return record.derivative(u - theta, tiled(slope)).contiguous()
 
 
-def outputs_of(x: Tensor, weight: Tensor | None) -> int:
-    """N of a layer."""
-    return x.shape[2] if weight is None else weight.shape[0]
+def sizes_of(x: Tensor, in_bits: Tensor | None, weight: Tensor | None) -> tuple[Any, ...]:
+    """T, B and I of a call: an x of places alone leaves them to the others."""
+    if x.dim() == 1 and in_bits is not None and weight is not None:
+        return (*in_bits.shape[:2], weight.shape[1])
+    return tuple(x.shape)
 
 
 def fake_layer_backward(*args: Any) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
-    grad_y, x, weight, feedback = args[0], args[5], args[8], args[10]
+    grad_y, x, in_bits, weight, feedback = args[0], args[5], args[6], args[8], args[10]
     params = args[13]
     need_x, need_weight, need_feedback, need_first, words = args[28:33]
     kind, keep = words[0], bool(words[6])
-    steps, batch, inputs = x.shape
-    outputs = outputs_of(x, weight)
+    steps, batch, inputs = sizes_of(x, in_bits, weight)
+    outputs = inputs if weight is None else weight.shape[0]
     still = bool(kind & KINDS["identity"])
 
     def made(there: bool, *shape: int, dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there else (0,), dtype=dtype)
 
-    dx = made(need_x, steps, batch, inputs)
-    if need_x and still and grad_y.stride(0) == 0 and steps > 1 and args[6] is not None:
-        dx = made(True, batch, inputs).expand(steps, batch, inputs)
+    dx = made(need_x, *x.shape)
+    alike = still and grad_y.stride(0) == 0 and steps > 1 and in_bits is not None
+    if need_x and alike:
+        dx = made(True, batch, inputs)
+        dx = dx.expand(steps, batch, inputs) if x.dim() == 3 else dx
     return (
         dx,
         made(need_weight, outputs, inputs),

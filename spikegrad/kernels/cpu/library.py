@@ -11,7 +11,16 @@ from spikegrad.errors import SpikegradWarning
 from spikegrad.kernels.cpu.build import BuildError, build, crossover_path
 from spikegrad.surrogate import Surrogate
 
-__all__ = ["FAMILIES", "KINDS", "PARAMETERS", "RESETS", "load", "record_of", "surrogate_id"]
+__all__ = [
+    "COMPACT",
+    "FAMILIES",
+    "KINDS",
+    "PARAMETERS",
+    "RESETS",
+    "load",
+    "record_of",
+    "surrogate_id",
+]
 
 # The orders of the enums in src/neuron.h and src/surrogate.h.
 PARAMETERS = (
@@ -42,6 +51,8 @@ FAMILIES = (
     "leaky",
     "straight_through",
 )
+COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
+"""Families whose derivative is 0 beyond one slope's width."""
 
 _REASON: list[str] = []
 _RECORDS: list[Surrogate] = []

@@ -69,12 +69,11 @@ def prepared(
     }
     forced = Table("forced", (1,), shares)
     generator = torch.Generator().manual_seed(0)
-    bits = packed_at(ones, inputs, generator)
+    bits, places = packed_at(ones, inputs, generator)
     weight = torch.randn(outputs, inputs, generator=generator)
     gradient = torch.randn(STEPS, BATCH, outputs, generator=generator)
-    edge = torch.zeros(()).expand(STEPS, BATCH, inputs)
     if product == "forward":
-        x = Spikes(edge, bits, None)
+        x = Spikes(torch.zeros(places), bits, None, inputs)
 
         def forward() -> object:
             with using(forced), torch.no_grad():
@@ -82,14 +81,15 @@ def prepared(
 
         return forward
     with using(forced):
-        leaf = edge.clone().requires_grad_(product == "input")
+        leaf = torch.zeros(places).requires_grad_(product == "input")
         weight.requires_grad_(product == "weight")
-        y = linear(Spikes(leaf, bits, bits), weight=weight)
+        y = linear(Spikes(leaf, bits, bits, inputs), weight=weight)
     wanted = leaf if product == "input" else weight
     return lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True)
 
 
-def packed_at(ones: float, inputs: int, generator: torch.Generator) -> Tensor:
-    """Random spikes as bits."""
+def packed_at(ones: float, inputs: int, generator: torch.Generator) -> tuple[Tensor, int]:
+    """Random spikes as bits, and how many there are."""
     x = (torch.rand(STEPS, BATCH, inputs, generator=generator) < ones).float()
-    return torch.ops.spikegrad.pack(x)[0]
+    bits, count = torch.ops.spikegrad.pack(x)
+    return bits, int(count)

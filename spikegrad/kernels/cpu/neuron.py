@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikegrad.functional.scan import Rule, enter, input_gain
-from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS
+from spikegrad.kernels.cpu.derivative import family_of
+from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, surrogate_id
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Value
 
-__all__ = ["Neuron", "described"]
+__all__ = ["Neuron", "described", "few"]
 
 _SURROGATE = arctan(2.0)
 _NUMBERS = ("threshold", "v_rest", "v_reset")
@@ -43,6 +44,33 @@ class Neuron(NamedTuple):
         """Whether the backward pass will want gradients of parameters."""
         learned = self.params.requires_grad or self.slope.requires_grad
         return learned and torch.is_grad_enabled()
+
+    def words(self, *, lean: bool = False, dense: bool = True, places: bool = False) -> list[int]:
+        """What the operators take as one list (see src/words.h)."""
+        return [
+            self.kind,
+            self.reset,
+            int(self.attached),
+            self.refractory,
+            surrogate_id(self.surrogate),
+            family_of(self.surrogate)[0],
+            int(self.keep),
+            int(lean),
+            int(dense),
+            int(torch.is_grad_enabled()),
+            int(places),
+        ]
+
+    def numbers(self, share: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> list[float]:
+        """The surrogate's shape and the crossovers."""
+        return [*family_of(self.surrogate)[1:], *share]
+
+
+def few(words: Sequence[int]) -> bool:
+    """Whether of the membranes those in the surrogate's support are kept: `Words::few`."""
+    kind, refractory, family, keep, lean, graph = (words[k] for k in (0, 3, 5, 6, 7, 9))
+    plain = kind == KINDS["spiking"] and not refractory
+    return bool(plain and family in COMPACT and graph and not keep and not lean)
 
 
 def described(scan: str, x: Tensor, state: State, args: dict[str, Any]) -> Neuron:

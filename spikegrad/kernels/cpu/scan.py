@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.library import surrogate_id
 from spikegrad.kernels.cpu.neuron import described
 from spikegrad.kernels.cpu.strides import is_channels_last
 from spikegrad.types import State, map_state
@@ -61,13 +60,9 @@ def run(scan: str, x: Tensor, state: State, args: dict[str, Any]) -> tuple[Tenso
         *n.starts,
         n.params,
         n.slope,
-        n.kind,
-        n.reset,
-        n.attached,
-        n.refractory,
-        surrogate_id(n.surrogate),
-        n.keep,
+        n.words(),
+        n.numbers(),
     )
     y = out[1 if scan == "li" else 0].reshape(shape).to(x.dtype)
-    ends = [p.reshape(shape[1:]) if p.numel() else None for p in out[5:]]
+    ends = [p.reshape(shape[1:]) if p.numel() else None for p in out[7:]]
     return y, n.wrap(*ends)

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.derivative import amplitude_of, family_of, refuse
-from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, record_of
+from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
+from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, record_of
+from spikegrad.kernels.cpu.neuron import few
 
 __all__ = ["register"]
+
+TILE = 64
+BLOCK = 1024  # kBlock of src/scan.h
 
 
 def register() -> None:
@@ -30,26 +34,31 @@ def fake_scan(
     silent0: Tensor | None,
     params: Tensor,
     slope: Tensor,
-    kind: int,
-    reset: int,
-    attached: bool,
-    refractory: int,
-    surrogate: int,
-    keep: bool,
+    words: Sequence[int],
+    numbers: Sequence[float],
 ) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes."""
+    kind, reset, _, refractory, *_ = words
+    keep, graph = words[6], words[9]
     syn, ada, fire = (bool(kind & KINDS[k]) for k in ("synapse", "adaptive", "spiking"))
     whole, one = x.shape, x.shape[1:]
+    count, wide = blocks(params, one)
+    block = (count, x.shape[0], wide)
 
     def made(there: bool, shape: Sequence[int], dtype: torch.dtype = x.dtype) -> Tensor:
         return x.new_empty(shape if there else (0,), dtype=dtype)
 
+    u = made(bool(graph) or kind != KINDS["spiking"] or refractory > 0, whole)
+    if few(words):
+        u = made(True, (*block[:2], wide * TILE))
     return (
         made(fire, whole),
-        made(True, whole),
-        made(syn and keep, whole),
+        u,
+        made(syn and bool(keep) and bool(graph), whole),
         made(ada, whole),
         made(refractory > 0, whole, torch.uint8),
+        made(few(words), block, torch.int64),
+        made(few(words) and RESETS[reset] == "zero", block, torch.int64),
         made(syn, one),
         made(True, one),
         made(ada, one),
@@ -57,56 +66,64 @@ def fake_scan(
     )
 
 
+def blocks(params: Tensor, one: Sequence[int]) -> tuple[int, int]:
+    """How src/scan.h cuts `[B, N]`: blocks, and the tiles of each."""
+    batch, features = one
+    rows, columns = (batch, features) if params.shape[1] > 1 else (1, batch * features)
+    return rows * -(-columns // BLOCK), -(-min(BLOCK, columns) // TILE)
+
+
 def fake_scan_backward(*args: Any) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
-    u, params, slope, kind, grads = args[5], args[11], args[12], args[16], args[22]
-    one = u.shape[1:]
-    width = max(params.shape[1], slope.shape[0])
-    parts = u.shape[1] if width > 1 else -(-one.numel() // 1024)
+    u, params, sizes, words = args[5], args[13], args[18], args[20]
+    kind, keep, (steps, *one) = words[0], words[6], sizes
+    width = params.shape[1]
+    parts = one[0] if width > 1 else blocks(params, one)[0]
     return (
-        torch.empty_like(u),
+        u.new_empty((steps, *one)),
         u.new_empty(one if kind & KINDS["synapse"] else (0,)),
         u.new_empty(one),
         u.new_empty(one if kind & KINDS["adaptive"] else (0,)),
-        u.new_empty((parts, 11, width) if grads else (0,), dtype=torch.float64),
+        u.new_empty((parts, 11, width) if keep else (0,), dtype=torch.float64),
     )
 
 
 def keep_for_scan(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads, and no more."""
-    x, i0, v0, _, _, params, slope, kind, reset, attached, refractory, surrogate, _ = inputs
-    _, u, i, a, ready, *_ = output
-    grads = ctx.needs_input_grad[5] or ctx.needs_input_grad[6]
+    x, i0, v0, _, _, params, slope, words, numbers = inputs
+    _, u, i, a, ready, support, bits, *_ = output
+    kind, keep, refractory = words[0], words[6], words[3]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(
-        x if grads else None,
+        x if keep else None,
         u,
-        i if grads and kind & KINDS["synapse"] else None,
+        i if keep and kind & KINDS["synapse"] else None,
         a if kind & KINDS["adaptive"] else None,
         ready if refractory else None,
-        i0 if grads else None,
-        v0 if grads else None,
+        support if support.numel() else None,
+        bits if bits.numel() else None,
+        i0 if keep else None,
+        v0 if keep else None,
         params,
         slope,
     )
-    ctx.words = (kind, reset, attached, surrogate, grads)
+    ctx.words, ctx.numbers, ctx.sizes = words, numbers, list(x.shape)
 
 
 def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     """Gradients of x, the initial state, the parameters and the slope."""
-    x, u, i, a, ready, i0, v0, params, slope = ctx.saved_tensors
-    kind, reset, attached, number, wanted = ctx.words
+    x, u, i, a, ready, support, bits, i0, v0, params, slope = ctx.saved_tensors
+    kind, number, family, keep = (ctx.words[k] for k in (0, 4, 5, 6))
     spiking = bool(kind & KINDS["spiking"])
     incoming = grads[0] if spiking else grads[1]
     record = record_of(number)
-    family, *shape = family_of(record)
     derivative = None
     if family < 0 and spiking:  # a user's own: torch evaluates it
         theta = params[PARAMETERS.index("threshold")]
         if a is not None and kind & KINDS["adaptive"]:
             theta = theta + params[PARAMETERS.index("kappa")] * a
         derivative = record.derivative(u - theta, slope).contiguous()
-    ends = [None if g is None else g.contiguous() for g in grads[5:8]]
+    ends = [None if g is None else g.contiguous() for g in grads[7:10]]
     dx, di0, dv0, da0, sums = torch.ops.spikegrad.scan_backward(
         incoming,
         *ends,
@@ -115,6 +132,8 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         i,
         a,
         ready,
+        support,
+        bits,
         i0,
         v0,
         params,
@@ -122,16 +141,13 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         amplitude_of(record, slope),
         record.gain,
         derivative,
-        kind,
-        reset,
-        attached,
-        max(family, 0),
-        *shape,
-        wanted,
+        ctx.sizes,
         ctx.needs_input_grad[6],
+        ctx.words,
+        ctx.numbers,
     )
     dparams = dslope = None
-    if wanted:
+    if keep:
         total = sums.sum(0).to(u.dtype)
         dparams = total[:-1].sum(1, keepdim=True) if params.shape[1] == 1 else total[:-1]
         dslope = total[-1].sum(0, keepdim=True) if slope.shape[0] == 1 else total[-1]
@@ -142,4 +158,4 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     ]
     needed = ctx.needs_input_grad[1:4]
     states = [g if need else None for g, need in zip(starts, needed, strict=True)]
-    return (dx, *states, None, dparams, dslope, *[None] * 6)
+    return (dx, *states, None, dparams, dslope, None, None)

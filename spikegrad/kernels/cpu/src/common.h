@@ -20,12 +20,17 @@ namespace spikegrad {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using Maybe = std::optional<Tensor>;
 
 // Kernels check what memory safety needs; the Python side has checked the rest and says it better.
 #define SG_CHECK(condition, what) STD_TORCH_CHECK(condition, "spikegrad kernel: ", what)
 
+// Large pages are fast; small ones take memory only where something is written, for buffers as large
+// as the worst case of which the front of every part is used.
+enum class Pages { large, small };
+
 // A tensor whose memory comes from the pool and goes back to it (uninitialised).
-Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype);
+Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype, Pages pages = Pages::large);
 
 // A state of n numbers, or none.
 inline void check_size(const std::optional<Tensor>& state, int64_t n) {

@@ -47,6 +47,14 @@ inline void store_past(T* p, Lane<T> v) {
 #endif
 }
 
+// Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.
+template <class T>
+inline void fetch(const T* row, bool write) {
+  const char* p = reinterpret_cast<const char*>(row);
+  for (size_t line = 0; line < kTile * sizeof(T); line += 64)
+    write ? __builtin_prefetch(p + line, 1) : __builtin_prefetch(p + line, 0);
+}
+
 // a b + c, rounded once where the CPU can. For gradients only: spikes are sums without products.
 inline Lane<float> fused(Lane<float> a, Lane<float> b, Lane<float> c) {
 #if defined(__AVX512F__)

@@ -6,7 +6,7 @@
 // needed before the next step, so there the tiles of one step are walked over the whole batch.
 //
 // Inside, rows of N columns are cut into padded tiles: [tile][row][64], row = t B + b. Columns beyond
-// N see no current and a threshold of 1, and are masked where bits leave.
+// N see no current; they neither spike nor stand in a support (tile_params).
 #pragma once
 
 #include "neuron.h"
@@ -21,6 +21,7 @@ struct Kept {
   int64_t origin = 0, rows = 0;
   T *u = nullptr, *i = nullptr, *a = nullptr, *current = nullptr;
   uint8_t* ready = nullptr;
+  T** few = nullptr;  // [tile][groups] where u goes on, if it holds the membranes of the support alone
 };
 
 template <class T>
@@ -43,27 +44,18 @@ struct Layer {
   uint16_t* back_list;   // [B][N + kSlack] the spikes of the step before
   int32_t* back_count;   // [B]
   const T* back_weights;  // [tile][N][64], or null: no feedback
-  Each<T> params;         // [kParams][tiles 64]
+  const T* params;        // [tiles][kRows][64]
   int32_t refractory;
   Shape shape;  // of a surrogate with compact support
-  const T* slope;  // [tiles 64]
   States<T> state;
   Kept<T> kept;
   uint64_t *bits, *support;  // [T][B][tiles], or null
   T* y;                      // [T, B, N]: spikes, or membranes of neurons that never spike, or null
 };
 
-// Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.
-template <class T>
-inline void fetch(const T* row, bool write) {
-  const char* p = reinterpret_cast<const char*>(row);
-  for (size_t line = 0; line < kTile * sizeof(T); line += 64)
-    write ? __builtin_prefetch(p + line, 1) : __builtin_prefetch(p + line, 0);
-}
-
 // The current of one row and tile.
 template <class T>
-inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, Lane<T>* sum) {
+[[gnu::always_inline]] inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
   for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.current) {
@@ -122,12 +114,14 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSi
 void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0, int64_t t1) {
   alignas(64) T x[kTile], s[kTile], d[kTile], nowhere[kTile];
   alignas(64) uint8_t open[kTile];
-  const P p{f.params.p + tile * kTile, f.params.columns};
+  const P p = tile_of(f.params, tile);
   const int n = columns_of(tile, f.outputs);
   const int64_t step = f.batch * kTile;
   constexpr bool kPlain = kFire && !kSyn && !kAda && !kSilent;
   const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
   const bool past = kPlain && bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
+  T** few = f.kept.few ? f.kept.few + tile * groups_of(f.batch) : nullptr;
+  const T edge = edge_of<T>(f.shape.family);
   for (int64_t t = t0; t < t1; ++t)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
@@ -136,16 +130,25 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       const int64_t row = t * f.batch + b;
       Lane<T> sum[kVectors<T>];
       current_of(f, tile, t, b, sum);
-      if (f.kept.u && !past) fetch(f.kept.u + keep + step, true);
+      if (f.kept.u && !past && !few) fetch(f.kept.u + keep + step, true);
       T* u = f.kept.u ? f.kept.u + keep : nullptr;
       if constexpr (kPlain) {
         uint64_t spikes, support;
-        lif_forward<T, kR>(p, sum, f.state.v + at, u, past, f.support != nullptr, f.shape.family,
-                           f.slope + tile * kTile, spikes, support);
-        spikes &= mask_of(n);
+        Leave<T> leave;
+        leave.past = past;
+        if (few) {
+          leave.few = few + b / kGroup;
+          lif_forward<T, kR, true, true>(p, sum, f.state.v + at, leave, edge, spikes, support);
+        } else {
+          leave.u = u;
+          if (f.support)
+            lif_forward<T, kR, true, false>(p, sum, f.state.v + at, leave, edge, spikes, support);
+          else
+            lif_forward<T, kR, false, false>(p, sum, f.state.v + at, leave, edge, spikes, support);
+        }
         if (f.kept.current) std::memcpy(f.kept.current + keep, sum, sizeof sum);
         if (f.bits) f.bits[row * f.tiles + tile] = spikes;
-        if (f.support) f.support[row * f.tiles + tile] = support & mask_of(n);
+        if (f.support) f.support[row * f.tiles + tile] = support;
         if (f.y) unpack_row(&spikes, n, f.y + row * f.outputs + tile * kTile);
         continue;
       }
@@ -162,7 +165,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       if (kSyn && f.kept.i) std::memcpy(f.kept.i + keep, i, kTile * sizeof(T));
       if (kFire && f.bits) f.bits[row * f.tiles + tile] = positive(s) & mask_of(n);
       if (kFire && f.support) {
-        uint64_t word = support_of(f.shape, d, f.slope + tile * kTile) & mask_of(n);
+        uint64_t word = support_of(f.shape, d, p.p + kSlope * kTile) & mask_of(n);
         if (kSilent) word &= ready_word(ready);
         f.support[row * f.tiles + tile] = word;
       }
@@ -174,12 +177,16 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
 template <class T>
 struct LayerBack {
   int64_t steps, batch, outputs, tiles;
-  const T* grad_y;  // by strides, or null
+  const T* grad_y;  // by strides, or at the places alone, or null
   int64_t grad_t, grad_b, grad_n;
+  const Places* places;  // of the support, where the gradient or the membranes are of it alone
+  bool few_gradients, few_membranes;
+  const uint64_t* spikes;  // [T][B][tiles], with few membranes
+  const T* grad_steady;      // [B, N] of every step, or null
   const T* grad_last;        // [B, N] of the last spikes, or null
   const T* back;             // [B][64] of this tile: through the feedback from the step after, or null
   const T* back_dense;       // the same as [B, N] of all tiles
-  Each<T> params;
+  const T* params;  // [tiles][kRows][64]
   Rule<T> rule;
   States<T> state;  // dv, di, da
   Kept<T> kept;
@@ -192,10 +199,16 @@ struct LayerBack {
 };
 
 template <class T>
-inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, T* out) {
+[[gnu::always_inline]] inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, uint64_t word,
+                        const T*& few, T* out) {
   const int n = columns_of(tile, f.outputs);
-  std::memset(out, 0, kTile * sizeof(T));
-  if (f.grad_y) {
+  if (f.few_gradients) {
+    for (int v = 0; v < kVectors<T>; ++v)
+      store(out + v * kLanes<T>, take_lanes<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), few));
+  } else {
+    std::memset(out, 0, kTile * sizeof(T));
+  }
+  if (f.grad_y && !f.few_gradients) {
     const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile * f.grad_n;
     if (f.grad_n == 1) {
       std::memcpy(out, from, n * sizeof(T));
@@ -204,6 +217,8 @@ inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t 
       for (int j = 0; j < n; ++j) out[j] = from[j * f.grad_n];
     }
   }
+  if (f.grad_steady)
+    for (int j = 0; j < n; ++j) out[j] += f.grad_steady[b * f.outputs + tile * kTile + j];
   if (f.grad_last && t == f.steps - 1)
     for (int j = 0; j < n; ++j) out[j] += f.grad_last[b * f.outputs + tile * kTile + j];
   if (f.back_dense)
@@ -219,21 +234,44 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
   alignas(64) T incoming[kTile], dx[kTile];
   alignas(64) T sums[kGrads ? kParams + 1 : 1][kTile];
   if (kGrads) std::memset(sums, 0, sizeof sums);
-  const P p{f.params.p + tile * kTile, f.params.columns};
+  const P p = tile_of(f.params, tile);
   const int64_t stride = padded<T>(f.outputs), step = f.batch * kTile;
   constexpr bool kPlain = kFire && !kSyn && !kAda && !kGrads;
   const bool plain = kPlain && !f.kept.ready && !f.derivative && is_plain(f.rule.shape.family);
+  const T *few_gradients = nullptr, *few_membranes = nullptr;
   for (int64_t t = t1; t-- > t0;)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
       const int64_t kept = (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
-      incoming_of(f, tile, t, b, incoming);
-      if (kFire && t > f.kept.origin) fetch(f.kept.u + kept - step, false);
+      uint64_t word = 0;
+      if (f.places) {
+        word = f.places->word(tile, t, b);
+        if (b % kGroup == 0) {
+          const int64_t group = b / kGroup, first = f.places->start(tile, group, t);
+          if (f.few_gradients) few_gradients = f.grad_y + first;
+          if (f.few_membranes)
+            few_membranes = f.kept.u + (tile * f.batch + b) * f.steps * kTile + first -
+                            f.places->start(tile, group, 0);
+        }
+      }
+      incoming_of(f, tile, t, b, word, few_gradients, incoming);
+      if (kFire && t > f.kept.origin && !f.few_membranes) fetch(f.kept.u + kept - step, false);
       T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
       if constexpr (kPlain) {
+        if (f.few_membranes) {
+          const uint64_t spikes = f.spikes ? f.spikes[(t * f.batch + b) * f.tiles + tile] : 0;
+          const Membranes<T> m{nullptr, few_membranes, word, spikes};
+          lif_backward<T, kR, true>(f.rule.shape.family, f.rule.attached, p, incoming, m,
+                                    f.state.v + at, f.total ? dx : out);
+          few_membranes += __builtin_popcountll(word);
+          if (f.total)
+            for (int j = 0; j < kTile; ++j) out[j] += dx[j];
+          continue;
+        }
         if (plain) {
-          lif_backward<T, kR>(f.rule, p, tile * kTile, incoming, f.kept.u + kept, f.state.v + at,
-                              f.total ? dx : out);
+          const Membranes<T> m{f.kept.u + kept, nullptr, 0, 0};
+          lif_backward<T, kR, false>(f.rule.shape.family, f.rule.attached, p, incoming, m,
+                                     f.state.v + at, f.total ? dx : out);
           if (f.total)
             for (int j = 0; j < kTile; ++j) out[j] += dx[j];
           continue;

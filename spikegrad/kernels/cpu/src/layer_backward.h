@@ -20,12 +20,13 @@ struct Back {
   Lists in_lists;
   bool started = false;  // the dense gradient of the weight has its first part
   bool by_events = false, by_support = false, back_support = false;
+  Places in_places, places;  // of the input's support, of this layer's own
   BackwardResult r;
   LayerBack<T> f{};
 
   explicit Back(const BackwardCall& c)
       : call(c), w(c.words),
-        e(c.x, c.weight, c.bias, c.feedback, c.first, c.params, c.slope, c.words),
+        e(c.sizes(), c.weight, c.bias, c.feedback, c.first, c.params, c.slope, c.words),
         dtype(c.params.scalar_type()), steps(e.steps), batch(e.batch), outputs(e.outputs),
         tiles(e.tiles), inputs(e.inputs), rows(steps * batch), piece(segment_steps(batch)),
         stride(padded<T>(outputs)), words(tiles_of(inputs)),
@@ -40,12 +41,12 @@ struct Back {
   static const uint64_t* words_of(const Tensor& t) {
     return t.numel() ? reinterpret_cast<const uint64_t*>(data<int64_t>(t)) : nullptr;
   }
-  static int64_t ones(const uint64_t* p, int64_t n) {
-    std::atomic<int64_t> count{0};
-    parallel(n, 8192, [&](int64_t begin, int64_t end) { count += count_of(p + begin, end - begin); });
-    return count;
-  }
 
+  // Whether a connection alone has the same gradient at every step.
+  bool once() const {
+    return (w.kind & kIdentity) && call.grad_y->stride(0) == 0 && steps > 1 &&
+           (call.spikes || constant);
+  }
   // Which way each product goes, and room for it.
   void choose() {
     const double all = static_cast<double>(rows) * static_cast<double>(inputs);
@@ -63,8 +64,16 @@ struct Back {
       }
     }
     if (call.need_x) {
-      r.dx = pooled({steps, batch, call.weight.has_value() ? inputs : outputs}, dtype);
-      if (call.weight.has_value() && call.in_support.has_value()) {
+      if (once()) {
+        r.dx = none(dtype);
+      } else if (call.x.dim() == 1) {
+        in_places = Places(words_of(*call.in_support), steps, batch, words);
+        SG_CHECK(in_places.count() == call.x.numel(), "x must have one element a place");
+        r.dx = pooled({call.x.numel()}, dtype);
+      } else {
+        r.dx = pooled({steps, batch, call.weight.has_value() ? inputs : outputs}, dtype);
+      }
+      if (call.weight.has_value() && call.in_support.has_value() && !once()) {
         const uint64_t* s = words_of(*call.in_support);
         by_support = static_cast<double>(ones(s, rows * words)) <= w.crossover.input * all;
       }
@@ -104,8 +113,23 @@ struct Back {
       for (int64_t k = 0; k < n; ++k)
         std::memcpy(to + (r0 + k) * outputs, gradient + k * stride, outputs * sizeof(T));
     } else if (by_support) {
-      sampled(gradient, stride, n, outputs, words_of(*call.in_support) + r0 * words, wt.as<T>(),
-              inputs, to + r0 * inputs);
+      const uint64_t* support = words_of(*call.in_support) + r0 * words;
+      if (in_places)
+        sampled(gradient, stride, n, outputs, support, wt.as<T>(), inputs,
+                [&](int64_t word, int64_t first, int64_t many, const T* from) {
+                  in_places.put(word, r0 + first, many, from, kTile, to);
+                });
+      else
+        sampled(gradient, stride, n, outputs, support, wt.as<T>(), inputs,
+                ToRows<T>{to + r0 * inputs, inputs});
+    } else if (in_places) {
+      if (!spread.as<T>()) spread = scratch<T>(std::min(rows, piece * batch) * inputs);
+      call_mm_out(view_of(gradient, n, outputs, stride, dtype), *call.weight,
+                  view_of(spread.as<T>(), n, inputs, inputs, dtype));
+      parallel(words, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t word = begin; word < end; ++word)
+          in_places.put(word, r0, n, spread.as<T>() + word * kTile, inputs, to);
+      });
     } else {
       call_mm_out(view_of(gradient, n, outputs, stride, dtype), *call.weight,
                   view_of(to + r0 * inputs, n, inputs, inputs, dtype));
@@ -153,7 +177,7 @@ struct Back {
   // A connection alone: the gradient of the current is the gradient that comes in.
   void only_products() {
     const Tensor& g = *call.grad_y;
-    if (g.stride(0) == 0 && steps > 1 && (call.spikes || constant)) return only_once(g);
+    if (once()) return only_once(g);
     SG_CHECK(!constant, "a static input has a gradient that is constant over time, or needs one");
     dI = scratch<T>(std::min(rows, piece * batch) * stride);
     for (int64_t r0 = 0; r0 < rows; r0 += piece * batch) {
@@ -190,9 +214,9 @@ struct Back {
       by_events = false;
     }
     if (!call.need_x) return;
-    r.dx = expanded(
-        torch::stable::matmul(view_of(gradient, batch, outputs, stride, dtype), *call.weight),
-        {steps, batch, inputs});
+    const Tensor one =
+        torch::stable::matmul(view_of(gradient, batch, outputs, stride, dtype), *call.weight);
+    r.dx = call.x.dim() == 1 ? one : expanded(one, {steps, batch, inputs});
   }
   void count_spikes(T* counts) const {
     if (constant) {
@@ -282,28 +306,41 @@ void Back<T>::through_time() {
   }
   StateMemory<T> gradients(batch, outputs), start(batch, outputs);
   gradients.start(data<T>(call.grad_v), data<T>(call.grad_i), data<T>(call.grad_a), nullptr,
-                  e.f.params.p + kRest * e.f.params.columns, batch, outputs, w.kind, false);
+                  e.f.params, batch, outputs, w.kind, false);
   if (!call.grad_v.has_value()) std::memset(gradients.states.v, 0, gradients.size * sizeof(T));
   // marks: states at the start of every segment, in a full call of the first one alone
   if (w.keep || lean) restore(data<T>(call.marks), start.size, w.kind, silent, start.states);
   f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
-  if (call.grad_y.has_value()) {
-    f.grad_y = data<T>(*call.grad_y);
+  f.few_membranes = w.few();
+  f.few_gradients = call.grad_y.has_value() && call.grad_y->dim() == 1;
+  if (f.few_membranes || f.few_gradients) {
+    places = Places(words_of(call.support), steps, batch, tiles);
+    f.places = &places;
+  }
+  if (f.few_membranes) f.spikes = words_of(call.bits);
+  if (call.grad_y.has_value()) f.grad_y = data<T>(*call.grad_y);
+  if (f.few_gradients) {
+    SG_CHECK(call.grad_y->is_contiguous() && call.grad_y->numel() == places.count(),
+             "the gradient must have one element a place");
+  } else if (call.grad_y.has_value()) {
     f.grad_t = call.grad_y->stride(0), f.grad_b = call.grad_y->stride(1);
     f.grad_n = call.grad_y->stride(2);
   }
-  f.grad_last = data<T>(call.grad_last);
+  f.grad_steady = data<T>(call.grad_steady), f.grad_last = data<T>(call.grad_last);
   f.params = e.f.params;
-  Scratch amplitudes = scratch<T>(tiles * kTile);
+  const Scratch slopes = scratch<T>(tiles * kTile), amplitudes = scratch<T>(tiles * kTile);
   const bool each = call.slope.size(0) > 1;
+  set_row(e.params.template as<T>(), kAmplitude, data<T>(call.amplitude), call.amplitude.size(0) > 1,
+          outputs, T(0));
+  to_columns(data<T>(call.slope), each, outputs, T(2), slopes.as<T>());
   to_columns(data<T>(call.amplitude), call.amplitude.size(0) > 1, outputs, T(0), amplitudes.as<T>());
-  f.rule = {Shape{Family{w.family}, w.shape_a, w.shape_b}, e.f.slope, amplitudes.as<T>(),
+  f.rule = {Shape{Family{w.family}, w.shape_a, w.shape_b}, slopes.as<T>(), amplitudes.as<T>(),
             each ? outputs : 1, static_cast<T>(call.gain), w.attached, w.keep && call.grad_slope};
   f.derivative = data<T>(call.derivative);
   f.state = gradients.states, f.before = start.states, f.out = dI.as<T>(), f.total = constant;
   auto at = [](const Tensor& t) { return t.numel() ? const_cast<T*>(data<T>(t)) : nullptr; };
   f.kept = {0, rows, at(call.u), at(call.i), at(call.a), at(call.current),
-            call.ready.numel() ? const_cast<uint8_t*>(data<uint8_t>(call.ready)) : nullptr};
+            call.ready.numel() ? const_cast<uint8_t*>(data<uint8_t>(call.ready)) : nullptr, nullptr};
 
   // What a lean call computes again.
   StateMemory<T> again(lean ? batch : 0, outputs);
@@ -314,7 +351,7 @@ void Back<T>::through_time() {
     current = scratch<T>(w.keep ? size : 0), ready = scratch<uint8_t>(silent ? size : 0);
     f.kept = {0, piece * batch, u.as<T>(), syn && w.keep ? i.as<T>() : nullptr,
               ada ? a.as<T>() : nullptr, w.keep ? current.as<T>() : nullptr,
-              silent ? ready.as<uint8_t>() : nullptr};
+              silent ? ready.as<uint8_t>() : nullptr, nullptr};
     e.f.kept = f.kept, e.f.state = again.states;
     e.f.bits = const_cast<uint64_t*>(words_of(call.bits));
     Tensor packed = none(dtype);
@@ -323,8 +360,7 @@ void Back<T>::through_time() {
       const Maybe bits = call.in_bits;
       const Maybe nothing;
       choose_current(e, ForwardCall{call.x, bits, call.weight, call.bias, call.feedback, call.first,
-                                    nothing, nothing, nothing, nothing, call.params, call.slope,
-                                    false, w},
+                                    nothing, nothing, nothing, nothing, call.params, call.slope, w},
                      packed, events);
     } else if (call.weight.has_value()) {
       const Tensor x = constant || is_static(call.x) ? torch::stable::select(call.x, 0, 0) : call.x;
@@ -365,7 +401,7 @@ struct RunLayerBack {
 template <class T>
 LayerBackRun<T> backward_of(int64_t kind, int64_t reset, bool grads) {
   LayerBackRun<T> chosen = nullptr;
-  select_for<RunLayerBack, T, Each<T>>(kind, Reset{reset}, grads,
+  select_for<RunLayerBack, T, Tiled<T>>(kind, Reset{reset}, grads,
                                        [&](auto it) { chosen = it.run; });
   return chosen;
 }

@@ -17,7 +17,9 @@ Tensor ghost(const std::vector<int64_t>& sizes, ScalarType dtype) {
 // Which way the forward product went, for those who ask.
 enum Route : int64_t { kDense, kEvents, kStatic, kGiven };
 
-inline bool is_static(const Tensor& x) { return x.size(0) > 1 && x.stride(0) == 0; }
+inline bool is_static(const Tensor& x) {
+  return x.dim() == 3 && x.size(0) > 1 && x.stride(0) == 0;
+}
 
 template <class T>
 int64_t choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed, int64_t& events) {
@@ -42,11 +44,7 @@ int64_t choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed, in
     if (e.inputs <= kMostColumns && pack(data<T>(x), rows, e.inputs, e.inputs, to)) bits = to;
   }
   if (bits) {
-    std::atomic<int64_t> count{0};
-    parallel(rows, 1024, [&](int64_t begin, int64_t end) {
-      count += count_of(bits + begin * words, (end - begin) * words);
-    });
-    events = count;
+    events = ones(bits, rows * words);
     if (events <= call.words.crossover.forward * static_cast<double>(rows * e.inputs)) {
       e.from_spikes(bits, *call.weight);
       return kEvents;
@@ -73,8 +71,17 @@ Tensor only_currents(Engine<T>& e, ScalarType dtype) {
 }
 
 template <class T>
-Tensor kept(bool there, int64_t tiles, int64_t rows, ScalarType dtype) {
-  return there ? pooled({tiles, rows, int64_t{kTile}}, dtype) : none(dtype);
+Tensor kept(bool there, int64_t tiles, int64_t rows, ScalarType dtype, Pages pages = Pages::large) {
+  return there ? pooled({tiles, rows, int64_t{kTile}}, dtype, pages) : none(dtype);
+}
+// Where the membranes of every tile and group go that are kept in part.
+template <class T>
+std::vector<T*> parts_of(T* u, int64_t tiles, int64_t steps, int64_t batch) {
+  std::vector<T*> parts;
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (int64_t b = 0; b < batch; b += kGroup)
+      parts.push_back(u + (tile * batch + b) * steps * kTile);
+  return parts;
 }
 
 template <class T, class P, bool S, bool A, bool K, Reset R, bool X>
@@ -84,7 +91,7 @@ struct RunLayer {
 template <class T>
 LayerRun<T> forward_of(int64_t kind, int64_t reset, bool silent) {
   LayerRun<T> chosen = nullptr;
-  select_for<RunLayer, T, Each<T>>(kind, Reset{reset}, silent, [&](auto it) { chosen = it.run; });
+  select_for<RunLayer, T, Tiled<T>>(kind, Reset{reset}, silent, [&](auto it) { chosen = it.run; });
   return chosen;
 }
 
@@ -92,17 +99,15 @@ template <class T>
 ForwardResult layer_forward_call(const ForwardCall& call) {
   const Words& w = call.words;
   const ScalarType dtype = call.x.scalar_type();
-  Engine<T> e(call.x, call.weight, call.bias, call.feedback, call.first, call.params, call.slope, w);
+  Engine<T> e(call.sizes(), call.weight, call.bias, call.feedback, call.first, call.params, call.slope, w);
   const bool syn = w.kind & kSynapse, ada = w.kind & kAdaptive, fire = w.kind & kSpiking;
   const bool silent = w.refractory > 0, lean = w.lean, back = call.feedback.has_value();
-  const bool compact = w.family == static_cast<int64_t>(Family::triangle) ||
-                       w.family == static_cast<int64_t>(Family::boxcar);
   const int64_t rows = e.steps * e.batch, piece = segment_steps(e.batch);
   ForwardResult r{none(dtype), none(dtype), none(dtype), none(dtype), none(dtype),
                   none(ScalarType::Byte), none(dtype), none(ScalarType::Long),
                   none(ScalarType::Long), none(ScalarType::Long), none(dtype), none(dtype),
                   none(dtype), none(dtype), none(ScalarType::Int),
-                  torch::stable::empty({2}, ScalarType::Long)};
+                  torch::stable::empty({2}, ScalarType::Long), none(dtype)};
   int64_t* choice = mutable_data<int64_t>(r.choice);
   choice[0] = choose_current(e, call, r.packed, choice[1]);
   if (w.kind & kIdentity) {
@@ -110,21 +115,21 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
     return r;
   }
   const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, one{e.batch, e.outputs};
-  const bool dense = call.dense || !fire;
-  r.y = dense ? pooled(whole, dtype) : ghost<T>(whole, dtype);
-  const bool kept_u = fire || w.keep;
-  r.u = kept<T>(!lean && kept_u, e.tiles, rows, dtype);
-  r.i = kept<T>(!lean && syn && w.keep, e.tiles, rows, dtype);
-  r.a = kept<T>(!lean && ada, e.tiles, rows, dtype);
-  r.ready = kept<T>(!lean && silent, e.tiles, rows, ScalarType::Byte);
-  r.current = kept<T>(!lean && w.keep, e.tiles, rows, dtype);
+  const bool dense = w.dense || !fire, whole_graph = w.graph && !lean;
+  if (dense) r.y = pooled(whole, dtype);
+  r.u = kept<T>(whole_graph && (fire || w.keep), e.tiles, rows, dtype,
+                w.few() ? Pages::small : Pages::large);
+  r.i = kept<T>(whole_graph && syn && w.keep, e.tiles, rows, dtype);
+  r.a = kept<T>(whole_graph && ada, e.tiles, rows, dtype);
+  r.ready = kept<T>(whole_graph && silent, e.tiles, rows, ScalarType::Byte);
+  r.current = kept<T>(whole_graph && w.keep, e.tiles, rows, dtype);
   const std::vector<int64_t> words{e.steps, e.batch, e.tiles};
   if (fire) r.bits = pooled(words, ScalarType::Long);
-  if (fire && compact) r.support = pooled(words, ScalarType::Long);
+  if (fire && w.compact()) r.support = pooled(words, ScalarType::Long);
   StateMemory<T> memory(e.batch, e.outputs);
   memory.start(data<T>(call.v0), data<T>(call.i0), data<T>(call.a0), data<int32_t>(call.silent0),
-               e.f.params.p + kRest * e.f.params.columns, e.batch, e.outputs, w.kind, silent);
-  const int64_t marks = lean ? (e.steps + piece - 1) / piece : w.keep ? 1 : 0;
+               e.f.params, e.batch, e.outputs, w.kind, silent);
+  const int64_t marks = !w.graph ? 0 : lean ? (e.steps + piece - 1) / piece : w.keep ? 1 : 0;
   const int64_t states = states_of(w.kind, silent);
   if (marks) r.marks = pooled({marks, states, memory.size}, dtype);
   e.f.state = memory.states;
@@ -133,15 +138,23 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
     return t.numel() ? reinterpret_cast<uint64_t*>(mutable_data<int64_t>(t)) : nullptr;
   };
   e.f.kept = {0, rows, at(r.u), at(r.i), at(r.a), at(r.current),
-              r.ready.numel() ? mutable_data<uint8_t>(r.ready) : nullptr};
+              r.ready.numel() ? mutable_data<uint8_t>(r.ready) : nullptr, nullptr};
+  std::vector<T*> parts;
+  if (w.few()) {
+    parts = parts_of(e.f.kept.u, e.tiles, e.steps, e.batch);
+    e.f.kept.few = parts.data();
+  }
   e.f.bits = words_at(r.bits), e.f.support = words_at(r.support);
   e.f.y = dense ? mutable_data<T>(r.y) : nullptr;
   const LayerRun<T> run = forward_of<T>(w.kind, w.reset, silent);
   for (int64_t k = 0; k < std::max<int64_t>(1, marks); ++k) {
     if (marks) mark(memory.states, memory.size, w.kind, silent, mutable_data<T>(r.marks) + k * states * memory.size);
     const int64_t first = k * piece;
-    e.run(first, lean ? std::min(e.steps, first + piece) : e.steps, run);
+    e.run(first, marks > 1 ? std::min(e.steps, first + piece) : e.steps, run);
   }
+  if (w.places) r.steady = ghost<T>(one, dtype);
+  if (!dense)
+    r.y = ghost<T>(w.places ? std::vector<int64_t>{ones(e.f.support, rows * e.tiles)} : whole, dtype);
   auto end = [&](bool there, const T* from) {
     Tensor out = there ? torch::stable::empty(one, dtype) : none(dtype);
     if (there) from_tiles(from, e.batch, e.outputs, mutable_data<T>(out));

@@ -1,36 +1,31 @@
 // The two entry points of a whole layer, per type of number, and what they are given.
 #pragma once
 
-#include "scan_run.h"
+#include "words.h"
 
 namespace spikegrad {
 
-using Maybe = std::optional<Tensor>;
-
-// How a call chooses: the largest share of ones up to which the spikes are followed.
-struct Crossover {
-  double forward, weight, input;
+// T, B and I of a call. x is [T, B, I], or where it stands for spikes at places alone (see places.h)
+// one element a place: then the bits and the weight say it.
+struct Sizes {
+  int64_t steps, batch, inputs;
 };
-
-// The words of a call that both directions have.
-struct Words {
-  int64_t kind, reset, refractory, family;
-  bool attached, keep, lean;
-  double shape_a, shape_b;
-  Crossover crossover;
-};
+inline Sizes sizes_of(const Tensor& x, const Maybe& in_bits, const Maybe& weight) {
+  if (x.dim() == 1) return {in_bits->size(0), in_bits->size(1), weight->size(1)};
+  return {x.size(0), x.size(1), x.size(2)};
+}
 
 struct ForwardCall {
-  const Tensor& x;  // [T, B, I], or [T, B, N] without a weight
+  const Tensor& x;  // [T, B, I], or [T, B, N] without a weight, or one element a place
   const Maybe &in_bits, &weight, &bias, &feedback, &first, &i0, &v0, &a0, &silent0;
   const Tensor &params, &slope;
-  bool dense;  // outputs are wanted as numbers, not only as bits
   Words words;
+  Sizes sizes() const { return sizes_of(x, in_bits, weight); }
 };
 
 struct ForwardResult {
   Tensor y, last, u, i, a, ready, current, bits, support, packed, marks, i_end, v_end, a_end,
-      silent_end, choice;
+      silent_end, choice, steady;
 };
 
 struct BackwardCall {
@@ -43,6 +38,8 @@ struct BackwardCall {
   const Tensor &u, &i, &a, &ready, &current, &bits, &support, &marks;
   bool spikes, grad_slope, need_x, need_weight, need_feedback, need_first;
   Words words;
+  const Maybe& grad_steady;
+  Sizes sizes() const { return sizes_of(x, in_bits, weight); }
 };
 
 struct BackwardResult {

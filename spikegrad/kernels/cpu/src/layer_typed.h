@@ -9,13 +9,11 @@
 
 namespace spikegrad {
 
-constexpr int64_t kGroup = 32;           // rows whose states one piece of work holds
-constexpr int64_t kSegmentRows = 1600;   // rows of the gradients that exist at a time
+constexpr int64_t kSegmentRows = 1600;  // rows of the gradients that exist at a time
 
 inline int64_t segment_steps(int64_t batch) {
   return std::max<int64_t>(1, kSegmentRows / std::max<int64_t>(1, batch));
 }
-inline int64_t groups_of(int64_t batch) { return (batch + kGroup - 1) / kGroup; }
 
 inline Tensor call_linear(const Tensor& x, const Tensor& weight, const Maybe& bias) {
   std::array<StableIValue, 3> stack{torch::stable::detail::from(x),
@@ -65,24 +63,6 @@ void from_tiles(const T* from, int64_t rows, int64_t columns, T* to) {
       std::memcpy(to + r * columns + tile * kTile, from + (tile * rows + r) * kTile,
                   columns_of(tile, columns) * sizeof(T));
 }
-// A value per layer [1] or per neuron [N] as one per column of all tiles.
-template <class T>
-void to_columns(const T* from, bool each, int64_t columns, T rest, T* to) {
-  std::fill(to, to + tiles_of(columns) * kTile, rest);
-  for (int64_t j = 0; j < columns; ++j) to[j] = from[each ? j : 0];
-}
-
-// Parameters [kParams][tiles 64]; columns beyond N never spike.
-template <class T>
-Scratch padded_params(const Tensor& params, int64_t outputs) {
-  const bool each = params.size(1) > 1;
-  const int64_t width = tiles_of(outputs) * kTile;
-  Scratch memory = scratch<T>(kParams * width);
-  for (int row = 0; row < kParams; ++row)
-    to_columns(data<T>(params) + row * params.size(1), each, outputs,
-               row == kThreshold ? T(1) : T(0), memory.as<T>() + row * width);
-  return memory;
-}
 
 // The states of a layer, one behind the other, and their place in the marks of a lean call.
 template <class T>
@@ -98,14 +78,15 @@ struct StateMemory {
               silent_memory.as<int32_t>()};
   }
   // has: the neuron's kind; counts: whether it has a refractory period
-  void start(const T* v, const T* i, const T* a, const int32_t* silent, const T* rest,
+  void start(const T* v, const T* i, const T* a, const int32_t* silent, const T* params,
              int64_t batch, int64_t outputs, int64_t has, bool counts) {
     if (v)
       to_tiles(v, batch, outputs, T(0), states.v);
     else
       for (int64_t tile = 0; tile < tiles_of(outputs); ++tile)
         for (int64_t r = 0; r < batch; ++r)
-          std::memcpy(states.v + (tile * batch + r) * kTile, rest + tile * kTile, kTile * sizeof(T));
+          std::memcpy(states.v + (tile * batch + r) * kTile,
+                      tile_of(params, tile).p + kRest * kTile, kTile * sizeof(T));
     if (has & kSynapse) to_tiles(i, batch, outputs, T(0), states.i);
     if (has & kAdaptive) to_tiles(a, batch, outputs, T(0), states.a);
     if (counts) to_tiles<int32_t>(silent, batch, outputs, 0, states.silent);
@@ -202,21 +183,18 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
 template <class T>
 struct Engine {
   const int64_t steps, batch, outputs, tiles, inputs;
-  Scratch params, slopes, biases, weights, back_weights, back_list, back_count, currents_memory;
+  Scratch params, biases, weights, back_weights, back_list, back_count, currents_memory;
   Lists spikes;
   Tensor dense;  // the current, where the product was dense
   Layer<T> f{};
 
-  Engine(const Tensor& x, const Maybe& weight, const Maybe& bias, const Maybe& feedback,
+  Engine(const Sizes& sizes, const Maybe& weight, const Maybe& bias, const Maybe& feedback,
          const Maybe& first, const Tensor& parameters, const Tensor& slope, const Words& words)
-      : steps(x.size(0)), batch(x.size(1)),
-        outputs(weight.has_value() ? weight->size(0) : x.size(2)), tiles(tiles_of(outputs)),
-        inputs(x.size(2)), params(padded_params<T>(parameters, outputs)),
-        slopes(scratch<T>(tiles * kTile)) {
-    to_columns(data<T>(slope), slope.size(0) > 1, outputs, T(1), slopes.as<T>());
+      : steps(sizes.steps), batch(sizes.batch),
+        outputs(weight.has_value() ? weight->size(0) : sizes.inputs), tiles(tiles_of(outputs)),
+        inputs(sizes.inputs), params(tile_params<T>(parameters, slope, outputs)) {
     f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.inputs = inputs;
-    f.params = {params.as<T>(), tiles * kTile};
-    f.slope = slopes.as<T>();
+    f.params = params.as<T>();
     f.refractory = static_cast<int32_t>(words.refractory);
     f.shape = {Family{words.family}, words.shape_a, words.shape_b};
     f.first = data<T>(first);

@@ -2,6 +2,7 @@
 // every page of a fresh [T, B, N] tensor faults: 18 ms for 52 MB where a reused one costs 2 ms.
 // Buffers of 1 MB and more are kept by size class and handed out again; smaller ones are torch's. What
 // nobody asked for during a few training steps goes back to the system.
+// Buffers with small pages are a class of their own: what they never wrote takes no memory.
 // For tests a build with AddressSanitizer gives every buffer its exact size and keeps none, and
 // `pool_poison` fills whatever is handed out with NaN.
 #include "common.h"
@@ -9,6 +10,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <compare>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -39,31 +41,68 @@ struct Idle {
 };
 constexpr uint64_t kOld = 512;
 
+// Memory of its own; for a sanitizer to the byte, else in whole steps of its alignment.
+void* aligned(size_t alignment, size_t bytes) {
+  void* buffer = nullptr;
+  const size_t whole = (std::max<size_t>(1, bytes) + alignment - 1) / alignment * alignment;
+  SG_CHECK(posix_memalign(&buffer, alignment, kExact ? std::max<size_t>(1, bytes) : whole) == 0,
+           "out of memory");
+  return buffer;
+}
+
+struct Class {
+  Pages pages;
+  size_t size;
+  auto operator<=>(const Class&) const = default;
+};
+
+// Small pages are mapped by ourselves: the heap would hand out pages that were written before.
+void* mapped(const Class& kind) {
+  if (kExact) return aligned(64, kind.size);
+  if (kind.pages == Pages::large) {
+    void* buffer = aligned(size_t{1} << 21, kind.size);
+    madvise(buffer, kind.size, MADV_HUGEPAGE);
+    return buffer;
+  }
+  void* buffer =
+      mmap(nullptr, kind.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  SG_CHECK(buffer != MAP_FAILED, "out of memory");
+  madvise(buffer, kind.size, MADV_NOHUGEPAGE);
+  return buffer;
+}
+void release(void* buffer, const Class& kind) {
+  if (kExact || kind.pages == Pages::large)
+    std::free(buffer);
+  else
+    munmap(buffer, kind.size);
+}
+
 struct Pool {
   std::mutex mutex;
-  std::map<size_t, std::vector<Idle>> idle;  // size class -> buffers, the longest idle first
-  std::map<void*, size_t> live;              // buffer -> size class
+  std::map<Class, std::vector<Idle>> idle;  // buffers of a class, the longest idle first
+  std::map<void*, Class> live;
   size_t idle_bytes = 0, live_bytes = 0;
   uint64_t clock = 0;
 
   // An idle buffer of a class, or of one that is at most a quarter larger.
-  void* found(size_t& size) {
-    for (auto it = idle.lower_bound(size); it != idle.end() && it->first <= size + size / 4; ++it) {
+  void* found(Class& kind) {
+    const Class last{kind.pages, kind.size + kind.size / 4};
+    for (auto it = idle.lower_bound(kind); it != idle.end() && it->first <= last; ++it) {
       if (it->second.empty()) continue;
-      size = it->first;
+      kind = it->first;
       void* buffer = it->second.back().buffer;
       it->second.pop_back();
-      idle_bytes -= size;
+      idle_bytes -= kind.size;
       return buffer;
     }
     return nullptr;
   }
   void drop_old() {
-    for (auto& [size, buffers] : idle) {
+    for (auto& [kind, buffers] : idle) {
       size_t old = 0;
       while (old < buffers.size() && clock - buffers[old].since > kOld) {
-        std::free(buffers[old++].buffer);
-        idle_bytes -= size;
+        release(buffers[old++].buffer, kind);
+        idle_bytes -= kind.size;
       }
       buffers.erase(buffers.begin(), buffers.begin() + static_cast<std::ptrdiff_t>(old));
     }
@@ -84,27 +123,15 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-// Memory of its own; for a sanitizer to the byte, else in whole steps of its alignment.
-void* aligned(size_t alignment, size_t bytes) {
-  void* buffer = nullptr;
-  const size_t whole = (std::max<size_t>(1, bytes) + alignment - 1) / alignment * alignment;
-  SG_CHECK(posix_memalign(&buffer, alignment, kExact ? std::max<size_t>(1, bytes) : whole) == 0,
-           "out of memory");
-  return buffer;
-}
-
-void* take(size_t bytes) {
+void* take(size_t bytes, Pages pages = Pages::large) {
   Pool& p = pool();
-  size_t size = size_class(bytes);
+  Class kind{pages, size_class(bytes)};
   std::lock_guard<std::mutex> guard(p.mutex);
   if (++p.clock % 64 == 0) p.drop_old();
-  void* buffer = p.found(size);
-  if (buffer == nullptr) {
-    buffer = aligned(size_t{1} << 21, size);
-    if (!kExact) madvise(buffer, size, MADV_HUGEPAGE);
-  }
-  p.live[buffer] = size;
-  p.live_bytes += size;
+  void* buffer = p.found(kind);
+  if (buffer == nullptr) buffer = mapped(kind);
+  p.live[buffer] = kind;
+  p.live_bytes += kind.size;
   return fresh(buffer, bytes);
 }
 
@@ -112,20 +139,17 @@ void give(void* buffer) {
   Pool& p = pool();
   std::lock_guard<std::mutex> guard(p.mutex);
   auto found = p.live.find(buffer);
-  const size_t size = found->second;
+  const Class kind = found->second;
   p.live.erase(found);
-  p.live_bytes -= size;
-  if (p.idle_bytes + size > kIdleLimit) {
-    std::free(buffer);
-    return;
-  }
-  p.idle[size].push_back({buffer, p.clock});
-  p.idle_bytes += size;
+  p.live_bytes -= kind.size;
+  if (p.idle_bytes + kind.size > kIdleLimit) return release(buffer, kind);
+  p.idle[kind].push_back({buffer, p.clock});
+  p.idle_bytes += kind.size;
 }
 
 }  // namespace
 
-Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype) {
+Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype, Pages pages) {
   const bool wide = dtype == ScalarType::Double || dtype == ScalarType::Long;
   size_t bytes = wide ? 8 : dtype == ScalarType::Byte ? 1 : 4;
   for (int64_t n : sizes) bytes *= static_cast<size_t>(n);
@@ -138,7 +162,7 @@ Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype) {
       stride *= sizes[d];
     }
     const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
-    return torch::stable::from_blob(take(bytes), sizes, strides, cpu, dtype, &give);
+    return torch::stable::from_blob(take(bytes, pages), sizes, strides, cpu, dtype, &give);
   }
 #endif
   Tensor made = torch::stable::empty(sizes, dtype);
@@ -177,8 +201,8 @@ void pool_poison(bool on) { poison = on; }
 void pool_trim() {
   Pool& p = pool();
   std::lock_guard<std::mutex> guard(p.mutex);
-  for (auto& entry : p.idle)
-    for (const Idle& one : entry.second) std::free(one.buffer);
+  for (auto& [kind, buffers] : p.idle)
+    for (const Idle& one : buffers) release(one.buffer, kind);
   p.idle.clear();
   p.idle_bytes = 0;
 }

@@ -56,9 +56,11 @@ Scratch transposed(const T* weight, int64_t outputs, int64_t inputs) {
   return memory;
 }
 
-// sum [64] += the rows of w [I][64] that a list names, two at a time.
+// sum [64] += the rows of w [I][64] that a list names, two at a time. Always inline: the sum must stay
+// in registers.
 template <class T>
-inline void add_rows(Lane<T>* sum, const T* w, const uint16_t* list, int64_t count) {
+[[gnu::always_inline]] inline void add_rows(Lane<T>* sum, const T* w, const uint16_t* list,
+                                            int64_t count) {
   int64_t e = 0;
   for (; e + 1 < count; e += 2) {
     const T* one = w + int64_t{list[e]} * kTile;
@@ -198,10 +200,22 @@ void sampled_tile(const uint64_t* support, int64_t words, const T* dy, int64_t d
   }
 }
 
-// dx [R, I] = (dy W) where support [R, words] has ones, 0 elsewhere
+// Rows of a word of dx -> dx [R, I].
 template <class T>
+struct ToRows {
+  T* dx;
+  int64_t inputs;
+  void operator()(int64_t word, int64_t first, int64_t rows, const T* from) const {
+    const size_t bytes = columns_of(word, inputs) * sizeof(T);
+    for (int64_t r = 0; r < rows; ++r)
+      std::memcpy(dx + (first + r) * inputs + word * kTile, from + r * kTile, bytes);
+  }
+};
+
+// (dy W) where support [R, words] has ones, 0 elsewhere: leave(word, first row, rows, from [rows][64])
+template <class T, class F>
 void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, const uint64_t* support,
-             const T* wt, int64_t inputs, T* dx) {
+             const T* wt, int64_t inputs, const F& leave) {
   const int64_t words = tiles_of(inputs), stride = padded<T>(outputs);
   constexpr int64_t kRows = 256;  // their gradients stay in the second-level cache
   const int64_t pieces = (rows + kRows - 1) / kRows;
@@ -213,10 +227,7 @@ void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, cons
       for (int64_t word = 0; word < words; ++word) {
         sampled_tile(support + first * words + word, words, dy + first * dy_stride, dy_stride, n,
                      wt + word * kTile * stride, stride, outputs, out);
-        const int columns = columns_of(word, inputs);
-        for (int64_t r = 0; r < n; ++r)
-          std::memcpy(dx + (first + r) * inputs + word * kTile, out + r * kTile,
-                      columns * sizeof(T));
+        leave(word, first, n, out);
       }
     }
   });

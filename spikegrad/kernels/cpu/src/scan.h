@@ -9,20 +9,19 @@
 #include "lanes.h"
 #include "neuron.h"
 
-#include <tuple>
-
 namespace spikegrad {
 
 constexpr int kBlock = 1024;
 
 // How [B, N] is cut into blocks.
 struct Blocks {
-  int64_t rows, columns, per_row, count;
+  int64_t rows, columns, per_row, count, tiles;  // tiles: of a block with all its columns
   Blocks(int64_t batch, int64_t features, bool per_neuron) {
     rows = per_neuron ? batch : 1;
     columns = per_neuron ? features : batch * features;
     per_row = (columns + kBlock - 1) / kBlock;
     count = rows * per_row;
+    tiles = tiles_of(std::min<int64_t>(kBlock, columns));
   }
   void at(int64_t block, int64_t& offset, int64_t& column, int& n) const {
     column = block % per_row * kBlock;
@@ -116,6 +115,19 @@ struct Backward {
   T* dx;
   T *di0, *dv0, *da0;
   double* dparams;  // [blocks, kParams + 1, columns of the block or 1]
+
+  bool grad_dense() const { return grad_n == 1 && grad_b == features; }
+  bool grad_constant() const {  // of a sum
+    return grad_s && grad_t == 0 && grad_b == 0 && grad_n == 0;
+  }
+  // Step t of the gradient, n columns of [B*N] from offset on, by its strides.
+  void gather(int64_t t, int64_t offset, int n, T* to) const {
+    int64_t b = offset / features, c = offset % features;
+    for (int j = 0; j < n; ++j) {
+      to[j] = grad_s[t * grad_t + b * grad_b + c * grad_n];
+      if (++c == features) c = 0, ++b;
+    }
+  }
 };
 
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads>
@@ -131,8 +143,7 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
   }
   alignas(64) T dx_row[kBlock];
   const bool past = streams(f.dx, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
-  const bool dense = f.grad_n == 1 && f.grad_b == f.features;
-  const bool constant = f.grad_s && f.grad_t == 0 && f.grad_b == 0 && f.grad_n == 0;  // of a sum
+  const bool dense = f.grad_dense(), constant = f.grad_constant();
   if (!f.grad_s || constant) std::fill(gs, gs + n, constant ? *f.grad_s : T(0));
   for (int64_t t = f.steps; t-- > 0;) {
     const int64_t at = t * f.step + offset;
@@ -141,11 +152,7 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
     if (f.grad_s && dense) {
       m.incoming = f.grad_s + t * f.grad_t + offset;
     } else if (f.grad_s && !constant) {
-      int64_t b = offset / f.features, c = offset % f.features;
-      for (int j = 0; j < n; ++j) {
-        gs[j] = f.grad_s[t * f.grad_t + b * f.grad_b + c * f.grad_n];
-        if (++c == f.features) c = 0, ++b;
-      }
+      f.gather(t, offset, n, gs);
     }
     m.u = f.u + at;
     m.a = kAda ? f.a + at : nullptr;

@@ -3,18 +3,7 @@
 
 namespace spikegrad {
 
-template Outputs run_forward<float>(const Tensor& x, const std::optional<Tensor>& i0,
-                    const std::optional<Tensor>& v0, const std::optional<Tensor>& a0,
-                    const std::optional<Tensor>& silent0, const Tensor& params, int64_t kind,
-                    int64_t reset, int64_t refractory, bool keep);
-template Gradients run_backward<float>(const std::optional<Tensor>& grad_s, const std::optional<Tensor>& grad_i,
-                       const std::optional<Tensor>& grad_v, const std::optional<Tensor>& grad_a,
-                       const std::optional<Tensor>& x, const Tensor& u, const std::optional<Tensor>& i,
-                       const std::optional<Tensor>& a, const std::optional<Tensor>& ready,
-                       const std::optional<Tensor>& i0, const std::optional<Tensor>& v0,
-                       const Tensor& params, const Tensor& slope, const Tensor& amplitude,
-                       double gain, const std::optional<Tensor>& derivative, int64_t kind,
-                       int64_t reset, bool attached, int64_t family, double shape_a,
-                       double shape_b, bool grads, bool grad_slope);
+template ScanOutputs scan_forward_call<float>(const ScanForward& call);
+template ScanGradients scan_backward_call<float>(const ScanBackward& call);
 
 }  // namespace spikegrad

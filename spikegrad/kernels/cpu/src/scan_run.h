@@ -1,32 +1,41 @@
-// The two entry points of the scans, per type of number.
+// The two entry points of the scans, per type of number, and what they are given.
 #pragma once
 
-#include "common.h"
-
-#include <tuple>
+#include "words.h"
 
 namespace spikegrad {
 
-constexpr int64_t kScanParams = 10;
+struct ScanForward {
+  const Tensor& x;  // [T, B, N]
+  const Maybe &i0, &v0, &a0, &silent0;
+  const Tensor &params, &slope;
+  Words words;
+};
 
-using Outputs = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+// support, bits: words [blocks, T, tiles of a block] where membranes are kept in part.
+struct ScanOutputs {
+  Tensor s, u, i, a, ready, support, bits, i_end, v_end, a_end, silent_end;
+};
+
+struct ScanBackward {
+  const Maybe &grad_s, &grad_i, &grad_v, &grad_a, &x;
+  const Tensor& u;
+  const Maybe &i, &a, &ready, &support, &bits, &i0, &v0;
+  const Tensor &params, &slope, &amplitude;
+  double gain;
+  const Maybe& derivative;
+  int64_t steps, batch, features;
+  bool grad_slope;
+  Words words;
+};
+
+struct ScanGradients {
+  Tensor dx, di0, dv0, da0, sums;
+};
 
 template <class T>
-Outputs run_forward(const Tensor& x, const std::optional<Tensor>& i0,
-                    const std::optional<Tensor>& v0, const std::optional<Tensor>& a0,
-                    const std::optional<Tensor>& silent0, const Tensor& params, int64_t kind,
-                    int64_t reset, int64_t refractory, bool keep);
-
+ScanOutputs scan_forward_call(const ScanForward& call);
 template <class T>
-Gradients run_backward(const std::optional<Tensor>& grad_s, const std::optional<Tensor>& grad_i,
-                       const std::optional<Tensor>& grad_v, const std::optional<Tensor>& grad_a,
-                       const std::optional<Tensor>& x, const Tensor& u, const std::optional<Tensor>& i,
-                       const std::optional<Tensor>& a, const std::optional<Tensor>& ready,
-                       const std::optional<Tensor>& i0, const std::optional<Tensor>& v0,
-                       const Tensor& params, const Tensor& slope, const Tensor& amplitude,
-                       double gain, const std::optional<Tensor>& derivative, int64_t kind,
-                       int64_t reset, bool attached, int64_t family, double shape_a,
-                       double shape_b, bool grads, bool grad_slope);
+ScanGradients scan_backward_call(const ScanBackward& call);
 
 }  // namespace spikegrad

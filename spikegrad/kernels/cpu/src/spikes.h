@@ -62,6 +62,14 @@ inline int64_t count_of(const uint64_t* bits, int64_t words) {
   return count;
 }
 
+inline int64_t ones(const uint64_t* bits, int64_t words) {
+  std::atomic<int64_t> count{0};
+  parallel(words, 16384, [&](int64_t begin, int64_t end) {
+    count += count_of(bits + begin, end - begin);
+  });
+  return count;
+}
+
 // A row's list; up to kSlack places behind its end are written as well.
 constexpr int64_t kSlack = 32;
 inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {

@@ -1,61 +1,18 @@
 // A step of LIF neurons on one tile in registers: neuron.h's forward_step and backward_step for the
 // neurons that most networks are made of, without a place in memory for what nobody reads again.
 //
-// Taken by layer.h for IF and LIF without a refractory period, backward without parameter gradients
-// and for surrogates that are plain arithmetic. The same operations in the same order as neuron.h, to
-// the last bit, which the tests compare.
+// Taken by layer.h and scan_plain.h for IF and LIF without a refractory period, backward without
+// parameter gradients and for surrogates that are plain arithmetic. The same operations in the same
+// order as neuron.h, to the last bit, which the tests compare.
 #pragma once
 
-#include "lanes.h"
+#include "masks.h"
 #include "neuron.h"
+#include "places.h"
+
+#include <cmath>
 
 namespace spikegrad {
-
-template <class T>
-struct MaskOf;
-template <>
-struct MaskOf<float> {
-  typedef int32_t type __attribute__((vector_size(64)));
-};
-template <>
-struct MaskOf<double> {
-  typedef int64_t type __attribute__((vector_size(64)));
-};
-template <class T>
-using Mask = typename MaskOf<T>::type;
-
-// The lanes of a mask as bits.
-template <class T>
-inline uint64_t bits_of_mask(Mask<T> m) {
-  uint64_t word = 0;
-  for (int j = 0; j < kLanes<T>; ++j) word |= static_cast<uint64_t>(m[j] & 1) << j;
-  return word;
-}
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-template <>
-inline uint64_t bits_of_mask<float>(Mask<float> m) {
-  return _mm512_movepi32_mask((__m512i)m);
-}
-template <>
-inline uint64_t bits_of_mask<double>(Mask<double> m) {
-  return _mm512_movepi64_mask((__m512i)m);
-}
-#endif
-
-// mask ? a : 0
-template <class T>
-inline Lane<T> kept_where(Mask<T> m, Lane<T> a) {
-  return (Lane<T>)((Mask<T>)a & m);
-}
-template <class T>
-inline Lane<T> all_of(T value) {
-  Lane<T> v = {};
-  return v + value;
-}
-template <class T>
-inline Lane<T> absolute(Lane<T> a) {
-  return a < T(0) ? -a : a;
-}
 
 // Surrogates whose derivative a few operations make.
 inline bool is_plain(Family family) {
@@ -66,14 +23,12 @@ inline bool is_plain(Family family) {
 // unit_derivative of surrogate.h at z = k d.
 template <class T>
 [[gnu::always_inline]] inline Lane<T> plain_derivative(Family family, Lane<T> z) {
-  const Lane<T> one = all_of(T(1)), none = {};
+  const Lane<T> one = all_of(T(1));
   switch (family) {
-    case Family::triangle: {
-      const Lane<T> h = one - absolute<T>(z);
-      return h > none ? h : none;
-    }
+    case Family::triangle:
+      return positive_part<T>(one - absolute<T>(z));
     case Family::boxcar:
-      return kept_where<T>(absolute<T>(z) <= one, all_of(T(0.5)));
+      return kept_where<T>(at_least<T>(one, absolute<T>(z)), all_of(T(0.5)));
     case Family::arctan:
       return all_of(T(0.31830988618379067)) / (one + z * z);
     default: {  // fast_sigmoid
@@ -83,57 +38,125 @@ template <class T>
   }
 }
 
-// x, v in; u, v out, u past the caches if it is large; the words of spikes and, with a slope, of the compact support.
-template <class T, Reset kR>
-[[gnu::always_inline]] inline void lif_forward(const Each<T>& p, const Lane<T>* x, T* v, T* u,
-                                               bool past, bool compact, Family family, const T* slope,
-                                               uint64_t& spikes, uint64_t& support) {
+// A value per layer [1] or per neuron [N] as one per column of all tiles.
+template <class T>
+void to_columns(const T* from, bool each, int64_t columns, T rest, T* to) {
+  std::fill(to, to + tiles_of(columns) * kTile, rest);
+  for (int64_t j = 0; j < columns; ++j) to[j] = from[each ? j : 0];
+}
+
+// A tile's parameters, slope and amplitude, row by row: [kRows][64].
+constexpr int kSlope = kParams, kAmplitude = kParams + 1, kRows = kParams + 2;
+template <class T>
+struct Tiled {
+  const T* p;
+  T operator()(int row, int j) const { return p[row * kTile + j]; }
+  Lane<T> at(int row, int j) const { return load(p + row * kTile + j); }
+};
+template <class T>
+Tiled<T> tile_of(const T* params, int64_t tile) {
+  return {params + tile * kRows * kTile};
+}
+// A value per layer [1] or per neuron [N] as one row of all tiles.
+template <class T>
+void set_row(T* params, int row, const T* from, bool each, int64_t columns, T rest) {
+  for (int64_t tile = 0; tile < tiles_of(columns); ++tile) {
+    T* to = params + (tile * kRows + row) * kTile;
+    const int n = columns_of(tile, columns);
+    for (int j = 0; j < kTile; ++j) to[j] = j < n ? from[each ? tile * kTile + j : 0] : rest;
+  }
+}
+// Parameters of all tiles [tiles][kRows][64], the amplitude not set. Columns beyond N never spike and
+// are in no support: nothing reaches them, their threshold is 1 and their slope 2.
+template <class T>
+Scratch tile_params(const Tensor& params, const Tensor& slope, int64_t columns) {
+  Scratch memory = scratch<T>(tiles_of(columns) * kRows * kTile);
+  for (int row = 0; row < kParams; ++row)
+    set_row(memory.as<T>(), row, data<T>(params) + row * params.size(1), params.size(1) > 1,
+            columns, row == kThreshold ? T(1) : T(0));
+  set_row(memory.as<T>(), kSlope, data<T>(slope), slope.size(0) > 1, columns, T(2));
+  return memory;
+}
+
+// |k d| below which a surrogate of compact support is not 0: triangle below 1, boxcar up to 1.
+template <class T>
+inline T edge_of(Family family) {
+  return family == Family::triangle ? T(1) : std::nextafter(T(1), T(2));
+}
+
+// What a step leaves behind, where it is wanted.
+template <class T>
+struct Leave {
+  T* u = nullptr;     // membranes
+  T** few = nullptr;  // or those in the surrogate's compact support, one behind the other
+  T* s = nullptr;     // spikes as numbers
+  bool past = false;  // u and s go past the caches
+  void put(T* to, Lane<T> value) const { past ? store_past(to, value) : store(to, value); }
+};
+
+// x, v in; v out; the words of spikes and, with a compact support, of that support.
+template <class T, Reset kR, bool kCompact, bool kFew>
+[[gnu::always_inline]] inline void lif_forward(const Tiled<T>& p, const Lane<T>* x, T* v,
+                                               const Leave<T>& leave, T edge, uint64_t& spikes,
+                                               uint64_t& support) {
   spikes = support = 0;
+  T* few = kFew ? *leave.few : nullptr;
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
-    auto param = [&](int row) { return load(p.p + row * p.columns + at); };
+    auto param = [&](int row) { return p.at(row, at); };
     const Lane<T> rest = param(kRest);
     const Lane<T> now = rest + param(kBeta) * (load(v + at) - rest) + param(kGainMem) * x[k];
     const Lane<T> d = now - param(kThreshold);
-    const Mask<T> spike = d >= Lane<T>{};
-    spikes |= bits_of_mask<T>(spike) << at;
-    if (compact) {
-      const Lane<T> a = absolute<T>(d * load(slope + at));
-      const Mask<T> inside = family == Family::triangle ? all_of(T(1)) - a > Lane<T>{}
-                                                        : a <= all_of(T(1));
-      support |= bits_of_mask<T>(inside) << at;
+    const Bits<T> spike = at_least<T>(d, Lane<T>{});
+    spikes |= static_cast<uint64_t>(spike) << at;
+    if (kCompact) {
+      const Bits<T> inside = above<T>(all_of(edge), absolute<T>(d * param(kSlope)));
+      support |= static_cast<uint64_t>(inside) << at;
+      if (kFew) put_lanes<T>(inside, now, few);
     }
     Lane<T> after = now;
     if (kR == Reset::subtract) after = now - kept_where<T>(spike, param(kDrop));
     if (kR == Reset::zero) after = now + kept_where<T>(spike, param(kReset) - now);
     store(v + at, after);
-    if (u && past)
-      store_past(u + at, now);
-    else if (u)
-      store(u + at, now);
+    if (!kFew && leave.u) leave.put(leave.u + at, now);
+    if (leave.s) leave.put(leave.s + at, kept_where<T>(spike, all_of(T(1))));
   }
+  if (kFew) *leave.few = few;
 }
 
-// incoming, u, dv in; dv, dx out.
-template <class T, Reset kR>
-[[gnu::always_inline]] inline void lif_backward(const Rule<T>& f, const Each<T>& p, int64_t column,
-                                                const T* incoming, const T* u, T* dv, T* dx) {
-  const bool each = f.slope_columns > 1;
+// What a step backward reads of its membranes: all of them, or those of the support alone with the
+// words of support and spikes.
+template <class T>
+struct Membranes {
+  const T* u = nullptr;
+  const T* few = nullptr;
+  uint64_t support = 0, spikes = 0;
+};
+
+// incoming, membranes, dv in; dv, dx out.
+template <class T, Reset kR, bool kFew>
+[[gnu::always_inline]] inline void lif_backward(Family family, bool attached, const Tiled<T>& p,
+                                                const T* incoming, const Membranes<T>& m, T* dv,
+                                                T* dx, bool past = false) {
+  const T* few = m.few;
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
-    auto param = [&](int row) { return load(p.p + row * p.columns + at); };
-    auto own = [&](const T* q) { return each ? load(q + column + at) : all_of(*q); };
-    const Lane<T> now = load(u + at), later = load(dv + at);
-    const Lane<T> d = now - param(kThreshold);
-    const Lane<T> g = own(f.amplitude) * plain_derivative<T>(f.shape.family, d * own(f.slope));
+    auto param = [&](int row) { return p.at(row, at); };
+    const Bits<T> inside = static_cast<Bits<T>>(m.support >> at);
+    const Lane<T> now = kFew ? take_lanes<T>(inside, few) : load(m.u + at);
+    const Lane<T> later = load(dv + at), d = now - param(kThreshold);
+    Lane<T> g = param(kAmplitude) * plain_derivative<T>(family, d * param(kSlope));
+    if (kFew) g = kept_where<T>(inside, g);
     Lane<T> du = later, ds = load(incoming + at);
-    if (kR == Reset::subtract && f.attached) ds = ds - later * param(kDrop);
+    if (kR == Reset::subtract && attached) ds = ds - later * param(kDrop);
     if (kR == Reset::zero) {
-      if (f.attached) ds = ds + later * (param(kReset) - now);
-      du = kept_where<T>(d < Lane<T>{}, later);
+      if (attached) ds = ds + later * (param(kReset) - now);
+      const Bits<T> below = kFew ? static_cast<Bits<T>>(~(m.spikes >> at)) : above<T>(Lane<T>{}, d);
+      du = kept_where<T>(below, later);
     }
     du = du + ds * g;
-    store(dx + at, param(kGainMem) * du);
+    const Lane<T> out = param(kGainMem) * du;
+    past ? store_past(dx + at, out) : store(dx + at, out);
     store(dv + at, param(kBeta) * du);
   }
 }

@@ -1,0 +1,149 @@
+// Values at some columns of every row alone, side by side in memory: the membranes and the gradients
+// that a surrogate with compact support asks for.
+//
+// Words [T, B, tiles] name the columns. Values stand in the order tile, group of kGroup samples,
+// step, sample, column: what one piece of a layer's work reads and writes lies together.
+#pragma once
+
+#include "masks.h"
+#include "spikes.h"
+
+namespace spikegrad {
+
+constexpr int64_t kGroup = 32;  // samples whose states one piece of work holds
+inline int64_t groups_of(int64_t batch) { return (batch + kGroup - 1) / kGroup; }
+
+// Some lanes, put side by side; a whole vector is written.
+template <class T>
+inline void put_lanes(Bits<T> some, Lane<T> v, T*& to) {
+  for (int j = 0; j < kLanes<T>; ++j)
+    if (some >> j & 1) *to++ = v[j];
+}
+// The same lanes from there, zeros elsewhere; nothing beyond the values is read.
+template <class T>
+inline Lane<T> take_lanes(Bits<T> some, const T*& from) {
+  Lane<T> v = {};
+  for (int j = 0; j < kLanes<T>; ++j)
+    if (some >> j & 1) v[j] = *from++;
+  return v;
+}
+// The columns of a row of 64 that a word names, put side by side; nothing else is read or written.
+template <class T>
+inline void put_row(uint64_t word, const T* row, T*& to) {
+  for (; word; word &= word - 1) *to++ = row[__builtin_ctzll(word)];
+}
+#if defined(__AVX512F__)
+// Compress and expand with zeros elsewhere. As instructions that zero they wait on AMD's Zen 4 for the
+// register that they overwrite, so each would wait for the vector before: these merge into zeros.
+inline __m512 zeros() {
+  __m512 zero = _mm512_setzero_ps();
+  asm("" : "+v"(zero));
+  return zero;
+}
+inline __m512 compressed(__mmask16 mask, __m512 v) {
+  return _mm512_mask_compress_ps(zeros(), mask, v);
+}
+inline __m512 spread(__mmask16 mask, __m512 v) { return _mm512_mask_expand_ps(zeros(), mask, v); }
+inline __mmask16 first_of(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+template <>
+inline void put_lanes<float>(Bits<float> some, Lane<float> v, float*& to) {
+  _mm512_storeu_ps(to, compressed(some, (__m512)v));
+  to += __builtin_popcount(some);
+}
+template <>
+inline Lane<float> take_lanes<float>(Bits<float> some, const float*& from) {
+  const int n = __builtin_popcount(some);
+  const __m512 v = _mm512_maskz_loadu_ps(first_of(n), from);
+  from += n;
+  return (Lane<float>)spread(some, v);
+}
+template <>
+inline void put_row<float>(uint64_t word, const float* row, float*& to) {
+  for (int j = 0; j < kTile; j += 16) {
+    const __mmask16 mask = static_cast<__mmask16>(word >> j);
+    const int n = __builtin_popcount(mask);
+    const __m512 v = _mm512_maskz_loadu_ps(mask, row + j);
+    _mm512_mask_storeu_ps(to, first_of(n), compressed(mask, v));
+    to += n;
+  }
+}
+#endif
+
+// Values on their way past the caches: they wait here until there are many whole lines of them (few,
+// and the CPU would have to wait for the stores that made them).
+template <class T>
+struct Stage {
+  static constexpr int64_t kMany = 16 * kTile;
+  alignas(64) T values[kMany + 2 * kTile];
+  T* next = values;
+  T* to;
+  explicit Stage(T* start) : to(start) {}
+  // After every row of a tile.
+  void drain() {
+    if (next - values < kMany) return;
+    for (int64_t j = 0; j < kMany; j += kLanes<T>) store_past(to + j, load(values + j));
+    std::memcpy(values, values + kMany, kTile * sizeof(T));
+    to += kMany, next -= kMany;
+  }
+  void finish() { std::memcpy(to, values, (next - values) * sizeof(T)); }
+};
+
+// Where the values of every row and tile begin.
+class Places {
+ public:
+  Places() = default;
+  Places(const uint64_t* words, int64_t steps, int64_t batch, int64_t tiles)
+      : words_(words), steps_(steps), batch_(batch), tiles_(tiles), groups_(groups_of(batch)),
+        starts_(scratch<int64_t>(tiles * groups_ * steps + 1)) {
+    int64_t* starts = starts_.as<int64_t>();
+    parallel(steps, std::max<int64_t>(1, 16384 / (batch * tiles)), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t)
+        for (int64_t group = 0; group < groups_; ++group) {
+          const int64_t last = std::min(batch, (group + 1) * kGroup);
+          for (int64_t tile = 0; tile < tiles; ++tile) {
+            int64_t count = 0;
+            for (int64_t b = group * kGroup; b < last; ++b) count += ones(tile, t, b);
+            starts[(tile * groups_ + group) * steps + t + 1] = count;
+          }
+        }
+    });
+    starts[0] = 0;
+    for (int64_t k = 0; k < tiles * groups_ * steps; ++k) starts[k + 1] += starts[k];
+  }
+  explicit operator bool() const { return words_ != nullptr; }
+  int64_t count() const { return starts_.as<int64_t>()[tiles_ * groups_ * steps_]; }
+  uint64_t word(int64_t tile, int64_t t, int64_t b) const {
+    return words_[(t * batch_ + b) * tiles_ + tile];
+  }
+  // The first value of a group's step.
+  int64_t start(int64_t tile, int64_t group, int64_t t) const {
+    return starts_.as<int64_t>()[(tile * groups_ + group) * steps_ + t];
+  }
+  // The first value of a row.
+  int64_t at(int64_t tile, int64_t t, int64_t b) const {
+    int64_t place = start(tile, b / kGroup, t);
+    for (int64_t k = b / kGroup * kGroup; k < b; ++k) place += ones(tile, t, k);
+    return place;
+  }
+  // Rows [first, first + n) of a tile, `stride` apart -> their places among all values.
+  template <class T>
+  void put(int64_t tile, int64_t first, int64_t n, const T* from, int64_t stride, T* all) const {
+    int64_t t = first / batch_, b = first % batch_;
+    T* to = all + at(tile, t, b);
+    for (int64_t r = 0; r < n; ++r) {
+      if (b == batch_) b = 0, ++t;
+      if (b % kGroup == 0) to = all + start(tile, b / kGroup, t);
+      put_row(word(tile, t, b++), from + r * stride, to);
+    }
+  }
+
+ private:
+  int64_t ones(int64_t tile, int64_t t, int64_t b) const {
+    return __builtin_popcountll(word(tile, t, b));
+  }
+  const uint64_t* words_ = nullptr;
+  int64_t steps_ = 0, batch_ = 0, tiles_ = 0, groups_ = 0;
+  Scratch starts_;
+};
+
+}  // namespace spikegrad

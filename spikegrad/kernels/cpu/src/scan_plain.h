@@ -1,0 +1,143 @@
+// Scans of IF and LIF neurons in registers: the steps of tile.h on the blocks of scan.h.
+//
+// With a surrogate of compact support the membranes inside it are kept, one behind the other in a
+// part [T tiles 64] of each block, and words that say where they were.
+#pragma once
+
+#include "scan.h"
+#include "tile.h"
+#include "words.h"
+
+#include <limits>
+
+namespace spikegrad {
+
+template <class T>
+struct Plain {
+  int64_t steps;
+  int64_t tiles;         // of a block with all its columns
+  const T* params;       // [tiles][kRows][64]
+  bool each;             // else the same tile everywhere
+  uint64_t *support, *bits;  // [blocks][T][tiles], or null
+  Tiled<T> own(int64_t column) const { return tile_of(params, each ? column / kTile : 0); }
+};
+
+// Up to 64 values of a row as vectors.
+template <class T>
+inline void load_row(const T* from, int n, Lane<T>* to) {
+  alignas(64) T whole[kTile] = {};
+  if (n < kTile) {
+    std::memcpy(whole, from, n * sizeof(T));
+    from = whole;
+  }
+  for (int k = 0; k < kVectors<T>; ++k) to[k] = load(from + k * kLanes<T>);
+}
+template <class T, Reset kR, bool kFew>
+void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block, int64_t offset,
+                   int64_t column, int n) {
+  alignas(64) T v[kBlock], u_end[kTile], s_end[kTile];
+  // Beyond n: no number spikes or stands in a support.
+  std::fill(v, v + kBlock, std::numeric_limits<T>::quiet_NaN());
+  for (int j = 0; j < n; ++j)
+    v[j] = f.v0 ? f.v0[offset + j] : q.own(column + j / kTile * kTile)(kRest, j % kTile);
+  const bool past = streams(f.s, f.step, f.steps) && offset * sizeof(T) % 64 == 0 &&
+                    reinterpret_cast<uintptr_t>(f.u) % 64 == 0;
+  T* part = kFew ? f.u + block * q.steps * q.tiles * kTile : nullptr;
+  Stage<T> stage(part);
+  for (int64_t t = 0; t < f.steps; ++t)
+    for (int64_t tile = 0; tile * kTile < n; ++tile) {
+      const int64_t j = tile * kTile, at = t * f.step + offset + j;
+      const int m = columns_of(tile, n);
+      Lane<T> x[kVectors<T>];
+      const T* from = f.x + t * f.x_step + offset + j;
+      load_row(from, m, x);
+      if (f.x_step && t + 1 < f.steps) fetch(from + f.x_step, false);
+      Leave<T> leave;
+      leave.past = past && m == kTile;
+      leave.s = m == kTile ? f.s + at : s_end;
+      if (kFew)
+        leave.few = past ? &stage.next : &part;
+      else if (f.u)
+        leave.u = m == kTile ? f.u + at : u_end;
+      uint64_t spikes, support;
+      lif_forward<T, kR, kFew, kFew>(q.own(column + j), x, v + j, leave, edge, spikes, support);
+      if (kFew && past) stage.drain();
+      if (m < kTile) std::memcpy(f.s + at, s_end, m * sizeof(T));
+      if (leave.u == u_end) std::memcpy(f.u + at, u_end, m * sizeof(T));
+      if (!kFew) continue;
+      const int64_t word = (block * q.steps + t) * q.tiles + tile;
+      q.support[word] = support;
+      if (q.bits) q.bits[word] = spikes;
+    }
+  if (kFew && past) stage.finish();
+  std::memcpy(f.v_end + offset, v, n * sizeof(T));
+}
+
+template <class T, Reset kR, bool kFew>
+void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int64_t offset,
+                    int64_t column, int n) {
+  alignas(64) T dv[kBlock], gs[kBlock], ends[kTile], dx_end[kTile], u_end[kTile];
+  std::memset(dv, 0, sizeof dv);
+  for (int j = 0; f.grad_v && j < n; ++j) dv[j] = f.grad_v[offset + j];
+  const int64_t words = block * q.steps * q.tiles;
+  const T* part = nullptr;  // walked from its end
+  if (kFew)
+    part = f.u + words * kTile + count_of(q.support + words, q.steps * q.tiles);
+  const bool past = streams(f.dx, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
+  const bool dense = f.grad_dense(), constant = f.grad_constant();
+  std::fill(gs, gs + kBlock, constant ? *f.grad_s : T(0));
+  for (int64_t t = f.steps; t-- > 0;) {
+    const T* row = gs;
+    if (f.grad_s && dense)
+      row = f.grad_s + t * f.grad_t + offset;
+    else if (f.grad_s && !constant)
+      f.gather(t, offset, n, gs);
+    for (int64_t tile = tiles_of(n); tile-- > 0;) {
+      const int64_t j = tile * kTile, at = t * f.step + offset + j;
+      const int m = columns_of(tile, n);
+      const T* incoming = row + j;
+      if (m < kTile) {
+        std::memset(ends, 0, sizeof ends), std::memcpy(ends, incoming, m * sizeof(T));
+        incoming = ends;
+      }
+      Membranes<T> from;
+      if (kFew) {
+        const int64_t word = words + t * q.tiles + tile;
+        from.support = q.support[word], from.spikes = q.bits ? q.bits[word] : 0;
+        part -= __builtin_popcountll(from.support);
+        from.few = part;
+      } else if (m < kTile) {
+        std::memset(u_end, 0, sizeof u_end), std::memcpy(u_end, f.u + at, m * sizeof(T));
+        from.u = u_end;
+      } else {
+        from.u = f.u + at;
+        if (t > 0) fetch(from.u - f.step, false);
+      }
+      T* dx = m < kTile ? dx_end : f.dx + at;
+      lif_backward<T, kR, kFew>(f.rule.shape.family, f.rule.attached, q.own(column + j), incoming,
+                                from, dv + j, dx, past && m == kTile);
+      if (m < kTile) std::memcpy(f.dx + at, dx_end, m * sizeof(T));
+    }
+  }
+  std::memcpy(f.dv0 + offset, dv, n * sizeof(T));
+}
+
+// Pick the instance by the reset: go(function).
+template <class T, class F>
+void plain_forward_of(Reset reset, bool few, const F& go) {
+  auto by = [&]<Reset R>() { few ? go(&plain_forward<T, R, true>) : go(&plain_forward<T, R, false>); };
+  if (reset == Reset::subtract) by.template operator()<Reset::subtract>();
+  if (reset == Reset::zero) by.template operator()<Reset::zero>();
+  if (reset == Reset::none) by.template operator()<Reset::none>();
+}
+template <class T, class F>
+void plain_backward_of(Reset reset, bool few, const F& go) {
+  auto by = [&]<Reset R>() {
+    few ? go(&plain_backward<T, R, true>) : go(&plain_backward<T, R, false>);
+  };
+  if (reset == Reset::subtract) by.template operator()<Reset::subtract>();
+  if (reset == Reset::zero) by.template operator()<Reset::zero>();
+  if (reset == Reset::none) by.template operator()<Reset::none>();
+}
+
+}  // namespace spikegrad
