@@ -61,33 +61,47 @@ class Sequential(nn.Sequential):
         before = self.matched(states)
         layers = list(self)
         after: list[State] = []
+        block = None
         if not checked:
-            x = admitted(self, layers, x)
+            x, block = admitted(self, layers, x)
         while len(after) < len(layers):
-            x, states_now = self.advance(layers, len(after), x, before)
+            x, states_now, block = self.advance(layers, len(after), x, before, block)
             after.extend(states_now)
         return x, tuple(after)
 
     def advance(
-        self, layers: list[nn.Module], at: int, x: Any, before: Sequence[State]
-    ) -> tuple[Any, list[State]]:
-        """Run what starts at a position, one layer or several as one: output and their states."""
-        ahead = run_ahead(layers[at:], x, before[at:])
+        self,
+        layers: list[nn.Module],
+        at: int,
+        x: Any,
+        before: Sequence[State],
+        known: Block | None,
+    ) -> tuple[Any, list[State], Block | None]:
+        """Run what starts at a position, one layer or several as one: output and their states.
+
+        known: the block that starts here, if that was found out before. The last of what is
+        returned is the block that takes the output, if any is known.
+        """
+        ahead = None if known else run_ahead(layers[at:], x, before[at:])
         if ahead is not None:
             ran = layers[at : at + len(ahead[1])]
             self.note([(layer, "one call with its neighbours") for layer in ran])
-            return ahead
-        block = block_at(layers, at, x)
+            return *ahead, None
+        block = known or block_at(layers, at, x)
         if isinstance(block, str):
             self.note([(layers[at], block)])
             x, state = step(layers[at], x, before[at])
-            return x, [state]
+            return x, [state], None
         end = at + block.width
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
             check_stateless(layer, given)
-        goes_on = end < len(layers) and isinstance(block_at(layers, end, x, ahead=True), Block)
+        following = block_at(layers, end, x, ahead=True) if end < len(layers) else ""
+        after = following if isinstance(following, Block) else None
+        goes_on = after is not None
         y, state = run_block(block, x, before[end - 1], pass_on=goes_on, witness=self.witness)
-        return y, [*[None] * (block.width - 1), state]
+        states = [*[None] * (block.width - 1), state]
+        # Numbers, from a recorded layer for example, are looked at again.
+        return y, states, None if isinstance(y, Tensor) else after
 
     def note(self, what: list[Any]) -> None:
         """Tell the witness, if there is one."""
@@ -141,19 +155,22 @@ def check_stateless(layer: nn.Module, state: State) -> None:
         )
 
 
-def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> Any:
-    """The outermost container's input once it is known to be right and finite.
+def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[Any, Block | None]:
+    """The outermost container's input once it is known to be right and finite, and its block.
 
     Spikes for a first block are packed at once: zeros and ones are finite. An input that repeats
     one step is seen as that step, whose product is computed once.
     """
-    if len(layers) > 0 and isinstance(block_at(layers, 0, x), Block):
-        spikes = packed(x)
-        if spikes is not None:
-            return spikes
-        x = stilled(x)
-    check_input(network, x)
-    return x
+    block = block_at(layers, 0, x) if len(layers) > 0 else ""
+    if not isinstance(block, Block):
+        check_input(network, x)
+        return x, None
+    spikes = packed(x)
+    if spikes is not None:
+        return spikes, block
+    given = stilled(x)
+    check_input(network, given)
+    return given, block if given is x else None
 
 
 def check_input(network: Sequential, x: Tensor) -> None:

@@ -17,6 +17,7 @@ from spikegrad.checks import check_state_tensor
 from spikegrad.functional.recurrent import check_feedback
 from spikegrad.kernels.cpu.crossover import crossover
 from spikegrad.kernels.cpu.derivative import family_of
+from spikegrad.kernels.cpu.layer_operator import run
 from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS
 from spikegrad.kernels.cpu.neuron import Neuron, described
 from spikegrad.surrogate import arctan
@@ -168,7 +169,7 @@ def call(
     # A trace needs shapes that do not depend on values.
     free = torch.is_grad_enabled() and not torch.compiler.is_compiling()
     places = free and not dense and family_of(n.surrogate)[0] in COMPACT
-    return torch.ops.spikegrad.layer(
+    return run(
         given.x,
         given.bits,
         given.support,

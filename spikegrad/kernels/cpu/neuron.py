@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from spikegrad.functional.scan import Rule, enter, input_gain
 from spikegrad.kernels.cpu.derivative import family_of
@@ -215,13 +217,22 @@ def tensors(values: dict[str, Value], slope: Value, x: Tensor) -> tuple[Tensor, 
     """The parameter matrix `[10, 1 or N]` and the slope `[1 or N]`."""
     plain = plain_numbers(values)
     if plain is not None and not isinstance(slope, Tensor):
-        rows = [[plain.get(name, 0.0)] for name in PARAMETERS]
-        return x.new_tensor(rows), x.new_tensor([slope])
+        rows = tuple(plain.get(name, 0.0) for name in PARAMETERS)
+        # Tensors of a tracer or of inference mode are no use to other calls.
+        alone = torch.is_inference_mode_enabled() or is_in_torch_dispatch_mode()
+        return (constants.__wrapped__ if alone else constants)(rows, slope, x.dtype)
     features = x.shape[2:]
     slopes = flat(slope, x, features)
     flats = [flat(values.get(name, 0.0), x, features) for name in PARAMETERS]
     width = max([slopes.shape[0], *(row.shape[0] for row in flats)])
     return torch.stack([row.expand(width) for row in flats]), slopes
+
+
+@lru_cache(maxsize=256)
+def constants(rows: tuple[float, ...], slope: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Parameters that are numbers, as tensors that nobody writes to and calls may share."""
+    params = torch.tensor(rows, dtype=dtype).unsqueeze(1)
+    return params, torch.tensor([slope], dtype=dtype)
 
 
 def plain_numbers(values: dict[str, Value]) -> dict[str, float] | None:

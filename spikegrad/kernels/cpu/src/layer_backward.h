@@ -14,8 +14,9 @@ struct Back {
   const Words& w;
   Engine<T> e;
   const ScalarType dtype;
-  const int64_t steps, batch, outputs, tiles, inputs, rows, piece, stride, words;
+  const int64_t steps, batch, outputs, tiles, inputs, rows, stride, words;
   const bool constant;  // x is one step seen T times, its product and its gradient are taken once
+  const int64_t piece;
   Scratch dI, weight_total, back_total, wt, back_wt, back_dense, spread, part_memory;
   Lists in_lists;
   bool started = false;  // the dense gradient of the weight has its first part
@@ -28,10 +29,12 @@ struct Back {
       : call(c), w(c.words),
         e(c.sizes(), c.weight, c.bias, c.feedback, c.first, c.params, c.slope, c.words),
         dtype(c.params.scalar_type()), steps(e.steps), batch(e.batch), outputs(e.outputs),
-        tiles(e.tiles), inputs(e.inputs), rows(steps * batch), piece(segment_steps(batch)),
+        tiles(e.tiles), inputs(e.inputs), rows(steps * batch),
         stride(padded<T>(outputs)), words(tiles_of(inputs)),
         constant(c.weight.has_value() && !c.in_bits.has_value() && is_static(c.x) && !c.need_x &&
                  !c.feedback.has_value()),
+        // Of a constant input no gradient of all steps exists that segments would keep small.
+        piece(constant && !w.lean ? steps : segment_steps(batch)),
         r{none(dtype), none(dtype), none(dtype), none(dtype), none(dtype),
           none(dtype), none(dtype), none(dtype), none(ScalarType::Double)} {}
 
@@ -224,14 +227,20 @@ struct Back {
       for (int64_t k = 0; k < batch * inputs; ++k) counts[k] = static_cast<T>(steps) * x[k];
       return;
     }
-    std::memset(counts, 0, batch * inputs * sizeof(T));
     const uint64_t* bits = bits_in();
-    parallel(batch, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t t = 0; t < steps; ++t)
-        for (int64_t b = begin; b < end; ++b)
-          for (int64_t k = 0; k < words; ++k)
-            for (uint64_t word = bits[(t * batch + b) * words + k]; word; word &= word - 1)
-              counts[b * inputs + k * kTile + __builtin_ctzll(word)] += T(1);
+    parallel(batch * words, 64, [&](int64_t begin, int64_t end) {
+      alignas(64) T row[kTile];
+      for (int64_t place = begin; place < end; ++place) {
+        const int64_t b = place / words, k = place % words;
+        Lane<T> sum[kVectors<T>] = {};
+        for (int64_t t = 0; t < steps; ++t) {
+          const uint64_t word = bits[t * batch * words + place];
+          for (int v = 0; v < kVectors<T>; ++v)
+            sum[v] += kept_where<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), all_of(T(1)));
+        }
+        for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
+        std::memcpy(counts + b * inputs + k * kTile, row, columns_of(k, inputs) * sizeof(T));
+      }
     });
   }
 
