@@ -3,7 +3,7 @@
     s = H(x) = [x >= 0],     ds/dx := g(x),     ds/dk := x p(k x)        (x = u - theta)
 
 In soft mode the forward pass is the primitive G, of which g is the true derivative: then every
-gradient is exact. This is the only `torch.autograd.Function` of the package. Source: Neftci,
+gradient is exact. This is the only `torch.autograd.Function` that defines one. Source: Neftci,
 Mostafa & Zenke 2019, IEEE Signal Processing Magazine 36(6), 51-63.
 """
 
