@@ -21,5 +21,5 @@ def traffic_bytes(workload: Workload) -> int:
 
 
 def kept_mb(workload: Workload) -> float:
-    """Memory between the passes (MB): one tensor `[T, B, N]`, the membrane, for each layer."""
+    """Memory of every membrane (MB): one tensor `[T, B, N]` for each layer."""
     return FLOAT * workload.steps * workload.batch * sum(workload.hidden) / 2**20

@@ -18,8 +18,8 @@ assert cpu.load() == "", cpu.load()
 u, params, slope = torch.rand(2, 3, 64), torch.rand(10, 1), torch.ones(1)
 a = torch.zeros({size})
 torch.ops.spikegrad.scan_backward(
-    None, None, None, None, None, u, None, a, None, None, None, params, slope, slope, 1.0, None,
-    6, 0, False, 0, 0.0, 0.0, False, False,
+    None, None, None, None, None, u, None, a, None, None, None, None, None, params, slope, slope,
+    1.0, None, [2, 3, 64], False, [6, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0], [0.0] * 5,
 )
 print("survived")
 """

@@ -1,0 +1,108 @@
+"""`python -m benchmarks.choice`: is following the spikes, or not, ever the wrong choice?
+
+For each product of a layer (forward, weight gradient, input gradient), each size and share of ones:
+the time of what the crossover table in force chooses, over the time of the dense product. The three
+ways are timed in turn, and the least time of each counts. The promise is a ratio of at most 1.1; a
+point above it is measured again with ten times as many turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import meter
+from spikegrad.kernels import available
+from spikegrad.kernels.cpu.crossover import PRODUCTS, crossover, table
+from spikegrad.kernels.cpu.measure import prepared
+
+__all__ = ["main"]
+
+SIZES = (64, 128, 256, 512, 1024)
+SHARES = (0.01, 0.03, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7)
+LIMIT = 1.1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a row per product and share; 1 where a choice is too slow."""
+    options = parsed(arguments)
+    if available()["cpu"]:
+        raise SystemExit(f"no native kernels: {available()['cpu']}")
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    points = list(itertools.product(PRODUCTS, options.sizes, options.sizes, options.shares))
+    found = [looked_at(point, options.repeats) for point in track(points, "measuring")]
+    show(found)
+    slow = [f for f in found if f["ratio"] > LIMIT]
+    worst = max(found, key=lambda f: f["ratio"])
+    print(f"{len(slow)} of {len(found)} choices take more than {LIMIT} times the dense product")
+    print("the slowest: {product} {inputs}-{outputs} at {share:.0%}: {ratio:.2f}".format(**worst))
+    if options.json:
+        result = {"machine": meter.machine(), "table": table().json(), "points": found}
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+    return int(bool(slow))
+
+
+def looked_at(point: tuple[str, int, int, float], repeats: int) -> dict[str, Any]:
+    """One point, once more and longer if it seems too slow: some products take microseconds."""
+    found = measured(*point, repeats)
+    return found if found["ratio"] <= LIMIT else measured(*point, 10 * repeats)
+
+
+def measured(product: str, inputs: int, outputs: int, share: float, repeats: int) -> dict[str, Any]:
+    """One point: milliseconds of the choice and of either way."""
+    own = getattr(crossover(inputs, outputs), product)
+    ways = {"chosen": own, "dense": -1.0, "events": 1.0}
+    runs = {name: prepared(product, inputs, outputs, share, cross) for name, cross in ways.items()}
+    least = dict.fromkeys(ways, float("inf"))
+    for turn in range(repeats + 2):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn >= 2:
+                least[name] = min(least[name], 1000 * (time.perf_counter() - start))
+    return {
+        "product": product,
+        "inputs": inputs,
+        "outputs": outputs,
+        "share": share,
+        **{f"{name}_ms": value for name, value in least.items()},
+        "ratio": least["chosen"] / least["dense"],
+    }
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    """The least, middle and largest ratio of every product and share over all sizes."""
+    heads = ("product", "share of ones", "least", "median", "largest", "of size")
+    shown = Table(*heads, box=None, padding=(0, 2, 0, 0))
+    for product, share in dict.fromkeys((f["product"], f["share"]) for f in found):
+        here = [f for f in found if (f["product"], f["share"]) == (product, share)]
+        here.sort(key=lambda f: f["ratio"])
+        middle, last = here[len(here) // 2], here[-1]
+        cells = (f"{f['ratio']:.2f}" for f in (here[0], middle, last))
+        shown.add_row(product, f"{share:.0%}", *cells, f"{last['inputs']}-{last['outputs']}")
+    Console().print(shown)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.choice", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="inputs and outputs")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of ones")
+    parser.add_argument("--repeats", type=int, default=15, help="turns of each way (%(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", metavar="OUT", help="write the points to this file")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
