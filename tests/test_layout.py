@@ -198,7 +198,7 @@ def test_there_is_exactly_one_autograd_function():
         (shorter if place.startswith("kernels/cpu/") else defining).append(place)
     assert len(defining) == 1, defining
     assert defining[0].startswith("surrogate/")
-    assert [place.split(":")[0] for place in shorter] == ["kernels/cpu/layer_operator.py"]
+    assert [place.split(":")[0] for place in shorter] == ["kernels/cpu/eager.py"]
 
 
 def test_files_and_functions_stay_short():

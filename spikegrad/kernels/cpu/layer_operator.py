@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
+from spikegrad.kernels.cpu.eager import below_autograd, eager
 from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, record_of
 from spikegrad.kernels.cpu.neuron import few
 
@@ -28,41 +29,6 @@ def register() -> None:
     torch.library.register_fake("spikegrad::layer_backward", fake_layer_backward)
     torch.library.register_autograd("spikegrad::layer", gradient, setup_context=keep_for_backward)
     torch.library.register_autograd("spikegrad::layer_backward", refuse)
-
-
-class Eager(torch.autograd.Function):
-    """The operator with the gradient registered for it, without what torch adds around that.
-
-    The wrapper of `register_autograd` costs some 0.1 ms a call, a fifth of a small layer's time.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        """Run below autograd."""
-        with torch._C._AutoDispatchBelowAutograd():
-            output = torch.ops.spikegrad.layer(*inputs)
-        keep_for_backward(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        """The registered gradient."""
-        return gradient(ctx, *grads)
-
-
-def run(*inputs: Any) -> tuple[Tensor, ...]:
-    """The operator `layer`: itself where it is traced, else the fastest way to the same."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return torch.ops.spikegrad.layer(*inputs)
-    return Eager.apply(*inputs)
-
-
-def run_backward(*inputs: Any) -> tuple[Tensor, ...]:
-    """The operator `layer_backward`; below autograd where nobody will ask for its gradient."""
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return torch.ops.spikegrad.layer_backward(*inputs)
-    with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.spikegrad.layer_backward(*inputs)
 
 
 def tiles(columns: int) -> int:
@@ -178,7 +144,8 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         whole = params.new_zeros(()).expand(steps, batch, outputs)
         incoming = whole if incoming is None else once(incoming)
     spiking = bool(kind & KINDS["spiking"])
-    out = run_backward(
+    out = below_autograd(
+        torch.ops.spikegrad.layer_backward,
         incoming,
         *ends,
         x,
@@ -320,3 +287,6 @@ def fake_layer_backward(*args: Any) -> tuple[Tensor, ...]:
         made(bool(kind & KINDS["adaptive"]), batch, outputs),
         made(keep and not still, tiles(outputs), -(-batch // 32), 11, TILE, dtype=torch.float64),
     )
+
+
+run = eager(lambda *inputs: torch.ops.spikegrad.layer(*inputs), keep_for_backward, gradient)

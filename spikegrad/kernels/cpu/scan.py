@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from spikegrad.kernels.cpu import scan_operator
 from spikegrad.kernels.cpu.neuron import described
 from spikegrad.kernels.cpu.strides import is_channels_last
 from spikegrad.types import State, map_state
@@ -55,7 +55,7 @@ def run(scan: str, x: Tensor, state: State, args: dict[str, Any]) -> tuple[Tenso
     rows = n.current.reshape(shape[0], shape[1], -1)
     if not (rows.stride(2) == 1 and rows.stride(1) == rows.shape[2]):
         rows = rows.contiguous()
-    out = torch.ops.spikegrad.scan(
+    out = scan_operator.run(
         rows,
         *n.starts,
         n.params,

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
+from spikegrad.kernels.cpu.eager import below_autograd, eager
 from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, record_of
 from spikegrad.kernels.cpu.neuron import few
 
-__all__ = ["register"]
+__all__ = ["register", "run"]
 
 TILE = 64
 BLOCK = 1024  # kBlock of src/scan.h
@@ -124,7 +125,8 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
             theta = theta + params[PARAMETERS.index("kappa")] * a
         derivative = record.derivative(u - theta, slope).contiguous()
     ends = [None if g is None else g.contiguous() for g in grads[7:10]]
-    dx, di0, dv0, da0, sums = torch.ops.spikegrad.scan_backward(
+    dx, di0, dv0, da0, sums = below_autograd(
+        torch.ops.spikegrad.scan_backward,
         incoming,
         *ends,
         x,
@@ -159,3 +161,6 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     needed = ctx.needs_input_grad[1:4]
     states = [g if need else None for g, need in zip(starts, needed, strict=True)]
     return (dx, *states, None, dparams, dslope, None, None)
+
+
+run = eager(lambda *inputs: torch.ops.spikegrad.scan(*inputs), keep_for_scan, scan_gradient)

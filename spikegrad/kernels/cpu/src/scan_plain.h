@@ -22,6 +22,16 @@ struct Plain {
   Tiled<T> own(int64_t column) const { return tile_of(params, each ? column / kTile : 0); }
 };
 
+template <class F>
+void by_reset(Reset reset, bool each, const F& by) {
+  auto of = [&]<Reset R>() {
+    each ? by.template operator()<R, true>() : by.template operator()<R, false>();
+  };
+  if (reset == Reset::subtract) of.template operator()<Reset::subtract>();
+  if (reset == Reset::zero) of.template operator()<Reset::zero>();
+  if (reset == Reset::none) of.template operator()<Reset::none>();
+}
+
 // Up to 64 values of a row as vectors.
 template <class T>
 inline void load_row(const T* from, int n, Lane<T>* to) {
@@ -32,7 +42,7 @@ inline void load_row(const T* from, int n, Lane<T>* to) {
   }
   for (int k = 0; k < kVectors<T>; ++k) to[k] = load(from + k * kLanes<T>);
 }
-template <class T, Reset kR, bool kFew>
+template <class T, Reset kR, bool kFew, bool kEach>
 void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block, int64_t offset,
                    int64_t column, int n) {
   alignas(64) T v[kBlock], u_end[kTile], s_end[kTile];
@@ -42,6 +52,7 @@ void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block
     v[j] = f.v0 ? f.v0[offset + j] : q.own(column + j / kTile * kTile)(kRest, j % kTile);
   const bool past = streams(f.s, f.step, f.steps) && offset * sizeof(T) % 64 == 0 &&
                     reinterpret_cast<uintptr_t>(f.u) % 64 == 0;
+  const Alike<T> alike(q.own(column));
   T* part = kFew ? f.u + block * q.steps * q.tiles * kTile : nullptr;
   Stage<T> stage(part);
   for (int64_t t = 0; t < f.steps; ++t)
@@ -60,7 +71,10 @@ void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block
       else if (f.u)
         leave.u = m == kTile ? f.u + at : u_end;
       uint64_t spikes, support;
-      lif_forward<T, kR, kFew, kFew>(q.own(column + j), x, v + j, leave, edge, spikes, support);
+      if constexpr (kEach)
+        lif_forward<T, kR, kFew, kFew>(q.own(column + j), x, v + j, leave, edge, spikes, support);
+      else
+        lif_forward<T, kR, kFew, kFew>(alike, x, v + j, leave, edge, spikes, support);
       if (kFew && past) stage.drain();
       if (m < kTile) std::memcpy(f.s + at, s_end, m * sizeof(T));
       if (leave.u == u_end) std::memcpy(f.u + at, u_end, m * sizeof(T));
@@ -73,13 +87,14 @@ void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block
   std::memcpy(f.v_end + offset, v, n * sizeof(T));
 }
 
-template <class T, Reset kR, bool kFew>
+template <class T, Reset kR, bool kFew, bool kEach>
 void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int64_t offset,
                     int64_t column, int n) {
   alignas(64) T dv[kBlock], gs[kBlock], ends[kTile], dx_end[kTile], u_end[kTile];
   std::memset(dv, 0, sizeof dv);
   for (int j = 0; f.grad_v && j < n; ++j) dv[j] = f.grad_v[offset + j];
   const int64_t words = block * q.steps * q.tiles;
+  const Alike<T> alike(q.own(column));
   const T* part = nullptr;  // walked from its end
   if (kFew)
     part = f.u + words * kTile + count_of(q.support + words, q.steps * q.tiles);
@@ -114,30 +129,33 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
         if (t > 0) fetch(from.u - f.step, false);
       }
       T* dx = m < kTile ? dx_end : f.dx + at;
-      lif_backward<T, kR, kFew>(f.rule.shape.family, f.rule.attached, q.own(column + j), incoming,
-                                from, dv + j, dx, past && m == kTile);
+      const Family family = f.rule.shape.family;
+      const bool over = past && m == kTile;
+      if constexpr (kEach)
+        lif_backward<T, kR, kFew>(family, f.rule.attached, q.own(column + j), incoming, from, dv + j,
+                                  dx, over);
+      else
+        lif_backward<T, kR, kFew>(family, f.rule.attached, alike, incoming, from, dv + j, dx, over);
       if (m < kTile) std::memcpy(f.dx + at, dx_end, m * sizeof(T));
     }
   }
   std::memcpy(f.dv0 + offset, dv, n * sizeof(T));
 }
 
-// Pick the instance by the reset: go(function).
+// Pick the instance: go(function).
 template <class T, class F>
-void plain_forward_of(Reset reset, bool few, const F& go) {
-  auto by = [&]<Reset R>() { few ? go(&plain_forward<T, R, true>) : go(&plain_forward<T, R, false>); };
-  if (reset == Reset::subtract) by.template operator()<Reset::subtract>();
-  if (reset == Reset::zero) by.template operator()<Reset::zero>();
-  if (reset == Reset::none) by.template operator()<Reset::none>();
+void plain_forward_of(Reset reset, bool few, bool each, const F& go) {
+  auto by = [&]<Reset R, bool E>() {
+    few ? go(&plain_forward<T, R, true, E>) : go(&plain_forward<T, R, false, E>);
+  };
+  by_reset(reset, each, by);
 }
 template <class T, class F>
-void plain_backward_of(Reset reset, bool few, const F& go) {
-  auto by = [&]<Reset R>() {
-    few ? go(&plain_backward<T, R, true>) : go(&plain_backward<T, R, false>);
+void plain_backward_of(Reset reset, bool few, bool each, const F& go) {
+  auto by = [&]<Reset R, bool E>() {
+    few ? go(&plain_backward<T, R, true, E>) : go(&plain_backward<T, R, false, E>);
   };
-  if (reset == Reset::subtract) by.template operator()<Reset::subtract>();
-  if (reset == Reset::zero) by.template operator()<Reset::zero>();
-  if (reset == Reset::none) by.template operator()<Reset::none>();
+  by_reset(reset, each, by);
 }
 
 }  // namespace spikegrad

@@ -101,7 +101,7 @@ ScanOutputs scan_forward_call(const ScanForward& call) {
   if (w.plain()) {
     const PlainMemory<T> plain(blocks, steps, features, call.params, call.slope, std::nullopt,
                                r.support, r.bits);
-    plain_forward_of<T>(Reset{w.reset}, w.few(), [&](auto run) {
+    plain_forward_of<T>(Reset{w.reset}, w.few(), each, [&](auto run) {
       over_blocks(blocks, steps, [&](int64_t block, int64_t offset, int64_t column, int n) {
         run(f, plain.q, edge_of<T>(Family{w.family}), block, offset, column, n);
       });
@@ -153,7 +153,7 @@ ScanGradients scan_backward_call(const ScanBackward& call) {
   if (w.plain() && !w.keep && !f.derivative && is_plain(Family{w.family})) {
     const PlainMemory<T> plain(blocks, steps, features, call.params, call.slope, call.amplitude,
                                call.support, call.bits);
-    plain_backward_of<T>(Reset{w.reset}, w.few(), [&](auto run) {
+    plain_backward_of<T>(Reset{w.reset}, w.few(), each, [&](auto run) {
       over_blocks(blocks, steps, [&](int64_t block, int64_t offset, int64_t column, int n) {
         run(f, plain.q, block, offset, column, n);
       });

@@ -53,6 +53,15 @@ struct Tiled {
   T operator()(int row, int j) const { return p[row * kTile + j]; }
   Lane<T> at(int row, int j) const { return load(p + row * kTile + j); }
 };
+// The same where all columns are alike: in registers.
+template <class T>
+struct Alike {
+  Lane<T> rows[kRows];
+  explicit Alike(const Tiled<T>& p) {
+    for (int row = 0; row < kRows; ++row) rows[row] = p.at(row, 0);
+  }
+  Lane<T> at(int row, int) const { return rows[row]; }
+};
 template <class T>
 Tiled<T> tile_of(const T* params, int64_t tile) {
   return {params + tile * kRows * kTile};
@@ -95,8 +104,8 @@ struct Leave {
 };
 
 // x, v in; v out; the words of spikes and, with a compact support, of that support.
-template <class T, Reset kR, bool kCompact, bool kFew>
-[[gnu::always_inline]] inline void lif_forward(const Tiled<T>& p, const Lane<T>* x, T* v,
+template <class T, Reset kR, bool kCompact, bool kFew, class P>
+[[gnu::always_inline]] inline void lif_forward(const P& p, const Lane<T>* x, T* v,
                                                const Leave<T>& leave, T edge, uint64_t& spikes,
                                                uint64_t& support) {
   spikes = support = 0;
@@ -134,18 +143,23 @@ struct Membranes {
 };
 
 // incoming, membranes, dv in; dv, dx out.
-template <class T, Reset kR, bool kFew>
-[[gnu::always_inline]] inline void lif_backward(Family family, bool attached, const Tiled<T>& p,
+template <class T, Reset kR, bool kFew, class P>
+[[gnu::always_inline]] inline void lif_backward(Family family, bool attached, const P& p,
                                                 const T* incoming, const Membranes<T>& m, T* dv,
                                                 T* dx, bool past = false) {
   const T* few = m.few;
+  // Inside a compact support: 1 - |z| or 1/2.
+  const bool falls = family == Family::triangle;
+  const Lane<T> top = all_of(falls ? T(1) : T(0.5)), fall = all_of(falls ? T(1) : T(0));
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
     auto param = [&](int row) { return p.at(row, at); };
     const Bits<T> inside = static_cast<Bits<T>>(m.support >> at);
     const Lane<T> now = kFew ? take_lanes<T>(inside, few) : load(m.u + at);
     const Lane<T> later = load(dv + at), d = now - param(kThreshold);
-    Lane<T> g = param(kAmplitude) * plain_derivative<T>(family, d * param(kSlope));
+    const Lane<T> z = d * param(kSlope);
+    Lane<T> g = param(kAmplitude) *
+                (kFew ? top - fall * absolute<T>(z) : plain_derivative<T>(family, z));
     if (kFew) g = kept_where<T>(inside, g);
     Lane<T> du = later, ds = load(incoming + at);
     if (kR == Reset::subtract && attached) ds = ds - later * param(kDrop);
