@@ -18,7 +18,7 @@ struct Plain {
   int64_t tiles;         // of a block with all its columns
   const T* params;       // [tiles][kRows][64]
   bool each;             // else the same tile everywhere
-  uint64_t *support, *bits;  // [blocks][T][tiles], or null
+  uint64_t *support, *bits;  // [blocks][T][tiles] with few membranes; bits where the reset reads them
   Tiled<T> own(int64_t column) const { return tile_of(params, each ? column / kTile : 0); }
 };
 
@@ -81,7 +81,7 @@ void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block
       if (!kFew) continue;
       const int64_t word = (block * q.steps + t) * q.tiles + tile;
       q.support[word] = support;
-      if (q.bits) q.bits[word] = spikes;
+      if (kR == Reset::zero) q.bits[word] = spikes;
     }
   if (kFew && past) stage.finish();
   std::memcpy(f.v_end + offset, v, n * sizeof(T));
@@ -118,7 +118,8 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
       Membranes<T> from;
       if (kFew) {
         const int64_t word = words + t * q.tiles + tile;
-        from.support = q.support[word], from.spikes = q.bits ? q.bits[word] : 0;
+        from.support = q.support[word];
+        if (kR == Reset::zero) from.spikes = q.bits[word];
         part -= __builtin_popcountll(from.support);
         from.few = part;
       } else if (m < kTile) {
