@@ -65,7 +65,7 @@ def panel(axes: Axes, points: Sequence[dict[str, Any]], what: str) -> None:
             axes.fill_between(x, low, high, color=ink, alpha=0.15, linewidth=0)
         axes.plot(x, y, color=ink, marker=marker, markersize=4.5, label=label)
     floor = "bandwidth_ms" if what == "time" else "kept_mb"
-    label = "floor: bytes moved at a copy's speed" if what == "time" else "floor: membranes kept"
+    label = "floor: bytes moved at a copy's speed" if what == "time" else "every membrane kept"
     style = (0, (4, 2)) if what == "time" else (0, (1, 1.5))
     axes.plot(
         [p["value"] for p in points],

@@ -1,6 +1,5 @@
 """Every function of the registry: primitive, support, tails, figures; independent of `verify`."""
 
-import inspect
 import math
 import re
 from pathlib import Path
@@ -149,11 +148,3 @@ def test_properties_do_not_care_for_the_callers_grad_mode():
         quiet = get("gaussian").properties()
     with torch.inference_mode():
         assert get("gaussian").properties() == quiet == get("gaussian").properties()
-
-
-def test_one_autograd_function_in_the_package():
-    import spikegrad
-
-    root = Path(inspect.getfile(spikegrad)).parent
-    used = [p for p in root.rglob("*.py") if "autograd.Function)" in p.read_text(encoding="utf-8")]
-    assert [path.relative_to(root).as_posix() for path in used] == ["surrogate/spike.py"]
