@@ -10,7 +10,7 @@ import itertools
 
 import pytest
 import torch
-from native import CHECKS, Seen, detached
+from native import CHECKS, Seen, detached, poisoned
 from neurons import CASES, RESETS, SPIKING, Case, ids
 
 from spikegrad import functional as F
@@ -18,6 +18,7 @@ from spikegrad import surrogate as S
 from spikegrad.errors import UserError
 from spikegrad.kernels import choose, cpu
 from spikegrad.kernels.cpu.library import FAMILIES
+from spikegrad.surrogate import Surrogate
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
 
@@ -82,6 +83,34 @@ def test_neuron_by_reset_by_slope(case: Case, per_neuron: bool, dtype: torch.dty
 def test_odd_shapes(case: Case, shape: tuple[int, ...]) -> None:
     for per_neuron in (False, True):
         compare(case, torch.float32, shape, per_neuron=per_neuron, slope="fixed", words={})
+
+
+@pytest.mark.parametrize("surrogate", [S.triangle(1.0), S.boxcar(2.0), S.arctan(2.0)], ids=str)
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("per_neuron", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(5, 2, 1500), (4, 60, 64), (3, 40, 129), (9, 1, 1), (66, 16, 4096)]
+)
+def test_membranes_kept_in_part(
+    shape: tuple[int, ...], per_neuron: bool, reset: str, surrogate: Surrogate
+) -> None:
+    """Fixed parameters: blocks of 1,024 columns and what is left, past the caches or not."""
+    g = torch.Generator().manual_seed(0)
+    x, incoming = torch.randn(shape, generator=g), torch.randn(shape, generator=g)
+    threshold = 0.75 + torch.rand(shape[-1], generator=g) / 2 if per_neuron else 1.0
+    args = {"beta": 0.9, "threshold": threshold, "surrogate": surrogate, "reset": reset}
+    args |= {"detach_reset": shape[0] % 2 == 0, "v_reset": 0.25}
+    found = []
+    for scan in (F.lif, cpu.lif):
+        leaf = x.clone().requires_grad_()
+        with poisoned():
+            s, _ = scan(leaf, **args)
+            s.backward(incoming)
+        assert leaf.grad is not None
+        found.append((s.detach(), leaf.grad))
+    (want, gradient), (s, got) = found
+    assert torch.equal(s, want)
+    torch.testing.assert_close(got, gradient, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("normalisation", ["area", "peak"])

@@ -96,8 +96,11 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
   const int64_t words = block * q.steps * q.tiles;
   const Alike<T> alike(q.own(column));
   const T* part = nullptr;  // walked from its end
-  if (kFew)
-    part = f.u + words * kTile + count_of(q.support + words, q.steps * q.tiles);
+  if (kFew) {
+    part = f.u + words * kTile;
+    for (int64_t t = 0; t < q.steps; ++t)
+      part += count_of(q.support + words + t * q.tiles, tiles_of(n));
+  }
   const bool past = streams(f.dx, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
   const bool dense = f.grad_dense(), constant = f.grad_constant();
   std::fill(gs, gs + kBlock, constant ? *f.grad_s : T(0));
