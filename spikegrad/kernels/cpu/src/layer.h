@@ -55,7 +55,8 @@ struct Layer {
 
 // The current of one row and tile.
 template <class T>
-[[gnu::always_inline]] inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, Lane<T>* sum) {
+[[gnu::always_inline]] inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b,
+                                              Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
   for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.current) {
@@ -199,8 +200,8 @@ struct LayerBack {
 };
 
 template <class T>
-[[gnu::always_inline]] inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, uint64_t word,
-                        const T*& few, T* out) {
+[[gnu::always_inline]] inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t,
+                                               int64_t b, uint64_t word, const T*& few, T* out) {
   const int n = columns_of(tile, f.outputs);
   if (f.few_gradients) {
     for (int v = 0; v < kVectors<T>; ++v)
