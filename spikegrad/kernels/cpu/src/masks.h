@@ -16,18 +16,20 @@ inline Lane<T> all_of(T value) {
   return v + value;
 }
 
+template <class T, class F>
+inline Bits<T> bits_where(const F& holds) {
+  Bits<T> bits = 0;
+  for (int j = 0; j < kLanes<T>; ++j) bits |= static_cast<Bits<T>>(holds(j) << j);
+  return bits;
+}
 // Where a >= b, a > b.
 template <class T>
 inline Bits<T> at_least(Lane<T> a, Lane<T> b) {
-  Bits<T> bits = 0;
-  for (int j = 0; j < kLanes<T>; ++j) bits |= static_cast<Bits<T>>((a[j] >= b[j]) << j);
-  return bits;
+  return bits_where<T>([&](int j) { return a[j] >= b[j]; });
 }
 template <class T>
 inline Bits<T> above(Lane<T> a, Lane<T> b) {
-  Bits<T> bits = 0;
-  for (int j = 0; j < kLanes<T>; ++j) bits |= static_cast<Bits<T>>((a[j] > b[j]) << j);
-  return bits;
+  return bits_where<T>([&](int j) { return a[j] > b[j]; });
 }
 // a where a bit says so, 0 elsewhere.
 template <class T>
