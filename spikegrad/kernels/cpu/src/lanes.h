@@ -35,6 +35,25 @@ inline void store(T* p, Lane<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// Up to 64 values of a row as vectors, zeros behind them.
+template <class T>
+[[gnu::always_inline]] inline void load_row(const T* from, int n, Lane<T>* to) {
+  if (n < kTile) {
+    alignas(64) T whole[kTile] = {};
+    std::memcpy(whole, from, n * sizeof(T));
+    for (int k = 0; k < kVectors<T>; ++k) to[k] = load(whole + k * kLanes<T>);
+  } else {
+    for (int k = 0; k < kVectors<T>; ++k) to[k] = load(from + k * kLanes<T>);
+  }
+}
+// The same, added.
+template <class T>
+[[gnu::always_inline]] inline void add_row(const T* from, int n, Lane<T>* sum) {
+  Lane<T> row[kVectors<T>];
+  load_row(from, n, row);
+  for (int k = 0; k < kVectors<T>; ++k) sum[k] = sum[k] + row[k];
+}
+
 // Rows that the caches will have lost before anybody reads them again go past the caches: a store
 // into a cache would first read what it overwrites.
 constexpr int64_t kStreamed = int64_t{16} << 20;  // bytes of a tensor
@@ -45,6 +64,17 @@ inline void store_past(T* p, Lane<T> v) {
 #else
   store(p, v);
 #endif
+}
+
+// The front of a tile's row; past: past the caches, if it is whole.
+template <class T>
+[[gnu::always_inline]] inline void store_row(const Lane<T>* from, int n, T* to, bool past) {
+  if (n < kTile)
+    std::memcpy(to, from, n * sizeof(T));
+  else if (past)
+    for (int k = 0; k < kVectors<T>; ++k) store_past(to + k * kLanes<T>, from[k]);
+  else
+    for (int k = 0; k < kVectors<T>; ++k) store(to + k * kLanes<T>, from[k]);
 }
 
 // Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.

@@ -45,6 +45,7 @@ struct Layer {
   int32_t* back_count;   // [B]
   const T* back_weights;  // [tile][N][64], or null: no feedback
   const T* params;        // [tiles][kRows][64]
+  bool alike;             // one value for all columns
   int32_t refractory;
   Shape shape;  // of a surrogate with compact support
   States<T> state;
@@ -58,18 +59,11 @@ template <class T>
 [[gnu::always_inline]] inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b,
                                               Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
-  for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.current) {
-    const T* from = f.current + t * f.current_t + b * f.current_b + tile * kTile;
-    alignas(64) T whole[kTile] = {};
-    if (n < kTile) {
-      std::memcpy(whole, from, n * sizeof(T));
-      from = whole;
-    }
-    for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(from + v * kLanes<T>);
+    load_row(f.current + t * f.current_t + b * f.current_b + tile * kTile, n, sum);
   } else {
-    if (f.bias)
-      for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(f.bias + tile * kTile + v * kLanes<T>);
+    for (int v = 0; v < kVectors<T>; ++v)
+      sum[v] = f.bias ? load(f.bias + tile * kTile + v * kLanes<T>) : Lane<T>{};
     const int64_t* start = f.start + t * f.batch + b;
     add_rows(sum, f.weights + tile * f.inputs * kTile, f.list + *start, start[1] - *start);
   }
@@ -79,11 +73,7 @@ template <class T>
              f.back_count[b]);
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
   }
-  if (t == 0 && f.first) {
-    alignas(64) T whole[kTile] = {};
-    std::memcpy(whole, f.first + b * f.outputs + tile * kTile, n * sizeof(T));
-    for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + load(whole + v * kLanes<T>);
-  }
+  if (t == 0 && f.first) add_row(f.first + b * f.outputs + tile * kTile, n, sum);
 }
 
 // Where the surrogate's derivative is not 0.
@@ -118,11 +108,6 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
   const P p = tile_of(f.params, tile);
   const int n = columns_of(tile, f.outputs);
   const int64_t step = f.batch * kTile;
-  constexpr bool kPlain = kFire && !kSyn && !kAda && !kSilent;
-  const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
-  const bool past = kPlain && bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
-  T** few = f.kept.few ? f.kept.few + tile * groups_of(f.batch) : nullptr;
-  const T edge = edge_of<T>(f.shape.family);
   for (int64_t t = t0; t < t1; ++t)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
@@ -131,30 +116,9 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       const int64_t row = t * f.batch + b;
       Lane<T> sum[kVectors<T>];
       current_of(f, tile, t, b, sum);
-      if (f.kept.u && !past && !few) fetch(f.kept.u + keep + step, true);
-      T* u = f.kept.u ? f.kept.u + keep : nullptr;
-      if constexpr (kPlain) {
-        uint64_t spikes, support;
-        Leave<T> leave;
-        leave.past = past;
-        if (few) {
-          leave.few = few + b / kGroup;
-          lif_forward<T, kR, true, true>(p, sum, f.state.v + at, leave, edge, spikes, support);
-        } else {
-          leave.u = u;
-          if (f.support)
-            lif_forward<T, kR, true, false>(p, sum, f.state.v + at, leave, edge, spikes, support);
-          else
-            lif_forward<T, kR, false, false>(p, sum, f.state.v + at, leave, edge, spikes, support);
-        }
-        if (f.kept.current) std::memcpy(f.kept.current + keep, sum, sizeof sum);
-        if (f.bits) f.bits[row * f.tiles + tile] = spikes;
-        if (f.support) f.support[row * f.tiles + tile] = support;
-        if (f.y) unpack_row(&spikes, n, f.y + row * f.outputs + tile * kTile);
-        continue;
-      }
+      if (f.kept.u) fetch(f.kept.u + keep + step, true);
+      T* u = f.kept.u ? f.kept.u + keep : nowhere;
       for (int v = 0; v < kVectors<T>; ++v) store(x + v * kLanes<T>, sum[v]);
-      if (!u) u = nowhere;
       T* i = kSyn ? f.state.i + at : nullptr;
       T* a = kAda ? f.state.a + at : nullptr;
       uint8_t* ready = kSilent && f.kept.ready ? f.kept.ready + keep : open;
@@ -188,6 +152,7 @@ struct LayerBack {
   const T* back;             // [B][64] of this tile: through the feedback from the step after, or null
   const T* back_dense;       // the same as [B, N] of all tiles
   const T* params;  // [tiles][kRows][64]
+  bool alike;       // one value for all columns
   Rule<T> rule;
   States<T> state;  // dv, di, da
   Kept<T> kept;
@@ -199,34 +164,48 @@ struct LayerBack {
   double* sums;  // [kParams + 1][64] of this tile and group, added to
 };
 
+// The gradient that comes in at one row and tile. word, few: of the support, where the gradient is
+// of it alone; few moves on.
 template <class T>
 [[gnu::always_inline]] inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t,
-                                               int64_t b, uint64_t word, const T*& few, T* out) {
+                                               int64_t b, uint64_t word, const T*& few,
+                                               Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
+  for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.few_gradients) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors<T>; ++v)
-      store(out + v * kLanes<T>, take_lanes<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), few));
-  } else {
-    std::memset(out, 0, kTile * sizeof(T));
-  }
-  if (f.grad_y && !f.few_gradients) {
+      sum[v] = take_lanes<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), few);
+  } else if (f.grad_y) {
     const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile * f.grad_n;
     if (f.grad_n == 1) {
-      std::memcpy(out, from, n * sizeof(T));
+      load_row(from, n, sum);
       if (t > 0 && f.grad_t) fetch(from - f.grad_t, false);
     } else {
-      for (int j = 0; j < n; ++j) out[j] = from[j * f.grad_n];
+      alignas(64) T row[kTile];
+      for (int j = 0; j < n; ++j) row[j] = from[j * f.grad_n];
+      load_row(row, n, sum);
     }
   }
-  if (f.grad_steady)
-    for (int j = 0; j < n; ++j) out[j] += f.grad_steady[b * f.outputs + tile * kTile + j];
-  if (f.grad_last && t == f.steps - 1)
-    for (int j = 0; j < n; ++j) out[j] += f.grad_last[b * f.outputs + tile * kTile + j];
-  if (f.back_dense)
-    for (int j = 0; j < n; ++j) out[j] += f.back_dense[b * f.outputs + tile * kTile + j];
-  if (f.back)
-    for (int j = 0; j < kTile; ++j) out[j] += f.back[b * kTile + j];
+  const int64_t at = b * f.outputs + tile * kTile;
+  if (f.grad_steady) add_row(f.grad_steady + at, n, sum);
+  if (f.grad_last && t == f.steps - 1) add_row(f.grad_last + at, n, sum);
+  if (f.back_dense) add_row(f.back_dense + at, n, sum);
+  if (f.back) add_row(f.back + b * kTile, kTile, sum);
 }
+// Where the values of a row of the support begin: of gradients and of membranes. Asked for once a
+// group and step.
+template <class T>
+struct Few {
+  const T *gradients = nullptr, *membranes = nullptr;
+  void start(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b) {
+    const int64_t group = b / kGroup, first = f.places->start(tile, group, t);
+    if (f.few_gradients) gradients = f.grad_y + first;
+    if (f.few_membranes)
+      membranes = f.kept.u + (tile * f.batch + b) * f.steps * kTile + first -
+                  f.places->start(tile, group, 0);
+  }
+};
 
 // One tile, rows [b0, b1), steps from t1 - 1 down to t0.
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads>
@@ -237,9 +216,7 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
   if (kGrads) std::memset(sums, 0, sizeof sums);
   const P p = tile_of(f.params, tile);
   const int64_t stride = padded<T>(f.outputs), step = f.batch * kTile;
-  constexpr bool kPlain = kFire && !kSyn && !kAda && !kGrads;
-  const bool plain = kPlain && !f.kept.ready && !f.derivative && is_plain(f.rule.shape.family);
-  const T *few_gradients = nullptr, *few_membranes = nullptr;
+  Few<T> few;
   for (int64_t t = t1; t-- > t0;)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
@@ -247,37 +224,13 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
       uint64_t word = 0;
       if (f.places) {
         word = f.places->word(tile, t, b);
-        if (b % kGroup == 0) {
-          const int64_t group = b / kGroup, first = f.places->start(tile, group, t);
-          if (f.few_gradients) few_gradients = f.grad_y + first;
-          if (f.few_membranes)
-            few_membranes = f.kept.u + (tile * f.batch + b) * f.steps * kTile + first -
-                            f.places->start(tile, group, 0);
-        }
+        if (b % kGroup == 0) few.start(f, tile, t, b);
       }
-      incoming_of(f, tile, t, b, word, few_gradients, incoming);
-      if (kFire && t > f.kept.origin && !f.few_membranes) fetch(f.kept.u + kept - step, false);
+      Lane<T> sum[kVectors<T>];
+      incoming_of(f, tile, t, b, word, few.gradients, sum);
+      store_row(sum, kTile, incoming, false);
+      if (kFire && t > f.kept.origin) fetch(f.kept.u + kept - step, false);
       T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
-      if constexpr (kPlain) {
-        if (f.few_membranes) {
-          const uint64_t spikes = f.spikes ? f.spikes[(t * f.batch + b) * f.tiles + tile] : 0;
-          const Membranes<T> m{nullptr, few_membranes, word, spikes};
-          lif_backward<T, kR, true>(f.rule.shape.family, f.rule.attached, p, incoming, m,
-                                    f.state.v + at, f.total ? dx : out);
-          few_membranes += __builtin_popcountll(word);
-          if (f.total)
-            for (int j = 0; j < kTile; ++j) out[j] += dx[j];
-          continue;
-        }
-        if (plain) {
-          const Membranes<T> m{f.kept.u + kept, nullptr, 0, 0};
-          lif_backward<T, kR, false>(f.rule.shape.family, f.rule.attached, p, incoming, m,
-                                     f.state.v + at, f.total ? dx : out);
-          if (f.total)
-            for (int j = 0; j < kTile; ++j) out[j] += dx[j];
-          continue;
-        }
-      }
       Moment<T> m{};
       m.incoming = incoming;
       m.u = kFire ? f.kept.u + kept : nullptr;

@@ -337,6 +337,7 @@ void Back<T>::through_time() {
   }
   f.grad_steady = data<T>(call.grad_steady), f.grad_last = data<T>(call.grad_last);
   f.params = e.f.params;
+  f.alike = e.f.alike && call.amplitude.size(0) == 1;
   const Scratch slopes = scratch<T>(tiles * kTile), amplitudes = scratch<T>(tiles * kTile);
   const bool each = call.slope.size(0) > 1;
   set_row(e.params.template as<T>(), kAmplitude, data<T>(call.amplitude), call.amplitude.size(0) > 1,
@@ -378,8 +379,8 @@ void Back<T>::through_time() {
       e.from_current(call.x);
     }
   }
-  const LayerBackRun<T> run = backward_of<T>(w.kind, w.reset, w.keep);
-  const LayerRun<T> forward = forward_of<T>(w.kind, w.reset, silent);
+  const LayerBackRun<T> run = backward_of<T>(w);
+  const LayerRun<T> forward = forward_of<T>(w);
   for (int64_t k = (steps + piece - 1) / piece; k-- > 0;) {
     const int64_t t0 = k * piece, t1 = std::min(steps, t0 + piece);
     if (lean) {
@@ -408,9 +409,13 @@ struct RunLayerBack {
   static constexpr LayerBackRun<T> run = &layer_backward<T, P, S, A, K, R, X>;
 };
 template <class T>
-LayerBackRun<T> backward_of(int64_t kind, int64_t reset, bool grads) {
+LayerBackRun<T> backward_of(const Words& w) {
+  if (w.plain() && !w.keep && is_plain(Family{w.family}))
+    return of_reset<LayerBackRun<T>>(w.reset, &plain_layer_backward<T, Reset::subtract>,
+                                     &plain_layer_backward<T, Reset::zero>,
+                                     &plain_layer_backward<T, Reset::none>);
   LayerBackRun<T> chosen = nullptr;
-  select_for<RunLayerBack, T, Tiled<T>>(kind, Reset{reset}, grads,
+  select_for<RunLayerBack, T, Tiled<T>>(w.kind, Reset{w.reset}, w.keep,
                                        [&](auto it) { chosen = it.run; });
   return chosen;
 }

@@ -3,7 +3,7 @@
 
 namespace spikegrad {
 
-extern template LayerRun<float> forward_of<float>(int64_t kind, int64_t reset, bool silent);
+extern template LayerRun<float> forward_of<float>(const Words& words);
 extern template ForwardResult layer_forward_call<float>(const ForwardCall& call);
 template BackwardResult layer_backward_call<float>(const BackwardCall& call);
 

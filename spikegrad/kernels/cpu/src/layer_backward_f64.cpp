@@ -3,7 +3,7 @@
 
 namespace spikegrad {
 
-extern template LayerRun<double> forward_of<double>(int64_t kind, int64_t reset, bool silent);
+extern template LayerRun<double> forward_of<double>(const Words& words);
 extern template ForwardResult layer_forward_call<double>(const ForwardCall& call);
 template BackwardResult layer_backward_call<double>(const BackwardCall& call);
 

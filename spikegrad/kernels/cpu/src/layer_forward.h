@@ -89,9 +89,14 @@ struct RunLayer {
   static constexpr LayerRun<T> run = &layer_forward<T, P, S, A, K, R, X>;
 };
 template <class T>
-LayerRun<T> forward_of(int64_t kind, int64_t reset, bool silent) {
+LayerRun<T> forward_of(const Words& w) {
+  if (w.plain())
+    return of_reset<LayerRun<T>>(w.reset, &plain_layer_forward<T, Reset::subtract>,
+                                 &plain_layer_forward<T, Reset::zero>,
+                                 &plain_layer_forward<T, Reset::none>);
   LayerRun<T> chosen = nullptr;
-  select_for<RunLayer, T, Tiled<T>>(kind, Reset{reset}, silent, [&](auto it) { chosen = it.run; });
+  select_for<RunLayer, T, Tiled<T>>(w.kind, Reset{w.reset}, w.refractory > 0,
+                                   [&](auto it) { chosen = it.run; });
   return chosen;
 }
 
@@ -146,7 +151,7 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   }
   e.f.bits = words_at(r.bits), e.f.support = words_at(r.support);
   e.f.y = dense ? mutable_data<T>(r.y) : nullptr;
-  const LayerRun<T> run = forward_of<T>(w.kind, w.reset, silent);
+  const LayerRun<T> run = forward_of<T>(w);
   for (int64_t k = 0; k < std::max<int64_t>(1, marks); ++k) {
     if (marks) mark(memory.states, memory.size, w.kind, silent, mutable_data<T>(r.marks) + k * states * memory.size);
     const int64_t first = k * piece;

@@ -3,7 +3,7 @@
 
 namespace spikegrad {
 
-template LayerRun<float> forward_of<float>(int64_t kind, int64_t reset, bool silent);
+template LayerRun<float> forward_of<float>(const Words& words);
 template ForwardResult layer_forward_call<float>(const ForwardCall& call);
 
 }  // namespace spikegrad

@@ -3,7 +3,7 @@
 
 namespace spikegrad {
 
-template LayerRun<double> forward_of<double>(int64_t kind, int64_t reset, bool silent);
+template LayerRun<double> forward_of<double>(const Words& words);
 template ForwardResult layer_forward_call<double>(const ForwardCall& call);
 
 }  // namespace spikegrad

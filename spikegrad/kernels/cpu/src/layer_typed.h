@@ -2,7 +2,7 @@
 // Included by layer_f32.cpp and layer_f64.cpp, which compile at the same time.
 #pragma once
 
-#include "layer.h"
+#include "layer_plain.h"
 #include "layer_run.h"
 
 #include <array>
@@ -150,19 +150,27 @@ using LayerRun = void (*)(const Layer<T>&, int64_t, int64_t, int64_t, int64_t, i
 template <class T>
 using LayerBackRun = void (*)(const LayerBack<T>&, int64_t, int64_t, int64_t, int64_t, int64_t);
 template <class T>
-LayerRun<T> forward_of(int64_t kind, int64_t reset, bool silent);
+LayerRun<T> forward_of(const Words& words);
 template <class T>
-LayerBackRun<T> backward_of(int64_t kind, int64_t reset, bool grads);
+LayerBackRun<T> backward_of(const Words& words);
+// One of three functions, by the reset.
+template <class R>
+R of_reset(int64_t reset, R subtract, R zero, R none) {
+  return reset == static_cast<int64_t>(Reset::subtract) ? subtract
+         : reset == static_cast<int64_t>(Reset::zero)   ? zero
+                                                        : none;
+}
 
-// Steps [t0, t1) of a layer.
+// Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line, so
+// threads on different tiles of the same rows would take it from each other at every step.
 template <class T>
 void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
   const int64_t groups = groups_of(f.batch);
   if (!f.back_weights) {
     parallel(f.tiles * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t piece = begin; piece < end; ++piece) {
-        const int64_t b0 = piece % groups * kGroup;
-        run(f, piece / groups, b0, std::min(f.batch, b0 + kGroup), t0, t1);
+        const int64_t b0 = piece / f.tiles * kGroup;
+        run(f, piece % f.tiles, b0, std::min(f.batch, b0 + kGroup), t0, t1);
       }
     });
     return;
@@ -194,7 +202,7 @@ struct Engine {
         outputs(weight.has_value() ? weight->size(0) : sizes.inputs), tiles(tiles_of(outputs)),
         inputs(sizes.inputs), params(tile_params<T>(parameters, slope, outputs)) {
     f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.inputs = inputs;
-    f.params = params.as<T>();
+    f.params = params.as<T>(), f.alike = parameters.size(1) == 1 && slope.numel() == 1;
     f.refractory = static_cast<int32_t>(words.refractory);
     f.shape = {Family{words.family}, words.shape_a, words.shape_b};
     f.first = data<T>(first);

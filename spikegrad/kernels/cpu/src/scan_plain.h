@@ -32,16 +32,6 @@ void by_reset(Reset reset, bool each, const F& by) {
   if (reset == Reset::none) of.template operator()<Reset::none>();
 }
 
-// Up to 64 values of a row as vectors.
-template <class T>
-inline void load_row(const T* from, int n, Lane<T>* to) {
-  alignas(64) T whole[kTile] = {};
-  if (n < kTile) {
-    std::memcpy(whole, from, n * sizeof(T));
-    from = whole;
-  }
-  for (int k = 0; k < kVectors<T>; ++k) to[k] = load(from + k * kLanes<T>);
-}
 template <class T, Reset kR, bool kFew, bool kEach>
 void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block, int64_t offset,
                    int64_t column, int n) {
@@ -90,7 +80,7 @@ void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block
 template <class T, Reset kR, bool kFew, bool kEach>
 void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int64_t offset,
                     int64_t column, int n) {
-  alignas(64) T dv[kBlock], gs[kBlock], ends[kTile], dx_end[kTile], u_end[kTile];
+  alignas(64) T dv[kBlock], gs[kBlock], u_end[kTile];
   std::memset(dv, 0, sizeof dv);
   for (int j = 0; f.grad_v && j < n; ++j) dv[j] = f.grad_v[offset + j];
   const int64_t words = block * q.steps * q.tiles;
@@ -113,11 +103,8 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
     for (int64_t tile = tiles_of(n); tile-- > 0;) {
       const int64_t j = tile * kTile, at = t * f.step + offset + j;
       const int m = columns_of(tile, n);
-      const T* incoming = row + j;
-      if (m < kTile) {
-        std::memset(ends, 0, sizeof ends), std::memcpy(ends, incoming, m * sizeof(T));
-        incoming = ends;
-      }
+      Lane<T> incoming[kVectors<T>], dx[kVectors<T>];
+      load_row(row + j, m, incoming);
       Membranes<T> from;
       if (kFew) {
         const int64_t word = words + t * q.tiles + tile;
@@ -132,15 +119,13 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
         from.u = f.u + at;
         if (t > 0) fetch(from.u - f.step, false);
       }
-      T* dx = m < kTile ? dx_end : f.dx + at;
       const Family family = f.rule.shape.family;
-      const bool over = past && m == kTile;
       if constexpr (kEach)
         lif_backward<T, kR, kFew>(family, f.rule.attached, q.own(column + j), incoming, from, dv + j,
-                                  dx, over);
+                                  dx);
       else
-        lif_backward<T, kR, kFew>(family, f.rule.attached, alike, incoming, from, dv + j, dx, over);
-      if (m < kTile) std::memcpy(f.dx + at, dx_end, m * sizeof(T));
+        lif_backward<T, kR, kFew>(family, f.rule.attached, alike, incoming, from, dv + j, dx);
+      store_row(dx, m, f.dx + at, past);
     }
   }
   std::memcpy(f.dv0 + offset, dv, n * sizeof(T));

@@ -110,6 +110,7 @@ template <class T, Reset kR, bool kCompact, bool kFew, class P>
                                                uint64_t& support) {
   spikes = support = 0;
   T* few = kFew ? *leave.few : nullptr;
+#pragma GCC unroll 8
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
     auto param = [&](int row) { return p.at(row, at); };
@@ -145,12 +146,13 @@ struct Membranes {
 // incoming, membranes, dv in; dv, dx out.
 template <class T, Reset kR, bool kFew, class P>
 [[gnu::always_inline]] inline void lif_backward(Family family, bool attached, const P& p,
-                                                const T* incoming, const Membranes<T>& m, T* dv,
-                                                T* dx, bool past = false) {
+                                                const Lane<T>* incoming, const Membranes<T>& m,
+                                                T* dv, Lane<T>* dx) {
   const T* few = m.few;
   // Inside a compact support: 1 - |z| or 1/2.
   const bool falls = family == Family::triangle;
   const Lane<T> top = all_of(falls ? T(1) : T(0.5)), fall = all_of(falls ? T(1) : T(0));
+#pragma GCC unroll 8
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
     auto param = [&](int row) { return p.at(row, at); };
@@ -161,7 +163,7 @@ template <class T, Reset kR, bool kFew, class P>
     Lane<T> g = param(kAmplitude) *
                 (kFew ? top - fall * absolute<T>(z) : plain_derivative<T>(family, z));
     if (kFew) g = kept_where<T>(inside, g);
-    Lane<T> du = later, ds = load(incoming + at);
+    Lane<T> du = later, ds = incoming[k];
     if (kR == Reset::subtract && attached) ds = ds - later * param(kDrop);
     if (kR == Reset::zero) {
       if (attached) ds = ds + later * (param(kReset) - now);
@@ -169,8 +171,7 @@ template <class T, Reset kR, bool kFew, class P>
       du = kept_where<T>(below, later);
     }
     du = du + ds * g;
-    const Lane<T> out = param(kGainMem) * du;
-    past ? store_past(dx + at, out) : store(dx + at, out);
+    dx[k] = param(kGainMem) * du;
     store(dv + at, param(kBeta) * du);
   }
 }

@@ -1,0 +1,98 @@
+// Layers of IF and LIF neurons without a refractory period: the walk of layer.h with the steps of
+// tile.h, so that a row of a tile stays in registers from its current to its spikes, and back.
+#pragma once
+
+#include "layer.h"
+
+namespace spikegrad {
+
+template <class T, Reset kR, bool kCompact, bool kFew, class P>
+void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
+                int64_t t1) {
+  const int n = columns_of(tile, f.outputs);
+  const int64_t step = f.batch * kTile, groups = groups_of(f.batch);
+  const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
+  Leave<T> leave;
+  leave.past = bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
+  const T edge = edge_of<T>(f.shape.family);
+  T* few = nullptr;
+  leave.few = &few;
+  for (int64_t t = t0; t < t1; ++t)
+    for (int64_t b = b0; b < b1; ++b) {
+      const int64_t at = (tile * f.batch + b) * kTile, row = t * f.batch + b;
+      const int64_t keep = (tile * f.kept.rows + row - f.kept.origin * f.batch) * kTile;
+      T** const home = kFew ? f.kept.few + tile * groups + b / kGroup : nullptr;
+      if (kFew && b % kGroup == 0) few = *home;
+      if (!kFew && f.kept.u) {
+        leave.u = f.kept.u + keep;
+        if (!leave.past) fetch(leave.u + step, true);
+      }
+      Lane<T> x[kVectors<T>];
+      current_of(f, tile, t, b, x);
+      uint64_t spikes, support;
+      lif_forward<T, kR, kCompact, kFew>(p, x, f.state.v + at, leave, edge, spikes, support);
+      if (kFew && (b + 1 == b1 || (b + 1) % kGroup == 0)) *home = few;
+      if (f.kept.current) store_row(x, kTile, f.kept.current + keep, false);
+      if (f.bits) f.bits[row * f.tiles + tile] = spikes;
+      if (kCompact) f.support[row * f.tiles + tile] = support;
+      if (f.y) unpack_row(&spikes, n, f.y + row * f.outputs + tile * kTile);
+    }
+}
+
+template <class T, Reset kR>
+void plain_layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
+                         int64_t t1) {
+  const Tiled<T> own = tile_of(f.params, tile);
+  auto rows = [&]<bool kCompact, bool kFew>() {
+    f.alike && columns_of(tile, f.outputs) == kTile
+        ? plain_rows<T, kR, kCompact, kFew>(f, Alike<T>(own), tile, b0, b1, t0, t1)
+        : plain_rows<T, kR, kCompact, kFew>(f, own, tile, b0, b1, t0, t1);
+  };
+  if (f.kept.few) return rows.template operator()<true, true>();
+  f.support ? rows.template operator()<true, false>() : rows.template operator()<false, false>();
+}
+
+template <class T, Reset kR, bool kFew, class P>
+void plain_rows_back(const LayerBack<T>& f, const P& p, int64_t tile, int64_t b0, int64_t b1,
+                     int64_t t0, int64_t t1) {
+  const int64_t stride = padded<T>(f.outputs), step = f.batch * kTile;
+  const Family family = f.rule.shape.family;
+  Few<T> few;
+  for (int64_t t = t1; t-- > t0;)
+    for (int64_t b = b0; b < b1; ++b) {
+      const int64_t at = (tile * f.batch + b) * kTile, row = t * f.batch + b;
+      Membranes<T> m;
+      if (f.places) {
+        m.support = f.places->word(tile, t, b);
+        if (b % kGroup == 0) few.start(f, tile, t, b);
+      }
+      Lane<T> incoming[kVectors<T>], dx[kVectors<T>];
+      incoming_of(f, tile, t, b, m.support, few.gradients, incoming);
+      if (kFew) {
+        m.few = few.membranes;
+        few.membranes += __builtin_popcountll(m.support);
+        if (f.spikes) m.spikes = f.spikes[row * f.tiles + tile];
+      } else {
+        m.u = f.kept.u + (tile * f.kept.rows + row - f.kept.origin * f.batch) * kTile;
+        if (t > f.kept.origin) fetch(m.u - step, false);
+      }
+      lif_backward<T, kR, kFew>(family, f.rule.attached, p, incoming, m, f.state.v + at, dx);
+      T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
+      if (f.total) add_row(out, kTile, dx);
+      store_row(dx, kTile, out, false);
+    }
+}
+
+template <class T, Reset kR>
+void plain_layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
+                          int64_t t1) {
+  const Tiled<T> own = tile_of(f.params, tile);
+  auto rows = [&]<bool kFew>() {
+    f.alike && columns_of(tile, f.outputs) == kTile
+        ? plain_rows_back<T, kR, kFew>(f, Alike<T>(own), tile, b0, b1, t0, t1)
+        : plain_rows_back<T, kR, kFew>(f, own, tile, b0, b1, t0, t1);
+  };
+  f.few_membranes ? rows.template operator()<true>() : rows.template operator()<false>();
+}
+
+}  // namespace spikegrad
