@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.diagnose.untouched import untouched
-from spikegrad.kernels.cpu.crossover import Crossover, crossover, table
+from spikegrad.kernels.cpu.crossover import Crossover, crossover, followed, table
 from spikegrad.kernels.cpu.library import KINDS
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.fuse import Block
@@ -27,9 +27,10 @@ class Explained:
     """One layer, or several that run in one call.
 
     layers: their names; backend: "cpu" or "reference"; forward, weight, input: how the product, the
-    weight's gradient and the input's are made: "events" (along the spikes), "dense", "once" (a
-    static input), "given" (no product), "sampled" (where the lower surrogate is not 0), "" for
-    none; activity: share of inputs that spike, None for other inputs; reason: why.
+    weight's gradient and the input's are made: "events" (along the spikes, or the numbers that are
+    not 0), "dense", "once" (a static input), "given" (no product), "sampled" (where the lower
+    surrogate is not 0), "" for none; activity: share of inputs that spike, None for other inputs;
+    reason: why.
     """
 
     layers: tuple[str, ...]
@@ -107,19 +108,24 @@ def of_block(
     if not choices:
         return Explained(layers, "reference", "", "", "", None, "a product that is torch's")
     choice, neuron, support = choices[0]
-    route, ones = _ROUTES[int(choice[0])], int(choice[1])
-    size = neuron.current.shape[0] * neuron.current.shape[1] * block.connection.in_features
+    route, ones, nonzeros = _ROUTES[int(choice[0])], int(choice[1]), int(choice[2])
+    steps, batch = neuron.current.shape[:2]
+    size = steps * batch * block.connection.in_features
     activity = ones / size if ones >= 0 else None
     limits = crossover(block.connection.in_features, block.connection.out_features)
     events = activity is not None and activity <= limits.weight
-    weight = "once" if route == "once" else "events" if events else "dense"
-    given = "" if first else "dense" if support is None else sampled(support, size, limits)
-    fused = (
+    reason = (
         "with its neurons in one call" if neuron.kind & ~KINDS["identity"] else "a product alone"
     )
-    return Explained(
-        layers, "cpu", route, weight, given, activity, f"{fused}; crossover from {table().measured}"
-    )
+    if nonzeros >= 0:
+        rows = batch if route == "once" else steps * batch
+        share = nonzeros / (rows * block.connection.in_features)
+        events = followed(share, limits.weight, rows, block.connection.out_features)
+        reason += f"; {100 * share:.3g} % of inputs are not 0"
+    weight = "once" if route == "once" else "events" if events else "dense"
+    given = "" if first else "dense" if support is None else sampled(support, size, limits)
+    reason += f"; crossover from {table().measured}"
+    return Explained(layers, "cpu", route, weight, given, activity, reason)
 
 
 def sampled(support: Tensor, size: int, limits: Crossover) -> str:

@@ -27,7 +27,7 @@ def network(**container) -> sg.Sequential:
         sg.Linear(128, 64),
         sg.Recurrent(sg.LIF(20.0), 64),
         sg.Dropout(0.1),
-        sg.Linear(64, 10),
+        sg.Linear(64, 40),
         sg.LI(20.0),
         **container,
     )
@@ -46,7 +46,8 @@ def test_blocks_routes_and_activity() -> None:
     assert (second.layers, second.ways) == (("2", "3"), ("events", "events", "sampled"))
     assert (dropout.layers, dropout.backend) == (("4",), "torch")
     assert last.layers == ("5", "6")
-    assert last.ways == ("dense", "dense", "dense")  # dropped spikes are no zeros and ones
+    assert last.ways == ("events", "events", "dense")  # scaled by the dropout: no zeros and ones
+    assert "% of inputs are not 0" in last.reason
     assert "forced" in first.line()
     with using(forced(0.0)):
         first, second, *_ = explain(network(), spikes(0.1))

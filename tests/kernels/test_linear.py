@@ -15,7 +15,7 @@ from native import forced, needs_kernels, poisoned, threads
 import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad.kernels import choose, cpu
-from spikegrad.kernels.cpu.crossover import Crossover
+from spikegrad.kernels.cpu.crossover import Crossover, followed
 
 pytestmark = needs_kernels
 
@@ -40,12 +40,14 @@ def outcome(function, x, weight, bias):
     return y.detach(), *torch.autograd.grad(y, leaves, gradient)
 
 
-def chosen(x: torch.Tensor, weight: torch.Tensor) -> tuple[int, int]:
-    """What the forward product did, and how many ones it counted (-1: it did not)."""
+def chosen(x: torch.Tensor, weight: torch.Tensor) -> tuple[int, int, int]:
+    """What the forward product did, how many ones it counted, and of other numbers how many that
+    are not 0 (-1: it did not).
+    """
     witness: list = []
     cpu.linear(x, weight=weight, witness=witness)
-    route, ones = witness[0][0].tolist()
-    return route, ones
+    route, ones, nonzeros = witness[0][0].tolist()
+    return route, ones, nonzeros
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -86,15 +88,42 @@ def test_results_do_not_depend_on_threads_or_runs() -> None:
                     assert torch.equal(got[k], want[k])
 
 
-def test_what_is_no_spike_train_takes_the_dense_product() -> None:
-    weight = torch.randn(8, 70)
+def test_other_numbers_are_followed_where_they_are_not_0() -> None:
+    weight = torch.randn(32, 70)
     for value in (0.5, -1.0, 2.0, float("nan"), float("inf"), 1.0 + 1e-6):
         x = spikes(3, 2, 70, 0.1)
         x[2, 1, 69] = value
-        with forced("events"), poisoned():
-            assert chosen(x, weight) == (DENSE, -1)
-            y = cpu.linear(x, weight=weight)
-        torch.testing.assert_close(y, F.linear(x, weight=weight), equal_nan=True)
+        for route, went in [("events", EVENTS), ("dense", DENSE)]:
+            with forced(route), poisoned():
+                count = int((x != 0).sum()) if went == EVENTS else -1
+                assert chosen(x, weight) == (went, -1, count)
+                y = cpu.linear(x, weight=weight)
+            torch.testing.assert_close(y, F.linear(x, weight=weight), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 150, 130, 70)])
+@pytest.mark.parametrize("static", [False, True])
+def test_scaled_numbers_are_exact(shape, static: bool, dtype: torch.dtype) -> None:
+    """Multiples of 1/4, most of them 0: no sum rounds, so either way gives the same bits."""
+    t, b, i, n = shape
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randint(-64, 64, (n, i), generator=generator).to(dtype) / 64
+    scale = torch.randint(-4, 5, (1 if static else t, b, i), generator=generator) / 4
+    rows = (spikes(1 if static else t, b, i, 0.3) * scale).to(dtype)
+
+    def along(function, x, weight, bias):
+        return outcome(function, x.expand(t, b, i), weight, bias)
+
+    for one_thread in (True, False):
+        with threads(1 if one_thread else 2):
+            for route in ("events", "dense"):
+                with forced(route), poisoned():
+                    got = along(cpu.linear, rows, weight, weight[:, 0])
+                for one, other in zip(
+                    got, along(F.linear, rows, weight, weight[:, 0]), strict=True
+                ):
+                    assert torch.equal(one, other)
 
 
 def test_minus_zero_is_no_spike() -> None:
@@ -122,7 +151,7 @@ def test_a_column_number_has_16_bits() -> None:
     wide = torch.zeros(2, 1, 65_536)
     wide[0, 0, 65_535] = wide[1, 0, 0] = 1.0
     with forced("events"):
-        assert chosen(wide, weight) == (EVENTS, 2)
+        assert chosen(wide, weight)[:2] == (EVENTS, 2)
         got = outcome(cpu.linear, wide, weight, None)
     for a, b in zip(got, outcome(F.linear, wide, weight, None), strict=True):
         torch.testing.assert_close(a, b)
@@ -147,12 +176,23 @@ def test_more_outputs_than_16_bits() -> None:
 def test_the_choice_follows_the_number_of_spikes(monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["spikegrad.kernels.cpu.layer"]
     monkeypatch.setattr(module, "crossover", lambda inputs, outputs: Crossover(0.15, 0.15, 0.15))
-    weight = torch.zeros(4, 100)
+    weight = torch.zeros(32, 100)
     x = torch.zeros(10, 10, 100)
     x.view(-1)[:1500] = 1.0
-    assert chosen(x, weight) == (EVENTS, 1500)
+    assert chosen(x, weight) == (EVENTS, 1500, -1)
     x.view(-1)[1500] = 1.0
-    assert chosen(x, weight) == (DENSE, 1501)
+    assert chosen(x, weight) == (DENSE, 1501, -1)
+    numbers = x / 2
+    limit = 1500 * 100 // 116  # 100 rows, and what turning the weight around costs
+    numbers.view(-1)[limit:] = 0
+    assert chosen(numbers, weight) == (EVENTS, -1, limit)
+    assert followed(limit / x.numel(), 0.15, 100, 32)
+    numbers.view(-1)[limit] = 0.5
+    assert chosen(numbers, weight) == (DENSE, -1, -1)
+    assert not followed((limit + 1) / x.numel(), 0.15, 100, 32)
+    numbers.view(-1)[limit:] = 0
+    assert chosen(numbers, weight[:31]) == (DENSE, -1, -1)
+    assert not followed(limit / x.numel(), 0.15, 100, 31)
 
 
 def test_strides() -> None:

@@ -71,7 +71,7 @@ def test_resident_memory_stays(lean: bool) -> None:
 
 
 def large(lean: bool, *, forward_only: bool = False) -> Callable[[], None]:
-    """A layer whose buffers are the pool's: 1 MB and more."""
+    """A layer whose buffers are the pool's."""
     x = (torch.rand(8, 32, 64) < 0.02).float()
     weight = torch.randn(1100, 64, requires_grad=True)
     beta = torch.tensor(0.5, requires_grad=True)

@@ -82,7 +82,7 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
         made(True, one),
         made(ada, one),
         made(refractory > 0, one, torch.int32),
-        x.new_empty((2,), dtype=torch.int64),
+        x.new_empty((3,), dtype=torch.int64),
         params.new_empty(()).expand(one) if places else made(False, one),
     )
 

@@ -19,8 +19,8 @@ struct Back {
   const int64_t piece;
   Scratch dI, weight_total, back_total, wt, back_wt, back_dense, spread, part_memory;
   Lists in_lists;
-  bool started = false;  // the dense gradient of the weight has its first part
-  bool by_events = false, by_support = false, back_support = false;
+  bool started = false;  // the gradient of the weight has its first part
+  bool by_events = false, by_numbers = false, by_support = false, back_support = false;
   Places in_places, places;  // of the input's support, of this layer's own
   BackwardResult r;
   LayerBack<T> f{};
@@ -57,8 +57,13 @@ struct Back {
       by_events = static_cast<double>(ones(bits_in(), rows * words)) <= w.crossover.weight * all;
     if (by_events || (call.weight.has_value() && w.lean && call.spikes))
       in_lists = lists_of(bits_in(), rows, words);
+    if (call.need_weight && !call.spikes && !once() && (constant || call.x.is_contiguous())) {
+      const int64_t many = constant ? batch : rows;
+      const double most = most_nonzeros(w.crossover.weight, many, inputs, outputs);
+      by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
+    }
     if (call.need_weight) {
-      r.dweight = torch::stable::empty({outputs, inputs}, dtype);
+      r.dweight = pooled({outputs, inputs}, dtype);
       r.dbias = torch::stable::empty({outputs}, dtype);
       std::memset(mutable_data<T>(r.dbias), 0, outputs * sizeof(T));
       if (by_events) {
@@ -92,7 +97,7 @@ struct Back {
       else
         back_dense = scratch<T>(batch * outputs);
       if (call.need_feedback) {
-        r.dfeedback = torch::stable::empty({outputs, outputs}, dtype);
+        r.dfeedback = pooled({outputs, outputs}, dtype);
         back_total = scratch<T>(tiles * outputs * kTile);
         std::memset(back_total.as<T>(), 0, tiles * outputs * kTile * sizeof(T));
       }
@@ -107,6 +112,8 @@ struct Back {
       if (by_events)
         weight_gradient(gradient, stride, n, outputs, in_lists.list(), in_lists.start() + r0,
                         inputs, weight_total.as<T>());
+      else if (by_numbers)
+        add_numbers(gradient, r0, n);
       else
         add_dense(gradient, numbers(r0, n), n);
     }
@@ -161,6 +168,11 @@ struct Back {
     if (!spread.as<T>()) spread = scratch<T>(std::min(rows, piece * batch) * inputs);
     unpack(bits_in() + r0 * words, n, inputs, spread.as<T>());
     return view_of(spread.as<T>(), n, inputs, inputs, dtype);
+  }
+  void add_numbers(const T* gradient, int64_t r0, int64_t n) {
+    number_gradient(gradient, stride, n, outputs, data<T>(call.x) + r0 * inputs, inputs, started,
+                    mutable_data<T>(r.dweight));
+    started = true;
   }
   void add_dense(const T* gradient, const Tensor& x, int64_t n) {
     const Tensor transposed_gradient =
@@ -298,8 +310,8 @@ void Back<T>::feedback_products(int64_t t0, int64_t t1) {
   const int64_t from = std::max<int64_t>(1, t0), n = (t1 - from) * batch;
   if (!call.need_feedback || n <= 0) return;
   const Lists lists = lists_of(words_of(call.bits) + (from - 1) * batch * tiles, n, tiles);
-  weight_gradient(dI.as<T>() + (from - t0) * batch * stride, stride, n, outputs, lists.list(),
-                  lists.start(), outputs, back_total.as<T>());
+  weight_gradient(dI.as<T>() + (from - t0) * batch * stride, stride, n, outputs,
+                  lists.list(), lists.start(), outputs, back_total.as<T>());
 }
 
 template <class T>
@@ -365,19 +377,10 @@ void Back<T>::through_time() {
     e.f.kept = f.kept, e.f.state = again.states;
     e.f.bits = const_cast<uint64_t*>(words_of(call.bits));
     Tensor packed = none(dtype);
-    if (call.weight.has_value() && call.spikes) {
-      int64_t events = 0;
-      const Maybe bits = call.in_bits;
-      const Maybe nothing;
-      choose_current(e, ForwardCall{call.x, bits, call.weight, call.bias, call.feedback, call.first,
-                                    nothing, nothing, nothing, nothing, call.params, call.slope, w},
-                     packed, events);
-    } else if (call.weight.has_value()) {
-      const Tensor x = constant || is_static(call.x) ? torch::stable::select(call.x, 0, 0) : call.x;
-      e.from_current(call_linear(x, *call.weight, call.bias));
-    } else {
-      e.from_current(call.x);
-    }
+    const Maybe nothing, &bits = call.spikes ? call.in_bits : nothing;
+    choose_current(e, ForwardCall{call.x, bits, call.weight, call.bias, call.feedback, call.first,
+                                  nothing, nothing, nothing, nothing, call.params, call.slope, w},
+                   packed);
   }
   const LayerBackRun<T> run = backward_of<T>(w);
   const LayerRun<T> forward = forward_of<T>(w);

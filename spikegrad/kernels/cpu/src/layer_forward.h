@@ -14,26 +14,63 @@ Tensor ghost(const std::vector<int64_t>& sizes, ScalarType dtype) {
   return torch::stable::from_blob(&zero, sizes, strides, cpu, dtype);
 }
 
-// Which way the forward product went, for those who ask.
+// Which way the forward product went, for those who ask, and how many ones it met, or of other numbers
+// how many that are not 0; -1: nobody counted.
 enum Route : int64_t { kDense, kEvents, kStatic, kGiven };
+struct Choice {
+  Route route = kDense;
+  int64_t ones = -1, nonzeros = -1;
+};
 
 inline bool is_static(const Tensor& x) {
   return x.dim() == 3 && x.size(0) > 1 && x.stride(0) == 0;
 }
 
+// Up to which number of values that are not 0 a product with R rows of I goes along them; below 0:
+// never. They pay for turning the weight around, as much as some rows of the dense product, and
+// half empty tiles for more than they save.
+inline double most_nonzeros(double share, int64_t rows, int64_t inputs, int64_t outputs) {
+  constexpr double kAround = 16;
+  if (outputs < kTile / 2) return -1;
+  const double all = static_cast<double>(rows) * static_cast<double>(inputs);
+  return share * all * static_cast<double>(rows) / (static_cast<double>(rows) + kAround);
+}
+
+// x W^T + b of real numbers: along those that are not 0 where they are few.
 template <class T>
-int64_t choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed, int64_t& events) {
+Tensor product_of(const Engine<T>& e, const ForwardCall& call, const Tensor& x, Choice& choice) {
+  const int64_t rows = x.numel() / e.inputs;
+  const Crossover& share = call.words.crossover;
+  const double most = most_nonzeros(share.forward, rows, e.inputs, e.outputs);
+  // Counted as far as the weight's gradient wants to know, too.
+  choice.nonzeros = nonzeros(data<T>(x), rows, e.inputs,
+                             std::max(most, most_nonzeros(share.weight, rows, e.inputs, e.outputs)));
+  if (choice.nonzeros < 0 || static_cast<double>(choice.nonzeros) > most)
+    return call_linear(x, *call.weight, call.bias);
+  if (choice.route == kDense) choice.route = kEvents;
+  std::vector<int64_t> sizes{e.batch, e.outputs};
+  if (x.dim() == 3) sizes.insert(sizes.begin(), e.steps);
+  Tensor y = pooled(sizes, x.scalar_type());
+  number_product(data<T>(x), rows, e.inputs, data<T>(*call.weight), e.biases.template as<T>(),
+                 e.outputs, mutable_data<T>(y));
+  return y;
+}
+
+template <class T>
+Choice choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed) {
   const Tensor& x = call.x;
   const int64_t rows = e.steps * e.batch, words = tiles_of(e.inputs);
-  events = -1;
+  Choice choice;
   packed = none(ScalarType::Long);
   if (!call.weight.has_value()) {
     e.from_current(x);
-    return kGiven;
+    choice.route = kGiven;
+    return choice;
   }
   if (!call.in_bits.has_value() && is_static(x)) {
-    e.from_current(call_linear(torch::stable::select(x, 0, 0), *call.weight, call.bias));
-    return kStatic;
+    choice.route = kStatic;
+    e.from_current(product_of(e, call, torch::stable::select(x, 0, 0), choice));
+    return choice;
   }
   const uint64_t* bits = nullptr;
   if (call.in_bits.has_value()) {
@@ -43,21 +80,22 @@ int64_t choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed, in
     uint64_t* to = reinterpret_cast<uint64_t*>(mutable_data<int64_t>(packed));
     if (e.inputs <= kMostColumns && pack(data<T>(x), rows, e.inputs, e.inputs, to)) bits = to;
   }
-  if (bits) {
-    events = ones(bits, rows * words);
-    if (events <= call.words.crossover.forward * static_cast<double>(rows * e.inputs)) {
-      e.from_spikes(bits, *call.weight);
-      return kEvents;
-    }
+  if (!bits) {
+    e.from_current(product_of(e, call, x, choice));
+    return choice;
   }
-  if (call.in_bits.has_value()) {
+  choice.ones = ones(bits, rows * words);
+  if (choice.ones <= call.words.crossover.forward * static_cast<double>(rows * e.inputs)) {
+    choice.route = kEvents;
+    e.from_spikes(bits, *call.weight);
+  } else if (call.in_bits.has_value()) {
     Tensor numbers = pooled({e.steps, e.batch, e.inputs}, x.scalar_type());
     unpack(bits, rows, e.inputs, mutable_data<T>(numbers));
     e.from_current(call_linear(numbers, *call.weight, call.bias));
   } else {
     e.from_current(call_linear(x, *call.weight, call.bias));
   }
-  return kDense;
+  return choice;
 }
 
 // A connection alone: its currents are the output.
@@ -112,9 +150,10 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
                   none(ScalarType::Byte), none(dtype), none(ScalarType::Long),
                   none(ScalarType::Long), none(ScalarType::Long), none(dtype), none(dtype),
                   none(dtype), none(dtype), none(ScalarType::Int),
-                  torch::stable::empty({2}, ScalarType::Long), none(dtype)};
-  int64_t* choice = mutable_data<int64_t>(r.choice);
-  choice[0] = choose_current(e, call, r.packed, choice[1]);
+                  torch::stable::empty({3}, ScalarType::Long), none(dtype)};
+  const Choice choice = choose_current(e, call, r.packed);
+  const int64_t told[] = {choice.route, choice.ones, choice.nonzeros};
+  std::memcpy(mutable_data<int64_t>(r.choice), told, sizeof told);
   if (w.kind & kIdentity) {
     r.y = only_currents(e, dtype);
     return r;

@@ -15,14 +15,17 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
   Leave<T> leave;
   leave.past = bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
   const T edge = edge_of<T>(f.shape.family);
-  T* few = nullptr;
+  // Where the kept membranes of a group go on; read and written again for every step only where a
+  // call walks several groups: the places of other threads' groups lie in the same cache line.
+  T** const places = kFew ? f.kept.few + tile * groups : nullptr;
+  T* few = kFew ? places[b0 / kGroup] : nullptr;
   leave.few = &few;
+  const bool several = b1 - b0 > kGroup;
   for (int64_t t = t0; t < t1; ++t)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile, row = t * f.batch + b;
       const int64_t keep = (tile * f.kept.rows + row - f.kept.origin * f.batch) * kTile;
-      T** const home = kFew ? f.kept.few + tile * groups + b / kGroup : nullptr;
-      if (kFew && b % kGroup == 0) few = *home;
+      if (kFew && several && b % kGroup == 0) few = places[b / kGroup];
       if (!kFew && f.kept.u) {
         leave.u = f.kept.u + keep;
         if (!leave.past) fetch(leave.u + step, true);
@@ -31,12 +34,13 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
       current_of(f, tile, t, b, x);
       uint64_t spikes, support;
       lif_forward<T, kR, kCompact, kFew>(p, x, f.state.v + at, leave, edge, spikes, support);
-      if (kFew && (b + 1 == b1 || (b + 1) % kGroup == 0)) *home = few;
+      if (kFew && several) places[b / kGroup] = few;
       if (f.kept.current) store_row(x, kTile, f.kept.current + keep, false);
       if (f.bits) f.bits[row * f.tiles + tile] = spikes;
       if (kCompact) f.support[row * f.tiles + tile] = support;
       if (f.y) unpack_row(&spikes, n, f.y + row * f.outputs + tile * kTile);
     }
+  if (kFew && !several) places[b0 / kGroup] = few;
 }
 
 template <class T, Reset kR>

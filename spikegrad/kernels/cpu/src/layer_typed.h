@@ -4,6 +4,7 @@
 
 #include "layer_plain.h"
 #include "layer_run.h"
+#include "nonzeros.h"
 
 #include <array>
 
@@ -112,28 +113,6 @@ void restore(const T* from, int64_t size, int64_t has, bool counts, const States
   for (int64_t j = 0; counts && j < size; ++j) s.silent[j] = static_cast<int32_t>(from[size + j]);
 }
 
-// Currents [R][N] of rows of spikes, as the first half of a layer or as all of it.
-template <class T>
-void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T* weights,
-              int64_t inputs, const T* bias, int64_t outputs, T* out, int64_t stride) {
-  const int64_t tiles = tiles_of(outputs), pieces = (rows + 255) / 256;
-  parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t tile = piece / pieces, first = piece % pieces * 256;
-      const int n = columns_of(tile, outputs);
-      alignas(64) T row[kTile];
-      for (int64_t r = first; r < std::min(rows, first + 256); ++r) {
-        Lane<T> sum[kVectors<T>] = {};
-        if (bias)
-          for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
-        add_rows(sum, weights + tile * inputs * kTile, list + start[r], start[r + 1] - start[r]);
-        for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
-        std::memcpy(out + r * stride + tile * kTile, row, n * sizeof(T));
-      }
-    }
-  });
-}
-
 // The spikes of one step as the lists that feedback reads.
 inline void list_step(const uint64_t* bits, int64_t batch, int64_t outputs, uint16_t* list,
                       int32_t* count) {
@@ -233,13 +212,12 @@ struct Engine {
     if (!f.list || !f.back_weights) return run_steps(f, t0, t1, go);
     const int64_t piece = segment_steps(batch), stride = tiles * kTile;
     if (!currents_memory.template as<T>()) currents_memory = scratch<T>(piece * batch * stride);
-    const Lists& l = spikes;
     Layer<T> with = f;
     for (int64_t t = t0; t < t1; t += piece) {
       const int64_t last = std::min(t1, t + piece);
       T* made = currents_memory.template as<T>();
-      currents(l.list(), l.start() + t * batch, (last - t) * batch, f.weights, inputs, f.bias,
-               outputs, made, stride);
+      currents(f.list, f.start + t * batch, (last - t) * batch, f.weights, inputs, f.bias, outputs,
+               made, stride);
       with.current = made - t * batch * stride, with.current_t = batch * stride;
       with.current_b = stride, with.list = nullptr;
       run_steps(with, t, last, go);

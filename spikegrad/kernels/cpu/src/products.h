@@ -1,37 +1,44 @@
 // Products with spikes: cost follows the spikes, not the size of the matrices.
 //
-//   y[r]     = sum over i that spiked in r of W[:, i]              (add_rows)
+//   y[r]     = sum over i that spiked in r of W[:, i]              (add_rows, currents)
 //   dW[:, i] = sum over r in which i spiked of dy[r]               (weight_gradient)
 //   dx[r, i] = dy[r] . W[:, i], for the i whose support word says so (sampled)
 //
 // Outputs are walked in tiles of 64 columns. A tile's weights lie together ([tile][i][64]) so that
 // they stay in the second-level cache, and its 64 sums stay in registers. Sums run over the
 // spikes of a row, or over the rows, in order; how the work is cut does not depend on the number of
-// threads.
+// threads. Numbers instead of spikes are for nonzeros.h.
 #pragma once
 
+#include "masks.h"
 #include "spikes.h"
+#include "turn.h"
 
 namespace spikegrad {
 
+constexpr int64_t kWeightPiece = 256;  // inputs whose weights a thread turns around at a time
+
+// f(tile, first input, inputs) for all pieces of a weight.
+template <class F>
+void over_weights(int64_t tiles, int64_t inputs, const F& f) {
+  const int64_t pieces = (inputs + kWeightPiece - 1) / kWeightPiece;
+  parallel(tiles * pieces, 2, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t i = piece % pieces * kWeightPiece;
+      f(piece / pieces, i, std::min(kWeightPiece, inputs - i));
+    }
+  });
+}
 // W [N, I] as [tile][i][64], the last tile filled with zeros.
 template <class T>
 Scratch tiled(const T* weight, int64_t outputs, int64_t inputs) {
   const int64_t tiles = tiles_of(outputs);
   Scratch memory = scratch<T>(tiles * inputs * kTile);
-  T* out = memory.as<T>();
-  constexpr int64_t kPiece = 16;
-  parallel(tiles, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-      const int n = columns_of(tile, outputs);
-      T* to = out + tile * inputs * kTile;
-      if (n < kTile) std::memset(to, 0, inputs * kTile * sizeof(T));
-      for (int64_t i0 = 0; i0 < inputs; i0 += kPiece)
-        for (int j = 0; j < n; ++j) {
-          const T* from = weight + (tile * kTile + j) * inputs;
-          for (int64_t i = i0; i < std::min(inputs, i0 + kPiece); ++i) to[i * kTile + j] = from[i];
-        }
-    }
+  over_weights(tiles, inputs, [&](int64_t tile, int64_t i, int64_t many) {
+    const int n = columns_of(tile, outputs);
+    T* to = memory.as<T>() + (tile * inputs + i) * kTile;
+    if (n < kTile) std::memset(to, 0, many * kTile * sizeof(T));
+    turn(weight + tile * kTile * inputs + i, inputs, n, many, to, kTile);
   });
   return memory;
 }
@@ -39,39 +46,65 @@ Scratch tiled(const T* weight, int64_t outputs, int64_t inputs) {
 // W [N, I] as [I][padded N], filled with zeros.
 template <class T>
 Scratch transposed(const T* weight, int64_t outputs, int64_t inputs) {
-  const int64_t stride = padded<T>(outputs);
+  const int64_t stride = padded<T>(outputs), tiles = tiles_of(outputs);
   Scratch memory = scratch<T>(inputs * stride);
-  T* out = memory.as<T>();
-  constexpr int64_t kPiece = 16;
-  parallel(tiles_of(inputs), 1, [&](int64_t begin, int64_t end) {
-    const int64_t last = std::min(inputs, end * kTile);
-    for (int64_t i0 = begin * kTile; i0 < last; i0 += kPiece) {
-      const int64_t i1 = std::min(last, i0 + kPiece);
-      for (int64_t n = 0; n < outputs; ++n)
-        for (int64_t i = i0; i < i1; ++i) out[i * stride + n] = weight[n * inputs + i];
-      for (int64_t i = i0; i < i1; ++i)
-        std::memset(out + i * stride + outputs, 0, (stride - outputs) * sizeof(T));
-    }
+  over_weights(tiles, inputs, [&](int64_t tile, int64_t i, int64_t many) {
+    const int n = columns_of(tile, outputs);
+    T* to = memory.as<T>() + i * stride + tile * kTile;
+    turn(weight + tile * kTile * inputs + i, inputs, n, many, to, stride);
+    for (int64_t k = 0; tile == tiles - 1 && k < many; ++k)
+      std::memset(to + k * stride + n, 0, (stride - outputs) * sizeof(T));
   });
   return memory;
 }
 
-// sum [64] += the rows of w [I][64] that a list names, two at a time. Always inline: the sum must stay
-// in registers.
-template <class T>
+// f<V>() with as many vectors as n columns of a tile need: 1, 2, or all of them.
+template <class T, class F>
+void by_vectors(int n, const F& f) {
+  if (n <= kLanes<T>) return f.template operator()<1>();
+  if (n <= 2 * kLanes<T>) return f.template operator()<2>();
+  f.template operator()<kVectors<T>>();
+}
+
+// sum [64, or V vectors of it] += the rows of w [I][64] that a list names, two at a time. Always inline:
+// the sum must stay in registers.
+template <class T, int V = kVectors<T>>
 [[gnu::always_inline]] inline void add_rows(Lane<T>* sum, const T* w, const uint16_t* list,
                                             int64_t count) {
   int64_t e = 0;
   for (; e + 1 < count; e += 2) {
     const T* one = w + int64_t{list[e]} * kTile;
     const T* two = w + int64_t{list[e + 1]} * kTile;
-    for (int v = 0; v < kVectors<T>; ++v)
+    for (int v = 0; v < V; ++v)
       sum[v] = (sum[v] + load(one + v * kLanes<T>)) + load(two + v * kLanes<T>);
   }
   if (e < count) {
     const T* one = w + int64_t{list[e]} * kTile;
-    for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + load(one + v * kLanes<T>);
+    for (int v = 0; v < V; ++v) sum[v] = sum[v] + load(one + v * kLanes<T>);
   }
+}
+
+// y [R, N], rows `stride` apart, of rows of spikes. weights: tiled; bias: of all tiles, or null.
+template <class T>
+void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T* weights,
+              int64_t inputs, const T* bias, int64_t outputs, T* out, int64_t stride) {
+  constexpr int64_t kPiece = 256;
+  const int64_t tiles = tiles_of(outputs), pieces = (rows + kPiece - 1) / kPiece;
+  parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t tile = piece / pieces, first = piece % pieces * kPiece;
+      const int n = columns_of(tile, outputs);
+      const T* w = weights + tile * inputs * kTile;
+      by_vectors<T>(n, [&]<int V>() {
+        for (int64_t r = first; r < std::min(rows, first + kPiece); ++r) {
+          Lane<T> sum[kVectors<T>] = {};
+          for (int v = 0; bias && v < V; ++v) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
+          add_rows<T, V>(sum, w, list + start[r], start[r + 1] - start[r]);
+          store_row(sum, n, out + r * stride + tile * kTile, false);
+        }
+      });
+    }
+  });
 }
 
 // The same spikes column by column, in chunks of rows.
@@ -122,22 +155,24 @@ void weight_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
       const int64_t tile = piece / parts, part = piece % parts;
       const int64_t i0 = inputs * part / parts, i1 = inputs * (part + 1) / parts;
       T* to = total + tile * inputs * kTile;
-      for (int64_t c = 0; c < columns.chunks; ++c) {
-        const int32_t* from = starts + c * (inputs + 1);
-        const uint8_t* place = places + (start[c * Columns::kRows] - start[0]);
-        const T* gradients = dy + c * Columns::kRows * stride + tile * kTile;
-        for (int64_t i = i0; i < i1; ++i) {
-          if (from[i] == from[i + 1]) continue;
-          Lane<T> sum[kVectors<T>];
-          T* row = to + i * kTile;
-          for (int v = 0; v < kVectors<T>; ++v) sum[v] = load(row + v * kLanes<T>);
-          for (int32_t e = from[i]; e < from[i + 1]; ++e) {
-            const T* g = gradients + place[e] * stride;
-            for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + load(g + v * kLanes<T>);
+      by_vectors<T>(columns_of(tile, outputs), [&]<int V>() {
+        for (int64_t c = 0; c < columns.chunks; ++c) {
+          const int32_t* from = starts + c * (inputs + 1);
+          const uint8_t* place = places + (start[c * Columns::kRows] - start[0]);
+          const T* gradients = dy + c * Columns::kRows * stride + tile * kTile;
+          for (int64_t i = i0; i < i1; ++i) {
+            if (from[i] == from[i + 1]) continue;
+            Lane<T> sum[V];
+            T* row = to + i * kTile;
+            for (int v = 0; v < V; ++v) sum[v] = load(row + v * kLanes<T>);
+            for (int32_t e = from[i]; e < from[i + 1]; ++e) {
+              const T* g = gradients + place[e] * stride;
+              for (int v = 0; v < V; ++v) sum[v] = sum[v] + load(g + v * kLanes<T>);
+            }
+            for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
           }
-          for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
         }
-      }
+      });
     }
   });
 }
@@ -236,13 +271,9 @@ void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, cons
 // total [tiles][I][64] as W's gradient [N, I]
 template <class T>
 void untiled(const T* total, int64_t outputs, int64_t inputs, T* out) {
-  constexpr int64_t kPiece = 16;
-  parallel(tiles_of(outputs), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t tile = begin; tile < end; ++tile)
-      for (int64_t i0 = 0; i0 < inputs; i0 += kPiece)
-        for (int j = 0; j < columns_of(tile, outputs); ++j)
-          for (int64_t i = i0; i < std::min(inputs, i0 + kPiece); ++i)
-            out[(tile * kTile + j) * inputs + i] = total[(tile * inputs + i) * kTile + j];
+  over_weights(tiles_of(outputs), inputs, [&](int64_t tile, int64_t i, int64_t many) {
+    turn(total + (tile * inputs + i) * kTile, kTile, many, columns_of(tile, outputs),
+         out + tile * kTile * inputs + i, inputs);
   });
 }
 

@@ -1,0 +1,190 @@
+// Real numbers of which many are 0 (an image, spikes that a dropout scaled): products along those that
+// are not.
+#pragma once
+
+#include "places.h"
+#include "products.h"
+#include "turn.h"
+
+namespace spikegrad {
+
+// Which of up to 64 values are not 0.
+template <class T>
+inline uint64_t nonzero_word(const T* x, int n) {
+  uint64_t word = 0;
+  for (int j = 0; j < n; ++j) word |= static_cast<uint64_t>(x[j] != T(0)) << j;
+  return word;
+}
+#if defined(__AVX512F__)
+template <>
+inline uint64_t nonzero_word<float>(const float* x, int n) {
+  auto bits = [](__m512 v) {
+    return static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ));
+  };
+  uint64_t word = 0;
+  if (n == kTile) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kTile; j += 16) word |= bits(_mm512_loadu_ps(x + j)) << j;
+    return word;
+  }
+  for (int j = 0; j < n; j += 16)
+    word |= bits(_mm512_maskz_loadu_ps(first_of(std::min(16, n - j)), x + j)) << j;
+  return word;
+}
+#endif
+
+// How many of x [R, N] are not 0, counted as long as there are no more than `most`; else -1.
+template <class T>
+int64_t nonzeros(const T* x, int64_t rows, int64_t columns, double most) {
+  if (most < 0) return -1;
+  std::atomic<int64_t> all{0};
+  parallel(rows, std::max<int64_t>(1, (int64_t{1} << 16) / columns), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end && static_cast<double>(all.load()) <= most; ++r) {
+      int64_t count = 0;
+      for (int64_t w = 0; w < tiles_of(columns); ++w)
+        count += __builtin_popcountll(
+            nonzero_word(x + r * columns + w * kTile, columns_of(w, columns)));
+      all += count;
+    }
+  });
+  return static_cast<double>(all.load()) <= most ? all.load() : -1;
+}
+
+// y [R, N] = bias + x W^T. bias: of all tiles, or null.
+//
+// 64 inputs at a time: what W has for them and a tile lies in the first-level cache, turned around.
+template <class T>
+void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, const T* bias,
+                    int64_t outputs, T* y) {
+  const int64_t tiles = tiles_of(outputs), many = tiles < 4 ? 64 : 128;
+  const int64_t pieces = (rows + many - 1) / many;
+  parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
+    const Scratch sums = scratch<T>(many * kTile), turned = scratch<T>(kTile * kTile);
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t tile = piece / pieces, r0 = piece % pieces * many, r1 = std::min(rows, r0 + many);
+      const int n = columns_of(tile, outputs);
+      const T* w = turned.as<T>();
+      by_vectors<T>(n, [&]<int V>() {
+        for (int64_t part = 0; part < tiles_of(inputs); ++part) {
+          const int m = columns_of(part, inputs);
+          turn(weight + tile * kTile * inputs + part * kTile, inputs, n, m, turned.as<T>(), kTile);
+          for (int64_t r = r0; r < r1; ++r) {
+            const T* from = x + r * inputs + part * kTile;
+            T* row = sums.as<T>() + (r - r0) * kTile;
+            Lane<T> sum[V] = {};
+            for (int v = 0; v < V; ++v) {
+              if (part > 0) sum[v] = load(row + v * kLanes<T>);
+              if (part == 0 && bias) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
+            }
+            for (uint64_t word = nonzero_word(from, m); word; word &= word - 1) {
+              const int i = __builtin_ctzll(word);
+              const Lane<T> value = all_of(from[i]);
+              for (int v = 0; v < V; ++v)
+                sum[v] = fused(value, load(w + i * kTile + v * kLanes<T>), sum[v]);
+            }
+            for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
+          }
+        }
+      });
+      for (int64_t r = r0; r < r1; ++r)
+        std::memcpy(y + r * outputs + tile * kTile, sums.as<T>() + (r - r0) * kTile, n * sizeof(T));
+    }
+  });
+}
+
+// The numbers of up to 64 columns and 128 rows that are not 0, column by column.
+template <class T>
+struct NumberColumns {
+  static constexpr int kRows = 128;
+  alignas(64) T values[kTile][kRows + kTurned];
+  uint8_t rows[kTile][kRows + kTurned];
+  int count[kTile];
+
+  void take(const T* x, int64_t stride, int many, int columns) {
+    alignas(64) T turned[kTile * kTurned];
+    std::fill(count, count + columns, 0);
+    for (int r = 0; r < many; r += kTurned) {
+      const int some = std::min(kTurned, many - r);
+      turn(x + r * stride, stride, some, columns, turned, kTurned);
+      for (int c = 0; c < columns; ++c) append(c, r, turned + c * kTurned, some);
+    }
+  }
+
+ private:
+  void append(int c, int r, const T* v, int some) {
+    int& next = count[c];
+    for (int j = 0; j < some; ++j) {
+      values[c][next] = v[j], rows[c][next] = static_cast<uint8_t>(r + j);
+      next += v[j] != T(0);
+    }
+  }
+};
+#if defined(__AVX512F__)
+template <>
+inline void NumberColumns<float>::append(int c, int r, const float* v, int some) {
+  alignas(64) static constexpr int32_t kCount[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                     8, 9, 10, 11, 12, 13, 14, 15};
+  const __m512 all = _mm512_load_ps(v);
+  const __mmask16 mask =
+      _mm512_cmp_ps_mask(all, _mm512_setzero_ps(), _CMP_NEQ_UQ) & first_of(some);
+  const __m512i place = _mm512_add_epi32(_mm512_load_si512(kCount), _mm512_set1_epi32(r));
+  _mm512_storeu_ps(values[c] + count[c], compressed(mask, all));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(rows[c] + count[c]),
+                   _mm512_cvtepi32_epi8((__m512i)compressed(mask, (__m512)place)));
+  count[c] += __builtin_popcount(mask);
+}
+#endif
+
+// dW [N, I] = the products of numbers x [R, I] and gradients dy [R], `stride` apart; add: on top.
+template <class T>
+void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs, const T* x,
+                     int64_t inputs, bool add, T* dw) {
+  constexpr int64_t kMany = 8;  // tiles of outputs whose sums stay in the second-level cache
+  constexpr int kRows = NumberColumns<T>::kRows;
+  const int64_t parts = tiles_of(inputs), groups = (tiles_of(outputs) + kMany - 1) / kMany;
+  parallel(parts * groups, 1, [&](int64_t begin, int64_t end) {
+    const Scratch memory = scratch<T>(kMany * kTile * kTile), spare = scratch<T>(kTile * kTile);
+    const Scratch columns_memory = scratch<NumberColumns<T>>(1);
+    NumberColumns<T>& columns = *columns_memory.as<NumberColumns<T>>();
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t part = piece % parts, first = piece / parts * kMany;
+      const int64_t last = std::min(tiles_of(outputs), first + kMany);
+      const int m = columns_of(part, inputs);
+      for (int64_t r = 0; r < rows; r += kRows) {
+        const int many = static_cast<int>(std::min<int64_t>(kRows, rows - r));
+        columns.take(x + r * inputs + part * kTile, inputs, many, m);
+        for (int64_t tile = first; tile < last; ++tile) {
+          T* to = memory.as<T>() + (tile - first) * kTile * kTile;
+          const T* gradients = dy + r * stride + tile * kTile;
+          by_vectors<T>(columns_of(tile, outputs), [&]<int V>() {
+            for (int i = 0; i < m; ++i) {
+              Lane<T> sum[V] = {};
+              T* row = to + i * kTile;
+              for (int v = 0; r > 0 && v < V; ++v) sum[v] = load(row + v * kLanes<T>);
+              for (int e = 0; e < columns.count[i]; ++e) {
+                const T* g = gradients + columns.rows[i][e] * stride;
+                const Lane<T> value = all_of(columns.values[i][e]);
+                for (int v = 0; v < V; ++v) sum[v] = fused(value, load(g + v * kLanes<T>), sum[v]);
+              }
+              for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
+            }
+          });
+        }
+      }
+      for (int64_t tile = first; tile < last; ++tile) {
+        const T* sums = memory.as<T>() + (tile - first) * kTile * kTile;
+        const int n = columns_of(tile, outputs);
+        T* to = dw + tile * kTile * inputs + part * kTile;
+        if (!add) {
+          turn(sums, kTile, m, n, to, inputs);
+          continue;
+        }
+        turn(sums, kTile, m, n, spare.as<T>(), kTile);
+        for (int j = 0; j < n; ++j)
+          for (int i = 0; i < m; ++i) to[j * inputs + i] += spare.as<T>()[j * kTile + i];
+      }
+    }
+  });
+}
+
+}  // namespace spikegrad
