@@ -159,7 +159,7 @@ def check_finite(x: Tensor, name: str = "x") -> None:
         return
     static = x.dim() > 2 and x.stride(0) == 0
     seen = (x[0] if static else x).detach()
-    if bool(torch.isfinite(seen.sum())) or bool(torch.isfinite(seen).all()):
+    if math.isfinite(seen.sum().item()) or bool(torch.isfinite(seen).all()):
         return
     bad = int((~torch.isfinite(seen)).sum())
     raise UserError(

@@ -107,9 +107,9 @@ def of_block(
     layers = tuple(names.get(part, "?") for part in parts if part is not None)
     if not choices:
         return Explained(layers, "reference", "", "", "", None, "a product that is torch's")
-    choice, neuron, support = choices[0]
+    choice, neuron, given = choices[0]
     route, ones, nonzeros = _ROUTES[int(choice[0])], int(choice[1]), int(choice[2])
-    steps, batch = neuron.current.shape[:2]
+    steps, batch = given.shape[:2]
     size = steps * batch * block.connection.in_features
     activity = ones / size if ones >= 0 else None
     limits = crossover(block.connection.in_features, block.connection.out_features)
@@ -123,9 +123,10 @@ def of_block(
         events = followed(share, limits.weight, rows, block.connection.out_features)
         reason += f"; {100 * share:.3g} % of inputs are not 0"
     weight = "once" if route == "once" else "events" if events else "dense"
-    given = "" if first else "dense" if support is None else sampled(support, size, limits)
+    support = given.support
+    back = "" if first else "dense" if support is None else sampled(support, size, limits)
     reason += f"; crossover from {table().measured}"
-    return Explained(layers, "cpu", route, weight, given, activity, reason)
+    return Explained(layers, "cpu", route, weight, back, activity, reason)
 
 
 def sampled(support: Tensor, size: int, limits: Crossover) -> str:

@@ -122,8 +122,11 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
         if x.device.type != "cpu":
             return f"the tensors are on {x.device}"
         weight = args.get("weight")
-        if weight is not None and scan != "recurrent" and (why := other_product(x, weight)):
-            return why
+        if weight is not None and scan != "recurrent":
+            if why := other_product(x.dtype, weight):
+                return why
+            if x.dim() != 3:
+                return "a product of more dimensions is torch's"
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
         return "soft mode is the reference's"
@@ -138,13 +141,11 @@ def native_neuron(args: dict[str, Any]) -> bool:
     return neuron is None or (isinstance(neuron, partial) and neuron.func in NATIVE_NEURONS)
 
 
-def other_product(x: Tensor, weight: Tensor) -> str:
-    """Why a product is not the kernels', or ""."""
-    if x.dtype != weight.dtype or x.dtype not in (torch.float32, torch.float64):
-        return f"products of {x.dtype} with {weight.dtype} are torch's"
-    if torch.is_autocast_enabled("cpu"):
-        return "products under autocast are torch's"
-    return "" if x.dim() == 3 else "a product of more dimensions is torch's"
+def other_product(dtype: torch.dtype, weight: Tensor) -> str:
+    """Why a product with numbers of a dtype is not the kernels', or ""."""
+    if dtype != weight.dtype or dtype not in (torch.float32, torch.float64):
+        return f"products of {dtype} with {weight.dtype} are torch's"
+    return "products under autocast are torch's" if torch.is_autocast_enabled("cpu") else ""
 
 
 def check_backend(backend: str) -> None:
@@ -234,8 +235,11 @@ def obstacle_to_layer(
     """Why a connection and its neurons cannot run as one call of the native kernels, or ""."""
     if "reference" in backends:
         return "the reference was asked for by name"
-    seen = x.whole if isinstance(x, cpu.Spikes) else x
-    return obstacle("layer", seen, {"surrogate": surrogate, "weight": weight})
+    if isinstance(x, cpu.Spikes):
+        return other_product(x.edge.dtype, weight) or obstacle(
+            "layer", None, {"surrogate": surrogate}
+        )
+    return obstacle("layer", x, {"surrogate": surrogate, "weight": weight})
 
 
 def recurrent(

@@ -93,8 +93,9 @@ def run_block(
     witness: a list that takes the block and what its kernel chose.
     """
     linear = block.connection
-    seen = x if isinstance(x, Tensor) else x.whole
-    check_features("Linear", seen, f"[T, B, {linear.in_features}]", linear.in_features, 2)
+    if isinstance(x, Tensor) or x.columns != linear.in_features:
+        seen = x if isinstance(x, Tensor) else x.whole
+        check_features("Linear", seen, f"[T, B, {linear.in_features}]", linear.in_features, 2)
     if block.neuron is None:
         y = kernels.linear(x, weight=linear.weight, bias=linear.bias, witness=told(block, witness))
         return y, None

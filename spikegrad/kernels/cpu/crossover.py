@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,6 +131,7 @@ def followed(share: float, limit: float, rows: int, outputs: int) -> bool:
     return outputs >= 32 and share <= limit * rows / (rows + 16)
 
 
+@lru_cache(maxsize=1024)
 def nearest(sizes: tuple[int, ...], size: int) -> int:
     """The position of the nearest size on a logarithmic scale, the lower one of two."""
     distances = [abs(math.log(s / max(size, 1))) for s in sizes]

@@ -6,7 +6,7 @@ something else reads them.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from spikegrad.kernels.cpu.crossover import crossover
 from spikegrad.kernels.cpu.derivative import family_of
 from spikegrad.kernels.cpu.layer_operator import run
 from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS
-from spikegrad.kernels.cpu.neuron import Neuron, described
+from spikegrad.kernels.cpu.neuron import Neuron, described, shareable, usual
 from spikegrad.surrogate import arctan
 from spikegrad.types import RecurrentState, State
 
@@ -83,10 +83,10 @@ def linear(
 ) -> Tensor:
     """`functional.linear`, along the spikes where x is sparse zeros and ones."""
     given = arrived(x if isinstance(x, Spikes) else x.contiguous())
-    n = still(given.current(weight.shape[0]))
+    n = (still if shareable() else still.__wrapped__)(given.x.dtype)
     out = call(given, weight, bias, None, None, n)
     if witness is not None:
-        witness.append((out[15], n, given.support))
+        witness.append((out[15], n, given))
     return out[0]
 
 
@@ -125,12 +125,12 @@ def layer(
     """
     given = arrived(x)
     outputs = given.shape[2] if weight is None else weight.shape[0]
-    current = given.current(outputs)
     inner, last = state if feedback is not None and state is not None else (state, None)
-    n = described(scan, current, inner, args)
+    n = usual(scan, given.x.dtype, args) if inner is None else None
+    n = n or described(scan, given.current(outputs), inner, args)
     first = None
     if feedback is not None and last is not None:
-        check_state_tensor(last, "state.s", current, current.dtype)
+        check_state_tensor(last, "state.s", given.current(outputs), given.x.dtype)
         first = product(last, feedback)
     out = call(
         given,
@@ -143,7 +143,7 @@ def layer(
         dense=not pass_on,
     )
     if witness is not None:
-        witness.append((out[15], n, given.support))
+        witness.append((out[15], n, given))
     y, end, i, v, a, silent = out[0], out[1], *out[11:15]
     after: State = n.wrap(*(p if p.numel() else None for p in (i, v, a, silent)))
     if feedback is not None:
@@ -212,14 +212,15 @@ def arrived(x: Tensor | Spikes) -> Arrival:
     return Arrival(x, None, None, None, x.shape)
 
 
-def still(current: Tensor) -> Neuron:
+@lru_cache(maxsize=8)
+def still(dtype: torch.dtype) -> Neuron:
     """No neuron: the current is the output."""
     return Neuron(
-        current,
+        torch.zeros((), dtype=dtype),
         KINDS["identity"],
         (None, None, None, None),
-        current.new_zeros((len(PARAMETERS), 1)),
-        current.new_ones(1),
+        torch.zeros((len(PARAMETERS), 1), dtype=dtype),
+        torch.ones(1, dtype=dtype),
         NOBODY,
         RESETS.index("none"),
         False,

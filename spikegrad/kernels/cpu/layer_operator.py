@@ -93,7 +93,7 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
     params, slope, words, numbers, _ = inputs[11:]
     _, _, u, i, a, ready, current, bits, support, packed, marks, *_, choice, _ = output
     reset, lean, places = words[1], words[7], words[10]
-    again = feedback is not None or lean
+    again, part = feedback is not None or lean, few(words)
     if in_bits is None and packed.numel():
         in_bits = packed
     ctx.set_materialize_grads(False)
@@ -113,8 +113,8 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
         a,
         ready,
         current,
-        bits if again or (few(words) and RESETS[reset] == "zero") else None,
-        support if feedback is not None or few(words) or places else None,
+        bits if again or (part and RESETS[reset] == "zero") else None,
+        support if feedback is not None or part or places else None,
         marks,
         choice,
     )

@@ -16,7 +16,7 @@ from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, su
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Value
 
-__all__ = ["Neuron", "described", "few"]
+__all__ = ["Neuron", "described", "few", "shareable", "usual"]
 
 _SURROGATE = arctan(2.0)
 _NUMBERS = ("threshold", "v_rest", "v_reset")
@@ -25,9 +25,9 @@ _NUMBERS = ("threshold", "v_rest", "v_reset")
 class Neuron(NamedTuple):
     """One call's neuron.
 
-    current: the input in the scan's dtype; starts: i, v, a `[B, N]` and the refractory counter,
-    None where absent or at rest; params `[10, 1 or N]`; slope `[1 or N]`; wrap: from i, v, a,
-    counter at the end `[B, *features]` to the state.
+    current: the input in the scan's dtype (of a `usual` neuron nothing but its dtype); starts: i,
+    v, a `[B, N]` and the refractory counter, None where absent or at rest; params `[10, 1 or N]`;
+    slope `[1 or N]`; wrap: from i, v, a, counter at the end `[B, *features]` to the state.
     """
 
     current: Tensor
@@ -70,7 +70,7 @@ class Neuron(NamedTuple):
 
 def few(words: Sequence[int]) -> bool:
     """Whether of the membranes those in the surrogate's support are kept: `Words::few`."""
-    kind, refractory, family, keep, lean, graph = (words[k] for k in (0, 3, 5, 6, 7, 9))
+    kind, _, _, refractory, _, family, keep, lean, _, graph, _ = words
     plain = kind == KINDS["spiking"] and not refractory
     return bool(plain and family in COMPACT and graph and not keep and not lean)
 
@@ -78,6 +78,42 @@ def few(words: Sequence[int]) -> bool:
 def described(scan: str, x: Tensor, state: State, args: dict[str, Any]) -> Neuron:
     """The neuron of one call of a scan of the specification, with that call's arguments checked."""
     return SCANS[scan](x, state, **args)
+
+
+def usual(scan: str, dtype: torch.dtype, args: dict[str, Any]) -> Neuron | None:
+    """The neuron of a call that starts at rest and whose parameters are numbers, or tensors of one
+    that nobody learns; None for others. Arguments were checked when they were met first.
+    """
+    if not shareable():
+        return None
+    values: list[Any] = []
+    for value in args.values():
+        if not isinstance(value, Tensor):
+            values.append((value, bool) if isinstance(value, bool) else value)
+        elif value.dim() or value.requires_grad:
+            return None
+        else:
+            values.append(value.item())
+    return of_numbers(scan, dtype, tuple(args), tuple(values))
+
+
+@lru_cache(maxsize=256)
+def of_numbers(
+    scan: str, dtype: torch.dtype, names: tuple[str, ...], values: tuple[Any, ...]
+) -> Neuron:
+    """`usual`, by values that tell calls apart."""
+    given = (value[0] if isinstance(value, tuple) else value for value in values)
+    one = torch.zeros((1, 1, 1), dtype=dtype)
+    return described(scan, one, None, dict(zip(names, given, strict=True)))
+
+
+def shareable() -> bool:
+    """Whether tensors made now may serve other calls: none of a tracer or of inference mode."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch.is_inference_mode_enabled()
+        or is_in_torch_dispatch_mode()
+    )
 
 
 def lif(x: Tensor, state: State, *, beta: Value, gain: Any = "unit", **rest: Any) -> Neuron:
@@ -218,9 +254,7 @@ def tensors(values: dict[str, Value], slope: Value, x: Tensor) -> tuple[Tensor, 
     plain = plain_numbers(values)
     if plain is not None and not isinstance(slope, Tensor):
         rows = tuple(plain.get(name, 0.0) for name in PARAMETERS)
-        # Tensors of a tracer or of inference mode are no use to other calls.
-        alone = torch.is_inference_mode_enabled() or is_in_torch_dispatch_mode()
-        return (constants.__wrapped__ if alone else constants)(rows, slope, x.dtype)
+        return (constants if shareable() else constants.__wrapped__)(rows, slope, x.dtype)
     features = x.shape[2:]
     slopes = flat(slope, x, features)
     flats = [flat(values.get(name, 0.0), x, features) for name in PARAMETERS]

@@ -56,8 +56,8 @@ std::tuple<Tensor, Tensor> conv_pack(const Tensor& x) {
   const int64_t images = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   const int64_t sr = x.stride(0), sc = x.stride(1), sh = x.stride(2), sw = x.stride(3);
   const int64_t words = (channels + 63) / 64, size = height * width * words;
-  Tensor bits = torch::stable::empty({images, height, width, words}, ScalarType::Long);
-  Tensor counts = torch::stable::empty({images}, ScalarType::Long);
+  Tensor bits = fresh_tensor({images, height, width, words}, ScalarType::Long);
+  Tensor counts = fresh_tensor({images}, ScalarType::Long);
   uint64_t* out = reinterpret_cast<uint64_t*>(mutable_data<int64_t>(bits));
   int64_t* count = mutable_data<int64_t>(counts);
   const float* values = data<float>(x);
@@ -95,7 +95,7 @@ std::tuple<Tensor, Tensor> conv_pack(const Tensor& x) {
       if (odd) real.store(true, std::memory_order_relaxed);
     }
   });
-  if (real) bits = torch::stable::empty({0, height, width, words}, ScalarType::Long);
+  if (real) bits = fresh_tensor({0, height, width, words}, ScalarType::Long);
   return {bits, counts};
 }
 
@@ -223,8 +223,8 @@ std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor
                gradient.size(2) == g.out_width && bits.size(3) == g.words(),
            "spikes and gradient disagree");
   const float* dy = data<float>(gradient);
-  Tensor dweight = torch::stable::empty({g.outputs, g.channels, g.kh, g.kw}, ScalarType::Float);
-  Tensor dbias = torch::stable::empty({g.outputs}, ScalarType::Float);
+  Tensor dweight = fresh_tensor({g.outputs, g.channels, g.kh, g.kw}, ScalarType::Float);
+  Tensor dbias = fresh_tensor({g.outputs}, ScalarType::Float);
   float *dw = mutable_data<float>(dweight), *db = mutable_data<float>(dbias);
   const int lanes = lanes_of(g.outputs);
   const int64_t tiles = (g.outputs + lanes - 1) / lanes, bands = g.bands(), band = g.band();

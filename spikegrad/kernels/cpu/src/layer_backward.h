@@ -64,7 +64,7 @@ struct Back {
     }
     if (call.need_weight) {
       r.dweight = pooled({outputs, inputs}, dtype);
-      r.dbias = torch::stable::empty({outputs}, dtype);
+      r.dbias = fresh_tensor({outputs}, dtype);
       std::memset(mutable_data<T>(r.dbias), 0, outputs * sizeof(T));
       if (by_events) {
         weight_total = scratch<T>(tiles * inputs * kTile);
@@ -102,7 +102,7 @@ struct Back {
         std::memset(back_total.as<T>(), 0, tiles * outputs * kTile * sizeof(T));
       }
     }
-    if (call.need_first) r.dfirst = torch::stable::empty({batch, outputs}, dtype);
+    if (call.need_first) r.dfirst = fresh_tensor({batch, outputs}, dtype);
   }
 
   // Rows [r0, r0 + n) of the gradient of the current -> gradients of weight, bias and input.
@@ -322,7 +322,7 @@ void Back<T>::through_time() {
   dI = scratch<T>((constant ? batch : slots) * stride);
   if (constant) std::memset(dI.as<T>(), 0, batch * stride * sizeof(T));
   if (w.keep) {
-    r.sums = torch::stable::empty({tiles, groups, kParams + 1, kTile}, ScalarType::Double);
+    r.sums = fresh_tensor({tiles, groups, kParams + 1, kTile}, ScalarType::Double);
     std::memset(mutable_data<double>(r.sums), 0, r.sums.numel() * sizeof(double));
   }
   StateMemory<T> gradients(batch, outputs), start(batch, outputs);
@@ -426,7 +426,7 @@ LayerBackRun<T> backward_of(const Words& w) {
 template <class T>
 void Back<T>::finish(const States<T>& gradients) {
   auto out = [&](bool there, const T* from) {
-    Tensor made = there ? torch::stable::empty({batch, outputs}, dtype) : none(dtype);
+    Tensor made = there ? fresh_tensor({batch, outputs}, dtype) : none(dtype);
     if (there) from_tiles(from, batch, outputs, mutable_data<T>(made));
     return made;
   };

@@ -150,7 +150,7 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
                   none(ScalarType::Byte), none(dtype), none(ScalarType::Long),
                   none(ScalarType::Long), none(ScalarType::Long), none(dtype), none(dtype),
                   none(dtype), none(dtype), none(ScalarType::Int),
-                  torch::stable::empty({3}, ScalarType::Long), none(dtype)};
+                  fresh_tensor({3}, ScalarType::Long), none(dtype)};
   const Choice choice = choose_current(e, call, r.packed);
   const int64_t told[] = {choice.route, choice.ones, choice.nonzeros};
   std::memcpy(mutable_data<int64_t>(r.choice), told, sizeof told);
@@ -200,18 +200,18 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   if (!dense)
     r.y = ghost<T>(w.places ? std::vector<int64_t>{ones(e.f.support, rows * e.tiles)} : whole, dtype);
   auto end = [&](bool there, const T* from) {
-    Tensor out = there ? torch::stable::empty(one, dtype) : none(dtype);
+    Tensor out = there ? fresh_tensor(one, dtype) : none(dtype);
     if (there) from_tiles(from, e.batch, e.outputs, mutable_data<T>(out));
     return out;
   };
   r.v_end = end(true, memory.states.v);
   r.i_end = end(syn, memory.states.i), r.a_end = end(ada, memory.states.a);
   if (silent) {
-    r.silent_end = torch::stable::empty(one, ScalarType::Int);
+    r.silent_end = fresh_tensor(one, ScalarType::Int);
     from_tiles(memory.states.silent, e.batch, e.outputs, mutable_data<int32_t>(r.silent_end));
   }
   if (back) {
-    r.last = torch::stable::empty(one, dtype);
+    r.last = fresh_tensor(one, dtype);
     unpack(e.f.bits + (e.steps - 1) * e.batch * e.tiles, e.batch, e.outputs,
            mutable_data<T>(r.last));
   }

@@ -12,33 +12,35 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
   const int n = columns_of(tile, f.outputs);
   const int64_t step = f.batch * kTile, groups = groups_of(f.batch);
   const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
-  Leave<T> leave;
-  leave.past = bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
+  const bool past = bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
   const T edge = edge_of<T>(f.shape.family);
   // Where the kept membranes of a group go on; read and written again for every step only where a
   // call walks several groups: the places of other threads' groups lie in the same cache line.
   T** const places = kFew ? f.kept.few + tile * groups : nullptr;
   T* few = kFew ? places[b0 / kGroup] : nullptr;
-  leave.few = &few;
   const bool several = b1 - b0 > kGroup;
   for (int64_t t = t0; t < t1; ++t)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile, row = t * f.batch + b;
       const int64_t keep = (tile * f.kept.rows + row - f.kept.origin * f.batch) * kTile;
       if (kFew && several && b % kGroup == 0) few = places[b / kGroup];
-      if (!kFew && f.kept.u) {
-        leave.u = f.kept.u + keep;
-        if (!leave.past) fetch(leave.u + step, true);
-      }
-      Lane<T> x[kVectors<T>];
+      if (!kFew && f.kept.u && !past) fetch(f.kept.u + keep + step, true);
+      Lane<T> x[kVectors<T>], u[kVectors<T>];
       current_of(f, tile, t, b, x);
-      uint64_t spikes, support;
-      lif_forward<T, kR, kCompact, kFew>(p, x, f.state.v + at, leave, edge, spikes, support);
+      const Fired fired = lif_forward<T, kR, kCompact>(
+          p, x, f.state.v + at, edge,
+          [&](int k, Lane<T> now, Bits<T>, Bits<T> inside) {
+            if (kFew)
+              put_lanes<T>(inside, now, few);
+            else
+              u[k] = now;
+          });
       if (kFew && several) places[b / kGroup] = few;
+      if (!kFew && f.kept.u) store_row(u, kTile, f.kept.u + keep, past);
       if (f.kept.current) store_row(x, kTile, f.kept.current + keep, false);
-      if (f.bits) f.bits[row * f.tiles + tile] = spikes;
-      if (kCompact) f.support[row * f.tiles + tile] = support;
-      if (f.y) unpack_row(&spikes, n, f.y + row * f.outputs + tile * kTile);
+      if (f.bits) f.bits[row * f.tiles + tile] = fired.spikes;
+      if (kCompact) f.support[row * f.tiles + tile] = fired.support;
+      if (f.y) unpack_row(&fired.spikes, n, f.y + row * f.outputs + tile * kTile);
     }
   if (kFew && !several) places[b0 / kGroup] = few;
 }
@@ -48,9 +50,9 @@ void plain_layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1
                          int64_t t1) {
   const Tiled<T> own = tile_of(f.params, tile);
   auto rows = [&]<bool kCompact, bool kFew>() {
-    f.alike && columns_of(tile, f.outputs) == kTile
-        ? plain_rows<T, kR, kCompact, kFew>(f, Alike<T>(own), tile, b0, b1, t0, t1)
-        : plain_rows<T, kR, kCompact, kFew>(f, own, tile, b0, b1, t0, t1);
+    by_parameters(own, f.alike && columns_of(tile, f.outputs) == kTile, [&](const auto& p) {
+      plain_rows<T, kR, kCompact, kFew>(f, p, tile, b0, b1, t0, t1);
+    });
   };
   if (f.kept.few) return rows.template operator()<true, true>();
   f.support ? rows.template operator()<true, false>() : rows.template operator()<false, false>();
@@ -92,9 +94,9 @@ void plain_layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64
                           int64_t t1) {
   const Tiled<T> own = tile_of(f.params, tile);
   auto rows = [&]<bool kFew>() {
-    f.alike && columns_of(tile, f.outputs) == kTile
-        ? plain_rows_back<T, kR, kFew>(f, Alike<T>(own), tile, b0, b1, t0, t1)
-        : plain_rows_back<T, kR, kFew>(f, own, tile, b0, b1, t0, t1);
+    by_parameters(own, f.alike && columns_of(tile, f.outputs) == kTile, [&](const auto& p) {
+      plain_rows_back<T, kR, kFew>(f, p, tile, b0, b1, t0, t1);
+    });
   };
   f.few_membranes ? rows.template operator()<true>() : rows.template operator()<false>();
 }

@@ -69,25 +69,6 @@ inline void put_row<float>(uint64_t word, const float* row, float*& to) {
 }
 #endif
 
-// Values on their way past the caches: they wait here until there are many whole lines of them (few,
-// and the CPU would have to wait for the stores that made them).
-template <class T>
-struct Stage {
-  static constexpr int64_t kMany = 16 * kTile;
-  alignas(64) T values[kMany + 2 * kTile];
-  T* next = values;
-  T* to;
-  explicit Stage(T* start) : to(start) {}
-  // After every row of a tile.
-  void drain() {
-    if (next - values < kMany) return;
-    for (int64_t j = 0; j < kMany; j += kLanes<T>) store_past(to + j, load(values + j));
-    std::memcpy(values, values + kMany, kTile * sizeof(T));
-    to += kMany, next -= kMany;
-  }
-  void finish() { std::memcpy(to, values, (next - values) * sizeof(T)); }
-};
-
 // Where the values of every row and tile begin.
 class Places {
  public:

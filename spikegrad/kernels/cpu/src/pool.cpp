@@ -168,7 +168,7 @@ Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype, Pages pages) 
     return torch::stable::from_blob(take(bytes, pages), sizes, strides, cpu, dtype, &give);
   }
 #endif
-  Tensor made = torch::stable::empty(sizes, dtype);
+  Tensor made = fresh_tensor(sizes, dtype);
   fresh(made.mutable_data_ptr(), bytes);
   return made;
 }

@@ -22,69 +22,61 @@ struct Plain {
   Tiled<T> own(int64_t column) const { return tile_of(params, each ? column / kTile : 0); }
 };
 
-template <class F>
-void by_reset(Reset reset, bool each, const F& by) {
-  auto of = [&]<Reset R>() {
-    each ? by.template operator()<R, true>() : by.template operator()<R, false>();
-  };
-  if (reset == Reset::subtract) of.template operator()<Reset::subtract>();
-  if (reset == Reset::zero) of.template operator()<Reset::zero>();
-  if (reset == Reset::none) of.template operator()<Reset::none>();
+// f(own): the parameters of the tile that a column is in, in their quickest form.
+template <class T, class F>
+void by_owner(const Plain<T>& q, const F& f) {
+  const Tiled<T> all = q.own(0);
+  if (q.each) return f([&](int64_t column) { return q.own(column); });
+  if (Unit<T>::fits(all))
+    f([p = Unit<T>(all)](int64_t) -> const Unit<T>& { return p; });
+  else
+    f([p = Alike<T>(all)](int64_t) -> const Alike<T>& { return p; });
 }
 
-template <class T, Reset kR, bool kFew, bool kEach>
-void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block, int64_t offset,
-                   int64_t column, int n) {
-  alignas(64) T v[kBlock], u_end[kTile], s_end[kTile];
+template <class T, Reset kR, bool kFew, class O>
+void plain_block(const Forward<T>& f, const Plain<T>& q, const O& own, T edge, int64_t block,
+                 int64_t offset, int64_t column, int n) {
+  alignas(64) T v[kBlock];
   // Beyond n: no number spikes or stands in a support.
   std::fill(v, v + kBlock, std::numeric_limits<T>::quiet_NaN());
   for (int j = 0; j < n; ++j)
     v[j] = f.v0 ? f.v0[offset + j] : q.own(column + j / kTile * kTile)(kRest, j % kTile);
   const bool past = streams(f.s, f.step, f.steps) && offset * sizeof(T) % 64 == 0 &&
                     reinterpret_cast<uintptr_t>(f.u) % 64 == 0;
-  const Alike<T> alike(q.own(column));
-  T* part = kFew ? f.u + block * q.steps * q.tiles * kTile : nullptr;
-  Stage<T> stage(part);
+  T* few = kFew ? f.u + block * q.steps * q.tiles * kTile : nullptr;
   for (int64_t t = 0; t < f.steps; ++t)
     for (int64_t tile = 0; tile * kTile < n; ++tile) {
       const int64_t j = tile * kTile, at = t * f.step + offset + j;
       const int m = columns_of(tile, n);
-      Lane<T> x[kVectors<T>];
+      Lane<T> x[kVectors<T>], u[kVectors<T>], s[kVectors<T>];
       const T* from = f.x + t * f.x_step + offset + j;
       load_row(from, m, x);
       if (f.x_step && t + 1 < f.steps) fetch(from + f.x_step, false);
-      Leave<T> leave;
-      leave.past = past && m == kTile;
-      leave.s = m == kTile ? f.s + at : s_end;
-      if (kFew)
-        leave.few = past ? &stage.next : &part;
-      else if (f.u)
-        leave.u = m == kTile ? f.u + at : u_end;
-      uint64_t spikes, support;
-      if constexpr (kEach)
-        lif_forward<T, kR, kFew, kFew>(q.own(column + j), x, v + j, leave, edge, spikes, support);
-      else
-        lif_forward<T, kR, kFew, kFew>(alike, x, v + j, leave, edge, spikes, support);
-      if (kFew && past) stage.drain();
-      if (m < kTile) std::memcpy(f.s + at, s_end, m * sizeof(T));
-      if (leave.u == u_end) std::memcpy(f.u + at, u_end, m * sizeof(T));
+      const Fired fired = lif_forward<T, kR, kFew>(
+          own(column + j), x, v + j, edge, [&](int k, Lane<T> now, Bits<T> spike, Bits<T> inside) {
+            s[k] = kept_where<T>(spike, all_of(T(1)));
+            if (kFew)
+              put_lanes<T>(inside, now, few);
+            else
+              u[k] = now;
+          });
+      store_row(s, m, f.s + at, past);
+      if (!kFew && f.u) store_row(u, m, f.u + at, past);
       if (!kFew) continue;
       const int64_t word = (block * q.steps + t) * q.tiles + tile;
-      q.support[word] = support;
-      if (kR == Reset::zero) q.bits[word] = spikes;
+      q.support[word] = fired.support;
+      if (kR == Reset::zero) q.bits[word] = fired.spikes;
     }
-  if (kFew && past) stage.finish();
   std::memcpy(f.v_end + offset, v, n * sizeof(T));
 }
 
-template <class T, Reset kR, bool kFew, bool kEach>
-void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int64_t offset,
-                    int64_t column, int n) {
+template <class T, Reset kR, bool kFew, class O>
+void plain_block_back(const Backward<T>& f, const Plain<T>& q, const O& own, int64_t block,
+                      int64_t offset, int64_t column, int n) {
   alignas(64) T dv[kBlock], gs[kBlock], u_end[kTile];
   std::memset(dv, 0, sizeof dv);
   for (int j = 0; f.grad_v && j < n; ++j) dv[j] = f.grad_v[offset + j];
   const int64_t words = block * q.steps * q.tiles;
-  const Alike<T> alike(q.own(column));
   const T* part = nullptr;  // walked from its end
   if (kFew) {
     part = f.u + words * kTile;
@@ -120,31 +112,46 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
         if (t > 0) fetch(from.u - f.step, false);
       }
       const Family family = f.rule.shape.family;
-      if constexpr (kEach)
-        lif_backward<T, kR, kFew>(family, f.rule.attached, q.own(column + j), incoming, from, dv + j,
-                                  dx);
-      else
-        lif_backward<T, kR, kFew>(family, f.rule.attached, alike, incoming, from, dv + j, dx);
+      lif_backward<T, kR, kFew>(family, f.rule.attached, own(column + j), incoming, from, dv + j, dx);
       store_row(dx, m, f.dx + at, past);
     }
   }
   std::memcpy(f.dv0 + offset, dv, n * sizeof(T));
 }
 
+template <class T, Reset kR, bool kFew>
+void plain_forward(const Forward<T>& f, const Plain<T>& q, T edge, int64_t block, int64_t offset,
+                   int64_t column, int n) {
+  by_owner(q, [&](const auto& own) {
+    plain_block<T, kR, kFew>(f, q, own, edge, block, offset, column, n);
+  });
+}
+template <class T, Reset kR, bool kFew>
+void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int64_t offset,
+                    int64_t column, int n) {
+  by_owner(q, [&](const auto& own) {
+    plain_block_back<T, kR, kFew>(f, q, own, block, offset, column, n);
+  });
+}
+
 // Pick the instance: go(function).
-template <class T, class F>
-void plain_forward_of(Reset reset, bool few, bool each, const F& go) {
-  auto by = [&]<Reset R, bool E>() {
-    few ? go(&plain_forward<T, R, true, E>) : go(&plain_forward<T, R, false, E>);
-  };
-  by_reset(reset, each, by);
+template <class F>
+void by_reset(Reset reset, const F& by) {
+  if (reset == Reset::subtract) by.template operator()<Reset::subtract>();
+  if (reset == Reset::zero) by.template operator()<Reset::zero>();
+  if (reset == Reset::none) by.template operator()<Reset::none>();
 }
 template <class T, class F>
-void plain_backward_of(Reset reset, bool few, bool each, const F& go) {
-  auto by = [&]<Reset R, bool E>() {
-    few ? go(&plain_backward<T, R, true, E>) : go(&plain_backward<T, R, false, E>);
-  };
-  by_reset(reset, each, by);
+void plain_forward_of(Reset reset, bool few, const F& go) {
+  by_reset(reset, [&]<Reset R>() {
+    few ? go(&plain_forward<T, R, true>) : go(&plain_forward<T, R, false>);
+  });
+}
+template <class T, class F>
+void plain_backward_of(Reset reset, bool few, const F& go) {
+  by_reset(reset, [&]<Reset R>() {
+    few ? go(&plain_backward<T, R, true>) : go(&plain_backward<T, R, false>);
+  });
 }
 
 }  // namespace spikegrad

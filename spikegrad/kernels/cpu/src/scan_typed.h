@@ -73,7 +73,7 @@ ScanOutputs scan_forward_call(const ScanForward& call) {
     return there ? pooled(sizes, type, pages) : none(type);
   };
   auto end = [&](bool there, ScalarType type) {
-    return there ? torch::stable::empty(one, type) : none(type);
+    return there ? fresh_tensor(one, type) : none(type);
   };
   ScanOutputs r{made(fire, whole, dtype),
                 w.few() ? made(true, {blocks.count, steps, blocks.tiles * kTile}, dtype, Pages::small)
@@ -101,7 +101,7 @@ ScanOutputs scan_forward_call(const ScanForward& call) {
   if (w.plain()) {
     const PlainMemory<T> plain(blocks, steps, features, call.params, call.slope, std::nullopt,
                                r.support, r.bits);
-    plain_forward_of<T>(Reset{w.reset}, w.few(), each, [&](auto run) {
+    plain_forward_of<T>(Reset{w.reset}, w.few(), [&](auto run) {
       over_blocks(blocks, steps, [&](int64_t block, int64_t offset, int64_t column, int n) {
         run(f, plain.q, edge_of<T>(Family{w.family}), block, offset, column, n);
       });
@@ -124,11 +124,11 @@ ScanGradients scan_backward_call(const ScanBackward& call) {
   const bool syn = w.kind & kSynapse, ada = w.kind & kAdaptive, each = call.params.size(1) > 1;
   const Blocks blocks(batch, features, each);
   auto end = [&](bool there) {
-    return there ? torch::stable::empty({batch, features}, dtype) : none(dtype);
+    return there ? fresh_tensor({batch, features}, dtype) : none(dtype);
   };
   const int64_t parts = each ? batch : blocks.count, width = each ? features : 1;
   ScanGradients r{pooled({steps, batch, features}, dtype), end(syn), end(true), end(ada),
-                  w.keep ? torch::stable::empty({parts, kParams + 1, width}, ScalarType::Double)
+                  w.keep ? fresh_tensor({parts, kParams + 1, width}, ScalarType::Double)
                          : none(ScalarType::Double)};
   auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
   Backward<T> f{};
@@ -153,7 +153,7 @@ ScanGradients scan_backward_call(const ScanBackward& call) {
   if (w.plain() && !w.keep && !f.derivative && is_plain(Family{w.family})) {
     const PlainMemory<T> plain(blocks, steps, features, call.params, call.slope, call.amplitude,
                                call.support, call.bits);
-    plain_backward_of<T>(Reset{w.reset}, w.few(), each, [&](auto run) {
+    plain_backward_of<T>(Reset{w.reset}, w.few(), [&](auto run) {
       over_blocks(blocks, steps, [&](int64_t block, int64_t offset, int64_t column, int n) {
         run(f, plain.q, block, offset, column, n);
       });

@@ -75,7 +75,7 @@ template <class T>
 std::tuple<Tensor, Tensor> backward(SpikePool<T> f, SpikePoolBackward<T> b, const Tensor& x) {
   Tensor dx = pooled({x.size(0), f.batch, f.height, f.width, f.channels}, x.scalar_type());
   Tensor dv0 = f.v0 ? pooled({f.batch, f.height, f.width, f.channels}, x.scalar_type())
-                    : torch::stable::empty({0}, x.scalar_type());
+                    : fresh_tensor({0}, x.scalar_type());
   b.dx = mutable_data<T>(dx), b.dv0 = f.v0 ? mutable_data<T>(dv0) : nullptr;
   over_pieces(f, f.steps + 5, [&]<PoolReset kR>(int64_t piece, T* scratch) {
     backward_piece<T, kR>(f, b, piece, scratch);

@@ -24,7 +24,7 @@ std::tuple<Tensor, Tensor> pack_spikes(const Tensor& x) {
   SG_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
            "spikes must be float32 or float64");
   Tensor bits = pooled({x.size(0), x.size(1), tiles_of(x.size(2))}, ScalarType::Long);
-  Tensor ones = torch::stable::empty({1}, ScalarType::Long);
+  Tensor ones = fresh_tensor({1}, ScalarType::Long);
   mutable_data<int64_t>(ones)[0] = x.scalar_type() == ScalarType::Double
                                        ? pack_counted<double>(x, bits)
                                        : pack_counted<float>(x, bits);

@@ -62,6 +62,22 @@ struct Alike {
   }
   Lane<T> at(int row, int) const { return rows[row]; }
 };
+// And where the rest is 0 and the gain of the input 1, which takes three operations less.
+template <class T>
+struct Unit : Alike<T> {
+  using Alike<T>::Alike;
+  static bool fits(const Tiled<T>& p) { return p(kRest, 0) == T(0) && p(kGainMem, 0) == T(1); }
+};
+template <class P>
+constexpr bool kUnit = false;
+template <class T>
+constexpr bool kUnit<Unit<T>> = true;
+// f(parameters) in their quickest form. alike: all columns of the tile are.
+template <class T, class F>
+void by_parameters(const Tiled<T>& p, bool alike, const F& f) {
+  if (!alike) return f(p);
+  Unit<T>::fits(p) ? f(Unit<T>(p)) : f(Alike<T>(p));
+}
 template <class T>
 Tiled<T> tile_of(const T* params, int64_t tile) {
   return {params + tile * kRows * kTile};
@@ -93,45 +109,40 @@ inline T edge_of(Family family) {
   return family == Family::triangle ? T(1) : std::nextafter(T(1), T(2));
 }
 
-// What a step leaves behind, where it is wanted.
-template <class T>
-struct Leave {
-  T* u = nullptr;     // membranes
-  T** few = nullptr;  // or those in the surrogate's compact support, one behind the other
-  T* s = nullptr;     // spikes as numbers
-  bool past = false;  // u and s go past the caches
-  void put(T* to, Lane<T> value) const { past ? store_past(to, value) : store(to, value); }
+// What a step says of its columns, a bit each.
+struct Fired {
+  uint64_t spikes = 0, support = 0;  // support: of a compact surrogate
 };
 
-// x, v in; v out; the words of spikes and, with a compact support, of that support.
-template <class T, Reset kR, bool kCompact, bool kFew, class P>
-[[gnu::always_inline]] inline void lif_forward(const P& p, const Lane<T>* x, T* v,
-                                               const Leave<T>& leave, T edge, uint64_t& spikes,
-                                               uint64_t& support) {
-  spikes = support = 0;
-  T* few = kFew ? *leave.few : nullptr;
+// x, v in; v out. leave(k, membranes, spikes, support) takes every vector as it was before the reset.
+template <class T, Reset kR, bool kCompact, class P, class F>
+[[gnu::always_inline]] inline Fired lif_forward(const P& p, const Lane<T>* x, T* v, T edge,
+                                                const F& leave) {
+  Fired fired;
 #pragma GCC unroll 8
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
     auto param = [&](int row) { return p.at(row, at); };
-    const Lane<T> rest = param(kRest);
-    const Lane<T> now = rest + param(kBeta) * (load(v + at) - rest) + param(kGainMem) * x[k];
+    Lane<T> now;
+    if constexpr (kUnit<P>)
+      now = param(kBeta) * load(v + at) + x[k];
+    else
+      now = param(kRest) + param(kBeta) * (load(v + at) - param(kRest)) + param(kGainMem) * x[k];
     const Lane<T> d = now - param(kThreshold);
     const Bits<T> spike = at_least<T>(d, Lane<T>{});
-    spikes |= static_cast<uint64_t>(spike) << at;
+    fired.spikes |= static_cast<uint64_t>(spike) << at;
+    Bits<T> inside = 0;
     if (kCompact) {
-      const Bits<T> inside = above<T>(all_of(edge), absolute<T>(d * param(kSlope)));
-      support |= static_cast<uint64_t>(inside) << at;
-      if (kFew) put_lanes<T>(inside, now, few);
+      inside = above<T>(all_of(edge), absolute<T>(d * param(kSlope)));
+      fired.support |= static_cast<uint64_t>(inside) << at;
     }
     Lane<T> after = now;
     if (kR == Reset::subtract) after = now - kept_where<T>(spike, param(kDrop));
     if (kR == Reset::zero) after = now + kept_where<T>(spike, param(kReset) - now);
     store(v + at, after);
-    if (!kFew && leave.u) leave.put(leave.u + at, now);
-    if (leave.s) leave.put(leave.s + at, kept_where<T>(spike, all_of(T(1))));
+    leave(k, now, spike, inside);
   }
-  if (kFew) *leave.few = few;
+  return fired;
 }
 
 // What a step backward reads of its membranes: all of them, or those of the support alone with the
@@ -171,7 +182,7 @@ template <class T, Reset kR, bool kFew, class P>
       du = kept_where<T>(below, later);
     }
     du = du + ds * g;
-    dx[k] = param(kGainMem) * du;
+    dx[k] = kUnit<P> ? du : param(kGainMem) * du;
     store(dv + at, param(kBeta) * du);
   }
 }
