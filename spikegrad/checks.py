@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ __all__ = [
     "check_choice",
     "check_current",
     "check_finite",
+    "check_finite_by",
     "check_parameter",
     "check_positive",
     "check_state",
@@ -169,6 +171,22 @@ def check_finite(x: Tensor, name: str = "x") -> None:
             "look for missing values or a division by zero in the input",
         )
     )
+
+
+def check_finite_by(state: Any, x: Tensor) -> None:
+    """The same by the state in which x left a neuron layer, without another pass over x.
+
+    A membrane that met NaN or infinity never leaves them, so x is looked at only where the sum of a
+    membrane or current `[B, *features]` is not finite.
+    """
+    if torch.compiler.is_compiling() or is_transformed(x):
+        return
+    for part in state:
+        if isinstance(part, tuple):
+            check_finite_by(part, x)
+        numbers = isinstance(part, Tensor) and part.is_floating_point()
+        if numbers and not math.isfinite(part.detach().sum().item()):
+            check_finite(x)
 
 
 def is_transformed(x: Tensor) -> bool:

@@ -7,15 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikegrad.checks import check_current, check_finite
+from spikegrad.checks import check_current, check_finite, check_finite_by
 from spikegrad.errors import UserError, message
 from spikegrad.kernels import packed, stilled
-from spikegrad.nn.base import Stateful, use_backend
+from spikegrad.nn.base import Neuron, Stateful, use_backend
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
 from spikegrad.types import Backend, State
 
@@ -33,7 +34,8 @@ class Sequential(nn.Sequential):
     x: `[T, B, *features]`; states: one per layer, None for stateless layers, None for all at rest.
     A layer of this package sees time; any other `nn.Module` sees it folded into the batch,
     `[T*B, ...]`. Two chunks, the second started from the first's states, give the same as one
-    whole run. The outermost container checks once that x is finite.
+    whole run. The outermost container checks once that x is finite; where a neuron layer comes
+    first, by its state after x.
     Raises UserError for a wrong number of states, NaN or infinite input.
 
     >>> import torch
@@ -61,12 +63,18 @@ class Sequential(nn.Sequential):
         before = self.matched(states)
         layers = list(self)
         after: list[State] = []
-        block = None
-        if not checked:
+        block, given = None, None
+        if not checked and layers and is_neuron(layers[0]):
+            check_current(x)
+            given = x
+        elif not checked:
             x, block = admitted(self, layers, x)
         while len(after) < len(layers):
             x, states_now, block = self.advance(layers, len(after), x, before, block)
             after.extend(states_now)
+            if given is not None:
+                check_finite_by(states_now[0], given)
+                given = None
         return x, tuple(after)
 
     def advance(
@@ -141,6 +149,12 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
     if isinstance(layer, OVER_TIME):
         return layer(x), None
     return fold(layer, x, pure=isinstance(layer, PURE)), None
+
+
+def is_neuron(layer: nn.Module) -> bool:
+    """A neuron layer whose state says what its input was: one of this package."""
+    kind = Recurrent if isinstance(layer, Recurrent) else Neuron
+    return isinstance(layer, kind) and type(layer).forward is kind.forward
 
 
 def check_stateless(layer: nn.Module, state: State) -> None:

@@ -342,3 +342,28 @@ def test_an_input_that_repeats_one_step_is_computed_once(monkeypatch) -> None:
     x[5, 2, 3] += 1e-3
     network(x)
     assert not is_static(seen[-1])
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("kind", ["IF", "LIF", "CUBALIF", "ALIF", "LI", "Recurrent"])
+def test_a_neuron_layer_that_comes_first_sees_nan_and_infinity(kind, reset, backend) -> None:
+    """By the state that it ends in, wherever in x they stood."""
+    taus = {"IF": (), "CUBALIF": (5.0, 20.0), "ALIF": (20.0, 100.0)}.get(kind, (20.0,))
+    words = {} if kind == "LI" else {"reset": reset}
+    made = sg.LIF(20.0, **words) if kind == "Recurrent" else getattr(sg, kind)(*taus, **words)
+    first = sg.Recurrent(made, 3) if kind == "Recurrent" else made
+    network = sg.Sequential(first, backend=backend)
+    x = torch.rand(6, 2, 3) * 3
+    network(x)
+    for bad, (t, b, n) in [
+        (float("nan"), (0, 0, 0)),
+        (float("inf"), (2, 1, 2)),
+        (-float("inf"), (5, 0, 1)),
+    ]:
+        wrong = x.clone()
+        wrong[t, b, n] = bad
+        with pytest.raises(UserError, match="1 of 36 values NaN or infinite"):
+            network(wrong)
+        network(x)
+    network(torch.full((6, 2, 3), 3e38))  # finite, but the membrane is not
