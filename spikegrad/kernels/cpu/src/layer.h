@@ -50,7 +50,8 @@ struct Layer {
   Shape shape;  // of a surrogate with compact support
   States<T> state;
   Kept<T> kept;
-  uint64_t *bits, *support;  // [T][B][tiles], or null
+  uint64_t *bits, *support;  // words of every step, row and tile, so far apart, or null
+  int64_t word_t, word_b, word_tile;
   T* y;                      // [T, B, N]: spikes, or membranes of neurons that never spike, or null
 };
 
@@ -128,11 +129,12 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
           p, kTile, f.refractory, x, f.state.v + at, i, a, kSilent ? f.state.silent + at : nullptr,
           u, s, ready, d);
       if (kSyn && f.kept.i) std::memcpy(f.kept.i + keep, i, kTile * sizeof(T));
-      if (kFire && f.bits) f.bits[row * f.tiles + tile] = positive(s) & mask_of(n);
+      const int64_t place = t * f.word_t + b * f.word_b + tile * f.word_tile;
+      if (kFire && f.bits) f.bits[place] = positive(s) & mask_of(n);
       if (kFire && f.support) {
         uint64_t word = support_of(f.shape, d, p.p + kSlope * kTile) & mask_of(n);
         if (kSilent) word &= ready_word(ready);
-        f.support[row * f.tiles + tile] = word;
+        f.support[place] = word;
       }
       if (f.y)
         std::memcpy(f.y + row * f.outputs + tile * kTile, kFire ? s : u, n * sizeof(T));

@@ -38,8 +38,9 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
       if (kFew && several) places[b / kGroup] = few;
       if (!kFew && f.kept.u) store_row(u, kTile, f.kept.u + keep, past);
       if (f.kept.current) store_row(x, kTile, f.kept.current + keep, false);
-      if (f.bits) f.bits[row * f.tiles + tile] = fired.spikes;
-      if (kCompact) f.support[row * f.tiles + tile] = fired.support;
+      const int64_t place = t * f.word_t + b * f.word_b + tile * f.word_tile;
+      if (f.bits) f.bits[place] = fired.spikes;
+      if (kCompact) f.support[place] = fired.support;
       if (f.y) unpack_row(&fired.spikes, n, f.y + row * f.outputs + tile * kTile);
     }
   if (kFew && !several) places[b0 / kGroup] = few;

@@ -113,16 +113,6 @@ void restore(const T* from, int64_t size, int64_t has, bool counts, const States
   for (int64_t j = 0; counts && j < size; ++j) s.silent[j] = static_cast<int32_t>(from[size + j]);
 }
 
-// The spikes of one step as the lists that feedback reads.
-inline void list_step(const uint64_t* bits, int64_t batch, int64_t outputs, uint16_t* list,
-                      int32_t* count) {
-  const int64_t words = tiles_of(outputs);
-  parallel(batch, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b)
-      count[b] = static_cast<int32_t>(list_row(bits + b * words, words, list + b * (outputs + kSlack)));
-  });
-}
-
 // A layer's steps by what its neuron has: (f, tile, b0, b1, t0, t1).
 template <class T>
 using LayerRun = void (*)(const Layer<T>&, int64_t, int64_t, int64_t, int64_t, int64_t);
@@ -154,14 +144,31 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
     });
     return;
   }
+  // A step's words lie tile by tile until all tiles are done, for the same reason.
+  const int64_t stride = (f.batch + 7) / 8 * 8, row = f.batch * f.tiles;
+  const Scratch words = scratch<uint64_t>(2 * f.tiles * stride);
+  Layer<T> step = f;
+  step.bits = words.as<uint64_t>(), step.word_t = 0, step.word_b = 1, step.word_tile = stride;
+  step.support = f.support ? step.bits + f.tiles * stride : nullptr;
+  auto list = [&](const uint64_t* bits, int64_t b) {
+    f.back_count[b] = static_cast<int32_t>(
+        list_row(bits + b * f.tiles, f.tiles, f.back_list + b * (f.outputs + kSlack)));
+  };
+  if (t0 == 0) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
+  for (int64_t b = 0; t0 > 0 && b < f.batch; ++b) list(f.bits + (t0 - 1) * row, b);
   for (int64_t t = t0; t < t1; ++t) {
-    if (t == 0)
-      std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
-    else
-      list_step(f.bits + (t - 1) * f.batch * f.tiles, f.batch, f.outputs, f.back_list,
-                f.back_count);
     parallel(f.tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; ++tile) run(f, tile, 0, f.batch, t, t + 1);
+      for (int64_t tile = begin; tile < end; ++tile) run(step, tile, 0, f.batch, t, t + 1);
+    });
+    uint64_t* bits = f.bits + t * row;
+    parallel(f.batch, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        for (int64_t tile = 0; tile < f.tiles; ++tile) {
+          bits[b * f.tiles + tile] = step.bits[tile * stride + b];
+          if (f.support) f.support[t * row + b * f.tiles + tile] = step.support[tile * stride + b];
+        }
+        list(bits, b);
+      }
     });
   }
 }
@@ -181,6 +188,7 @@ struct Engine {
         outputs(weight.has_value() ? weight->size(0) : sizes.inputs), tiles(tiles_of(outputs)),
         inputs(sizes.inputs), params(tile_params<T>(parameters, slope, outputs)) {
     f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.inputs = inputs;
+    f.word_t = batch * tiles, f.word_b = tiles, f.word_tile = 1;
     f.params = params.as<T>(), f.alike = parameters.size(1) == 1 && slope.numel() == 1;
     f.refractory = static_cast<int32_t>(words.refractory);
     f.shape = {Family{words.family}, words.shape_a, words.shape_b};
