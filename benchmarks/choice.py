@@ -1,9 +1,10 @@
 """`python -m benchmarks.choice`: is following the spikes, or not, ever the wrong choice?
 
 For each product of a layer (forward, weight gradient, input gradient), each size and share of ones:
-the time of what the crossover table in force chooses, over the time of the dense product. The three
-ways are timed in turn, and the least time of each counts. The promise is a ratio of at most 1.1; a
-point above it is measured again with ten times as many turns.
+the time of what the crossover table in force chooses, over the time of the dense product. The same
+for other numbers than ones (forward and weight gradient), in few rows and in many. The three ways
+are timed in turn, and the least time of each counts. The promise is a ratio of at most 1.1; a point
+above it is measured again with ten times as many turns.
 """
 
 from __future__ import annotations
@@ -12,24 +13,30 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Table as Shown
 
 from benchmarks import meter
 from spikegrad.kernels import available
-from spikegrad.kernels.cpu.crossover import PRODUCTS, crossover, table
+from spikegrad.kernels.cpu import linear
+from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, crossover, table, using
 from spikegrad.kernels.cpu.measure import prepared
 
 __all__ = ["main"]
 
 SIZES = (64, 128, 256, 512, 1024)
 SHARES = (0.01, 0.03, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7)
+NUMBERS = {
+    f"{product}, {rows} rows of numbers": (product, rows)
+    for product in ("forward", "weight")
+    for rows in (16, 128, 1024)
+}
 LIMIT = 1.1
 
 
@@ -40,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SystemExit(f"no native kernels: {available()['cpu']}")
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    points = list(itertools.product(PRODUCTS, options.sizes, options.sizes, options.shares))
+    points = list(
+        itertools.product((*PRODUCTS, *NUMBERS), options.sizes, options.sizes, options.shares)
+    )
     found = [looked_at(point, options.repeats) for point in track(points, "measuring")]
     show(found)
     slow = [f for f in found if f["ratio"] > LIMIT]
@@ -61,9 +70,15 @@ def looked_at(point: tuple[str, int, int, float], repeats: int) -> dict[str, Any
 
 def measured(product: str, inputs: int, outputs: int, share: float, repeats: int) -> dict[str, Any]:
     """One point: milliseconds of the choice and of either way."""
-    own = getattr(crossover(inputs, outputs), product)
+    kind, rows = NUMBERS.get(product, (product, 0))
+    own = getattr(crossover(inputs, outputs), kind)
     ways = {"chosen": own, "dense": -1.0, "events": 1.0}
-    runs = {name: prepared(product, inputs, outputs, share, cross) for name, cross in ways.items()}
+    runs = {
+        name: numbers(kind, rows, inputs, outputs, share, cross)
+        if rows
+        else prepared(kind, inputs, outputs, share, cross)
+        for name, cross in ways.items()
+    }
     least = dict.fromkeys(ways, float("inf"))
     for turn in range(repeats + 2):
         for name, run in runs.items():
@@ -81,10 +96,31 @@ def measured(product: str, inputs: int, outputs: int, share: float, repeats: int
     }
 
 
+def numbers(
+    product: str, rows: int, inputs: int, outputs: int, share: float, crossover: float
+) -> Callable[[], object]:
+    """One run of a product with numbers of which a share is not 0, along them (1) or dense (-1)."""
+    forced = Table("forced", (1,), dict.fromkeys(PRODUCTS, ((crossover,),)))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, rows, inputs, generator=generator)
+    x *= torch.rand(x.shape, generator=generator) < share
+    weight = torch.randn(outputs, inputs, generator=generator)
+    gradient = torch.randn(1, rows, outputs, generator=generator)
+
+    def forward() -> torch.Tensor:
+        with using(forced):
+            return linear(x, weight=weight)
+
+    if product == "forward":
+        return torch.no_grad()(forward)
+    y = (weight.requires_grad_(), forward())[1]
+    return lambda: torch.autograd.grad(y, weight, gradient, retain_graph=True)
+
+
 def show(found: list[dict[str, Any]]) -> None:
     """The least, middle and largest ratio of every product and share over all sizes."""
     heads = ("product", "share of ones", "least", "median", "largest", "of size")
-    shown = Table(*heads, box=None, padding=(0, 2, 0, 0))
+    shown = Shown(*heads, box=None, padding=(0, 2, 0, 0))
     for product, share in dict.fromkeys((f["product"], f["share"]) for f in found):
         here = [f for f in found if (f["product"], f["share"]) == (product, share)]
         here.sort(key=lambda f: f["ratio"])

@@ -21,12 +21,12 @@ def test_every_product_and_share_is_measured(
     assert choice.main([*words.split(), str(out)]) in (0, 1)  # no promise about 70 neurons
     made = json.loads(out.read_text())
     points = made["points"]
-    assert len(points) == 3 * 2 * 2 * 2
-    assert {p["product"] for p in points} == {"forward", "weight", "input"}
+    assert len(points) == (3 + 6) * 2 * 2 * 2
+    assert {p["product"] for p in points} == {"forward", "weight", "input", *choice.NUMBERS}
     for p in points:
         assert min(p["chosen_ms"], p["dense_ms"], p["events_ms"]) > 0
         assert p["ratio"] == pytest.approx(p["chosen_ms"] / p["dense_ms"])
     assert made["table"]["measured"]
     said = capsys.readouterr().out
-    assert "of 24 choices take more than 1.1 times" in said
+    assert "of 72 choices take more than 1.1 times" in said
     assert "share of ones" in said

@@ -23,7 +23,7 @@ STEPS, BATCH = 8, 128
 SHARES = (0.05, 0.25)
 REPEATS = 15
 SAFETY = 0.95  # a crossover a little early costs less than one too late
-MOST = 0.5  # so far beyond the measured shares the line is no longer trusted
+MOST = 0.45  # so far beyond the measured shares the line is no longer trusted
 
 
 def measure(progress: Callable[[int, int], None] = lambda done, of: None) -> Table:

@@ -5,6 +5,16 @@
 
 namespace spikegrad {
 
+#if defined(__AVX512F__)
+// What compress and expand leave elsewhere. As instructions that zero they wait on AMD's Zen 4 for the
+// register that they overwrite, so each for the vector before: ours merge into these zeros.
+inline __m512 opaque_zeros() {
+  __m512 zero = _mm512_setzero_ps();
+  asm("" : "+v"(zero));
+  return zero;
+}
+#endif
+
 inline uint64_t mask_of(int n) { return n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; }
 
 // The ones among up to 64 values as bits; `odd` collects values that are neither 0 nor 1.

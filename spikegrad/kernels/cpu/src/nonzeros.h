@@ -33,17 +33,30 @@ inline uint64_t nonzero_word<float>(const float* x, int n) {
 }
 #endif
 
-// How many of x [R, N] are not 0, counted as long as there are no more than `most`; else -1.
+template <class T>
+inline int64_t nonzeros_in(const T* row, int64_t columns) {
+  int64_t count = 0;
+  for (int64_t w = 0; w < tiles_of(columns); ++w)
+    count += __builtin_popcountll(nonzero_word(row + w * kTile, columns_of(w, columns)));
+  return count;
+}
+// How many of x [R, N] are not 0, counted as long as there are no more than `most`; else -1. A row of
+// sixteen is looked at first: numbers that are hardly ever 0 should not take a pass.
 template <class T>
 int64_t nonzeros(const T* x, int64_t rows, int64_t columns, double most) {
   if (most < 0) return -1;
+  int64_t some = 0, looked = 0;
+  for (int64_t r = 0; r < rows; r += 16, ++looked) some += nonzeros_in(x + r * columns, columns);
+  if (static_cast<double>(some) * static_cast<double>(rows) >
+      1.5 * most * static_cast<double>(looked))
+    return -1;
   std::atomic<int64_t> all{0};
   parallel(rows, std::max<int64_t>(1, (int64_t{1} << 16) / columns), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end && static_cast<double>(all.load()) <= most; ++r) {
+    constexpr int64_t kRows = 64;
+    for (int64_t r = begin; r < end && static_cast<double>(all.load()) <= most; r += kRows) {
       int64_t count = 0;
-      for (int64_t w = 0; w < tiles_of(columns); ++w)
-        count += __builtin_popcountll(
-            nonzero_word(x + r * columns + w * kTile, columns_of(w, columns)));
+      for (int64_t k = r; k < std::min(end, r + kRows); ++k)
+        count += nonzeros_in(x + k * columns, columns);
       all += count;
     }
   });
@@ -56,7 +69,8 @@ int64_t nonzeros(const T* x, int64_t rows, int64_t columns, double most) {
 template <class T>
 void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, const T* bias,
                     int64_t outputs, T* y) {
-  const int64_t tiles = tiles_of(outputs), many = tiles < 4 ? 64 : 128;
+  const int64_t tiles = tiles_of(outputs);
+  const int64_t many = std::clamp<int64_t>(rows * tiles / 4, 64, 256);  // rows of a piece of work
   const int64_t pieces = (rows + many - 1) / many;
   parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
     const Scratch sums = scratch<T>(many * kTile), turned = scratch<T>(kTile * kTile);

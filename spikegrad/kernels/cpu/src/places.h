@@ -33,17 +33,10 @@ inline void put_row(uint64_t word, const T* row, T*& to) {
   for (; word; word &= word - 1) *to++ = row[__builtin_ctzll(word)];
 }
 #if defined(__AVX512F__)
-// Compress and expand with zeros elsewhere. As instructions that zero they wait on AMD's Zen 4 for the
-// register that they overwrite, so each would wait for the vector before: these merge into zeros.
-inline __m512 zeros() {
-  __m512 zero = _mm512_setzero_ps();
-  asm("" : "+v"(zero));
-  return zero;
-}
 inline __m512 compressed(__mmask16 mask, __m512 v) {
-  return _mm512_mask_compress_ps(zeros(), mask, v);
+  return _mm512_mask_compress_ps(opaque_zeros(), mask, v);
 }
-inline __m512 spread(__mmask16 mask, __m512 v) { return _mm512_mask_expand_ps(zeros(), mask, v); }
+inline __m512 spread(__mmask16 mask, __m512 v) { return _mm512_mask_expand_ps(opaque_zeros(), mask, v); }
 inline __mmask16 first_of(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 template <>
 inline void put_lanes<float>(Bits<float> some, Lane<float> v, float*& to) {

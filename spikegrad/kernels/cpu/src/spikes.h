@@ -83,7 +83,7 @@ inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {
     const uint32_t word = static_cast<uint32_t>(bits[half / 2] >> (half % 2 * 32));
     const __m512i columns =
         _mm512_add_epi16(count, _mm512_set1_epi16(static_cast<int16_t>(half * 32)));
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi16(word, columns));
+    _mm512_storeu_si512(to, _mm512_mask_compress_epi16((__m512i)opaque_zeros(), word, columns));
     to += __builtin_popcount(word);
   }
 #else
