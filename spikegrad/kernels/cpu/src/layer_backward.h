@@ -269,12 +269,15 @@ void Back<T>::segment(int64_t t0, int64_t t1, LayerBackRun<T> run) {
   const int64_t groups = groups_of(batch);
   double* all = w.keep ? mutable_data<double>(r.sums) : nullptr;
   if (!call.feedback.has_value()) {
+    // A thread takes what it will read again: tiles, whose products come next, or of a constant input,
+    // whose gradient is small, the groups whose membranes it wrote.
     parallel(tiles * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
+        const int64_t tile = constant ? k % tiles : k / groups;
+        const int64_t group = constant ? k / tiles : k % groups;
         LayerBack<T> mine = f;
-        mine.sums = all ? all + k * (kParams + 1) * kTile : nullptr;
-        const int64_t b0 = k % groups * kGroup;
-        run(mine, k / groups, b0, std::min(batch, b0 + kGroup), t0, t1);
+        mine.sums = all ? all + (tile * groups + group) * (kParams + 1) * kTile : nullptr;
+        run(mine, tile, group * kGroup, std::min(batch, (group + 1) * kGroup), t0, t1);
       }
     });
     return;

@@ -153,16 +153,18 @@ inline void NumberColumns<float>::append(int c, int r, const float* v, int some)
 template <class T>
 void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs, const T* x,
                      int64_t inputs, bool add, T* dw) {
-  constexpr int64_t kMany = 8;  // tiles of outputs whose sums stay in the second-level cache
+  // Tiles of outputs at a time: their sums stay in the second-level cache, and two threads at least have
+  // outputs of their own, whose weights they will update.
+  const int64_t tiles = tiles_of(outputs), kept = std::clamp<int64_t>((tiles + 1) / 2, 1, 8);
   constexpr int kRows = NumberColumns<T>::kRows;
-  const int64_t parts = tiles_of(inputs), groups = (tiles_of(outputs) + kMany - 1) / kMany;
+  const int64_t parts = tiles_of(inputs), groups = (tiles + kept - 1) / kept;
   parallel(parts * groups, 1, [&](int64_t begin, int64_t end) {
-    const Scratch memory = scratch<T>(kMany * kTile * kTile), spare = scratch<T>(kTile * kTile);
+    const Scratch memory = scratch<T>(kept * kTile * kTile), spare = scratch<T>(kTile * kTile);
     const Scratch columns_memory = scratch<NumberColumns<T>>(1);
     NumberColumns<T>& columns = *columns_memory.as<NumberColumns<T>>();
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t part = piece % parts, first = piece / parts * kMany;
-      const int64_t last = std::min(tiles_of(outputs), first + kMany);
+      const int64_t part = piece % parts, first = piece / parts * kept;
+      const int64_t last = std::min(tiles, first + kept);
       const int m = columns_of(part, inputs);
       for (int64_t r = 0; r < rows; r += kRows) {
         const int many = static_cast<int>(std::min<int64_t>(kRows, rows - r));
