@@ -201,16 +201,26 @@ struct Back {
       products(dI.as<T>(), r0, n);
     }
   }
+  // Rows of the incoming gradient, padded. By tiles where there are some: the products of a tile
+  // come next, and a thread reads what it wrote.
   void rows_of(const Tensor& g, int64_t r0, int64_t n, T* to) const {
+    constexpr int64_t kRows = 256;
     const T* from = data<T>(g);
     const int64_t by_t = g.stride(0), by_b = g.stride(1), by_n = g.stride(2);
-    parallel(n, 256, [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k) {
+    const bool by_tile = tiles >= 4;
+    parallel(by_tile ? tiles : (n + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
+      const int64_t k0 = by_tile ? 0 : begin * kRows, k1 = by_tile ? n : std::min(n, end * kRows);
+      const int64_t j0 = by_tile ? begin * kTile : 0;
+      const int64_t j1 = by_tile ? std::min(outputs, end * kTile) : outputs;
+      for (int64_t k = k0; k < k1; ++k) {
         const int64_t t = (r0 + k) / batch, b = (r0 + k) % batch;
         const T* row = from + t * by_t + b * by_b;
         T* out = to + k * stride;
-        for (int64_t j = 0; j < outputs; ++j) out[j] = row[j * by_n];
-        std::memset(out + outputs, 0, (stride - outputs) * sizeof(T));
+        if (by_n == 1)
+          std::memcpy(out + j0, row + j0, (j1 - j0) * sizeof(T));
+        else
+          for (int64_t j = j0; j < j1; ++j) out[j] = row[j * by_n];
+        if (j1 == outputs) std::memset(out + outputs, 0, (stride - outputs) * sizeof(T));
       }
     });
   }

@@ -90,6 +90,8 @@ void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T*
               int64_t inputs, const T* bias, int64_t outputs, T* out, int64_t stride) {
   constexpr int64_t kPiece = 256;
   const int64_t tiles = tiles_of(outputs), pieces = (rows + kPiece - 1) / kPiece;
+  const bool past = rows * stride * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
+                    stride % kLanes<T> == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
   parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t tile = piece / pieces, first = piece % pieces * kPiece;
@@ -100,7 +102,7 @@ void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T*
           Lane<T> sum[kVectors<T>] = {};
           for (int v = 0; bias && v < V; ++v) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
           add_rows<T, V>(sum, w, list + start[r], start[r + 1] - start[r]);
-          store_row(sum, n, out + r * stride + tile * kTile, false);
+          store_row(sum, n, out + r * stride + tile * kTile, past);
         }
       });
     }
