@@ -189,6 +189,32 @@ def test_no_spike_and_all_spikes() -> None:
                     compare(s, by_reference(s), by_kernels(s))
 
 
+@pytest.mark.parametrize("outputs", [10, 33, 64, 130])
+@pytest.mark.parametrize("rate", [0.005, 0.034, 0.036, 0.2])
+def test_weight_gradients_of_few_and_of_many_spikes(rate: float, outputs: int) -> None:
+    """Where few spike, chunks of rows are longer and strips of columns narrower."""
+    generator = torch.Generator().manual_seed(1)
+    x = (torch.rand(70, 9, 200, generator=generator) < rate).double()
+    weight = torch.randn(outputs, 200, generator=generator).double().requires_grad_()
+    bias = torch.randn(outputs, generator=generator).double().requires_grad_()
+    feedback = torch.randn(outputs, outputs, generator=generator).double().requires_grad_()
+    incoming = torch.randn(70, 9, outputs, generator=generator).double()
+    weights = {"weight": weight, "bias": bias, "feedback": feedback}
+    args = {"beta": 0.5, "threshold": 9 * rate**0.5, "surrogate": S.arctan(2.0)}
+
+    def gradients() -> tuple[Tensor, ...]:
+        y, _ = cpu.layer(x, scan="lif", args=args, **weights)
+        assert y.any()
+        return torch.autograd.grad(y, list(weights.values()), incoming)
+
+    with forced("dense"), poisoned():
+        want = gradients()
+    with forced("events"), poisoned():
+        got = gradients()
+    for a, b in zip(want, got, strict=True):
+        close(b, a, 1e-10)
+
+
 @pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("backend", ["current", "layer", "feedback", "whole"])
 def test_a_users_own_surrogate(backend: str, lean: bool) -> None:

@@ -14,6 +14,7 @@ from native import forced, needs_kernels, poisoned, threads
 
 import spikegrad as sg
 from spikegrad import functional as F
+from spikegrad import surrogate as S
 from spikegrad.kernels import choose, cpu
 from spikegrad.kernels.cpu.crossover import Crossover, followed
 
@@ -212,6 +213,54 @@ def test_strides() -> None:
                 got = torch.autograd.grad(reduce(cpu.linear(leaf, weight=w)), [leaf, w])
                 want = torch.autograd.grad(reduce(F.linear(leaf, weight=w)), [leaf, w])
                 torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [256, 300])
+@pytest.mark.parametrize("rate", [0.002, 0.3])
+def test_gradients_are_read_where_they_lie(outputs: int, rate: float) -> None:
+    """Many chunks of 128 rows, some almost empty; rows one behind the other, far apart, turned."""
+    steps, batch, inputs = 40, 43, 130
+    generator = torch.Generator().manual_seed(4)
+    x = spikes(steps, batch, inputs, rate).double()
+    leaf = x.clone().requires_grad_()
+    weight = torch.randn(outputs, inputs, generator=generator).double().requires_grad_()
+    bias = torch.zeros(outputs).double().requires_grad_()
+    wide = torch.randint(-99, 99, (steps, batch, outputs + 9), generator=generator).double()
+    gradients = [
+        wide[..., :outputs].contiguous(),
+        wide[..., 9:],
+        wide[..., 9:].transpose(0, 1).contiguous().transpose(0, 1),
+        wide.flip(2)[:1, :, 9:].expand(steps, batch, outputs),
+    ]
+    for incoming in gradients:
+        for leaves in ([weight, bias], [weight, bias, leaf]):
+            seen = leaf if len(leaves) == 3 else x
+            want = torch.autograd.grad(F.linear(seen, weight=weight, bias=bias), leaves, incoming)
+            for count in (1, 2):
+                with forced("events"), poisoned(), threads(count):
+                    y = cpu.linear(seen, weight=weight, bias=bias)
+                    got = torch.autograd.grad(y, leaves, incoming)
+                assert torch.equal(got[0], want[0])
+                assert torch.equal(got[1], want[1])
+                if len(leaves) == 3:
+                    torch.testing.assert_close(got[2], want[2], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("input", ["events", "dense"])
+def test_gradients_where_they_lie_reach_spikes_at_places(input: str) -> None:
+    """A wide connection behind a layer that passes spikes on, over more than a segment."""
+    x = spikes(60, 33, 20, 0.3).double()
+    first = torch.rand(70, 20).double().requires_grad_()
+    second = torch.randn(300, 70).double().requires_grad_()
+    incoming = torch.randn(60, 33, 300).double()
+    args = {"beta": 0.5, "surrogate": S.triangle(1.0)}
+    s, _ = F.lif(F.linear(x, weight=first), **args)
+    want = torch.autograd.grad(F.linear(s, weight=second), [first, second], incoming)
+    with forced("events", "events", input), poisoned():
+        fast, _ = cpu.layer(x, weight=first, scan="lif", args=args, pass_on=True)
+        got = torch.autograd.grad(cpu.linear(fast, weight=second), [first, second], incoming)
+    for a, b in zip(want, got, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9 * float(a.abs().max()))
 
 
 @pytest.mark.parametrize("x", ["spikes", "static", "static leaf", "real"])

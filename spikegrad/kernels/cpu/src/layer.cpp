@@ -120,7 +120,7 @@ LayerGradients layer_backward(
                           bits,
                           support,
                           marks,
-                          in_bits.has_value() && data<int64_t>(choice)[1] >= 0,
+                          in_bits.has_value() ? data<int64_t>(choice)[1] : -1,
                           grad_slope,
                           need_x,
                           need_weight,

@@ -18,7 +18,6 @@ struct Back {
   const bool constant;  // x is one step seen T times, its product and its gradient are taken once
   const int64_t piece;
   Scratch dI, weight_total, back_total, wt, back_wt, back_dense, spread, part_memory;
-  Lists in_lists;
   bool started = false;  // the gradient of the weight has its first part
   bool by_events = false, by_numbers = false, by_support = false, back_support = false;
   Places in_places, places;  // of the input's support, of this layer's own
@@ -39,7 +38,7 @@ struct Back {
           none(dtype), none(dtype), none(dtype), none(ScalarType::Double)} {}
 
   const uint64_t* bits_in() const {
-    return call.spikes ? reinterpret_cast<const uint64_t*>(data<int64_t>(*call.in_bits)) : nullptr;
+    return call.spikes() ? reinterpret_cast<const uint64_t*>(data<int64_t>(*call.in_bits)) : nullptr;
   }
   static const uint64_t* words_of(const Tensor& t) {
     return t.numel() ? reinterpret_cast<const uint64_t*>(data<int64_t>(t)) : nullptr;
@@ -48,16 +47,14 @@ struct Back {
   // Whether a connection alone has the same gradient at every step.
   bool once() const {
     return (w.kind & kIdentity) && call.grad_y->stride(0) == 0 && steps > 1 &&
-           (call.spikes || constant);
+           (call.spikes() || constant);
   }
   // Which way each product goes, and room for it.
   void choose() {
     const double all = static_cast<double>(rows) * static_cast<double>(inputs);
-    if (call.need_weight && call.spikes && inputs <= kMostColumns)
-      by_events = static_cast<double>(ones(bits_in(), rows * words)) <= w.crossover.weight * all;
-    if (by_events || (call.weight.has_value() && w.lean && call.spikes))
-      in_lists = lists_of(bits_in(), rows, words);
-    if (call.need_weight && !call.spikes && !once() && (constant || call.x.is_contiguous())) {
+    if (call.need_weight && call.spikes() && inputs <= kMostColumns)
+      by_events = static_cast<double>(call.ones) <= w.crossover.weight * all;
+    if (call.need_weight && !call.spikes() && !once() && (constant || call.x.is_contiguous())) {
       const int64_t many = constant ? batch : rows;
       const double most = most_nonzeros(w.crossover.weight, many, inputs, outputs);
       by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
@@ -67,8 +64,7 @@ struct Back {
       r.dbias = fresh_tensor({outputs}, dtype);
       std::memset(mutable_data<T>(r.dbias), 0, outputs * sizeof(T));
       if (by_events) {
-        weight_total = scratch<T>(tiles * inputs * kTile);
-        std::memset(weight_total.as<T>(), 0, tiles * inputs * kTile * sizeof(T));
+        weight_total = zeros_of_tiles(inputs);
       }
     }
     if (call.need_x) {
@@ -98,24 +94,32 @@ struct Back {
         back_dense = scratch<T>(batch * outputs);
       if (call.need_feedback) {
         r.dfeedback = pooled({outputs, outputs}, dtype);
-        back_total = scratch<T>(tiles * outputs * kTile);
-        std::memset(back_total.as<T>(), 0, tiles * outputs * kTile * sizeof(T));
+        back_total = zeros_of_tiles(outputs);
       }
     }
     if (call.need_first) r.dfirst = fresh_tensor({batch, outputs}, dtype);
   }
 
+  Rows<T> filled() const { return {dI.as<T>(), stride, true}; }
+  // [tile][columns][64], each tile's from the thread that will add to them.
+  Scratch zeros_of_tiles(int64_t columns) const {
+    Scratch memory = scratch<T>(tiles * columns * kTile);
+    parallel(tiles, 1, [&](int64_t begin, int64_t end) {
+      std::memset(memory.as<T>() + begin * columns * kTile, 0,
+                  (end - begin) * columns * kTile * sizeof(T));
+    });
+    return memory;
+  }
+
   // Rows [r0, r0 + n) of the gradient of the current -> gradients of weight, bias and input.
-  void products(const T* gradient, int64_t r0, int64_t n) {
-    if (call.need_weight) {
+  void products(const Rows<T>& g, int64_t r0, int64_t n) {
+    const T* gradient = g.first;
+    if (call.need_weight && by_events) {
+      weight_gradient(g, n, outputs, bits_in() + r0 * words, inputs, weight_total.as<T>(),
+                      mutable_data<T>(r.dbias));
+    } else if (call.need_weight) {
       add_bias(gradient, n);
-      if (by_events)
-        weight_gradient(gradient, stride, n, outputs, in_lists.list(), in_lists.start() + r0,
-                        inputs, weight_total.as<T>());
-      else if (by_numbers)
-        add_numbers(gradient, r0, n);
-      else
-        add_dense(gradient, numbers(r0, n), n);
+      by_numbers ? add_numbers(gradient, r0, n) : add_dense(gradient, numbers(r0, n), n);
     }
     if (!call.need_x) return;
     T* to = mutable_data<T>(r.dx);
@@ -134,14 +138,14 @@ struct Back {
                 ToRows<T>{to + r0 * inputs, inputs});
     } else if (in_places) {
       if (!spread.as<T>()) spread = scratch<T>(std::min(rows, piece * batch) * inputs);
-      call_mm_out(view_of(gradient, n, outputs, stride, dtype), *call.weight,
+      call_mm_out(view_of(gradient, n, outputs, g.apart, dtype), *call.weight,
                   view_of(spread.as<T>(), n, inputs, inputs, dtype));
       parallel(words, 1, [&](int64_t begin, int64_t end) {
         for (int64_t word = begin; word < end; ++word)
           in_places.put(word, r0, n, spread.as<T>() + word * kTile, inputs, to);
       });
     } else {
-      call_mm_out(view_of(gradient, n, outputs, stride, dtype), *call.weight,
+      call_mm_out(view_of(gradient, n, outputs, g.apart, dtype), *call.weight,
                   view_of(to + r0 * inputs, n, inputs, inputs, dtype));
     }
   }
@@ -161,7 +165,7 @@ struct Back {
   // The input's rows as numbers.
   Tensor numbers(int64_t r0, int64_t n) {
     if (constant) return torch::stable::select(call.x, 0, 0);
-    if (!call.spikes) {
+    if (!call.spikes()) {
       Tensor x = call.x;
       return torch::stable::reshape(torch::stable::narrow(x, 0, r0 / batch, n / batch), {n, inputs});
     }
@@ -194,11 +198,15 @@ struct Back {
     const Tensor& g = *call.grad_y;
     if (once()) return only_once(g);
     SG_CHECK(!constant, "a static input has a gradient that is constant over time, or needs one");
-    dI = scratch<T>(std::min(rows, piece * batch) * stride);
-    for (int64_t r0 = 0; r0 < rows; r0 += piece * batch) {
-      const int64_t n = std::min(rows - r0, piece * batch);
-      rows_of(g, r0, n, dI.as<T>());
-      products(dI.as<T>(), r0, n);
+    // Rows that nobody needs filled up stay where they are.
+    const bool here = g.stride(2) == 1 && g.stride(0) == batch * g.stride(1) && tiles >= 4 &&
+                      by_events && !by_support;
+    const int64_t most = here && !call.need_x ? rows : std::min(rows, piece * batch);
+    if (!here) dI = scratch<T>(most * stride);
+    for (int64_t r0 = 0; r0 < rows; r0 += most) {
+      const int64_t n = std::min(rows - r0, most);
+      if (!here) rows_of(g, r0, n, dI.as<T>());
+      products(here ? Rows<T>{data<T>(g) + r0 * g.stride(1), g.stride(1), false} : filled(), r0, n);
     }
   }
   // Rows of the incoming gradient, padded. By tiles where there are some: the products of a tile
@@ -322,9 +330,9 @@ template <class T>
 void Back<T>::feedback_products(int64_t t0, int64_t t1) {
   const int64_t from = std::max<int64_t>(1, t0), n = (t1 - from) * batch;
   if (!call.need_feedback || n <= 0) return;
-  const Lists lists = lists_of(words_of(call.bits) + (from - 1) * batch * tiles, n, tiles);
-  weight_gradient(dI.as<T>() + (from - t0) * batch * stride, stride, n, outputs,
-                  lists.list(), lists.start(), outputs, back_total.as<T>());
+  weight_gradient(Rows<T>{dI.as<T>() + (from - t0) * batch * stride, stride, true}, n, outputs,
+                  words_of(call.bits) + (from - 1) * batch * tiles, outputs, back_total.as<T>(),
+                  static_cast<T*>(nullptr));
 }
 
 template <class T>
@@ -390,7 +398,7 @@ void Back<T>::through_time() {
     e.f.kept = f.kept, e.f.state = again.states;
     e.f.bits = const_cast<uint64_t*>(words_of(call.bits));
     Tensor packed = none(dtype);
-    const Maybe nothing, &bits = call.spikes ? call.in_bits : nothing;
+    const Maybe nothing, &bits = call.spikes() ? call.in_bits : nothing;
     choose_current(e, ForwardCall{call.x, bits, call.weight, call.bias, call.feedback, call.first,
                                   nothing, nothing, nothing, nothing, call.params, call.slope, w},
                    packed);
@@ -409,10 +417,10 @@ void Back<T>::through_time() {
     if (back && t1 < steps)
       std::memmove(dI.as<T>() + (t1 - t0) * batch * stride, dI.as<T>(), batch * stride * sizeof(T));
     segment(t0, t1, run);
-    if (!constant) products(dI.as<T>(), t0 * batch, (t1 - t0) * batch);
+    if (!constant) products(filled(), t0 * batch, (t1 - t0) * batch);
     if (back) feedback_products(t0, t1);
   }
-  if (constant) products(dI.as<T>(), 0, batch);
+  if (constant) products(filled(), 0, batch);
   if (call.need_first)
     for (int64_t b = 0; b < batch; ++b)
       std::memcpy(mutable_data<T>(r.dfirst) + b * outputs, dI.as<T>() + b * stride,

@@ -84,10 +84,11 @@ Choice choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed) {
     e.from_current(product_of(e, call, x, choice));
     return choice;
   }
-  choice.ones = ones(bits, rows * words);
+  Scratch starts = starts_of(bits, rows, words);
+  choice.ones = starts.as<int64_t>()[rows];
   if (choice.ones <= call.words.crossover.forward * static_cast<double>(rows * e.inputs)) {
     choice.route = kEvents;
-    e.from_spikes(bits, *call.weight);
+    e.from_spikes(bits, std::move(starts), *call.weight);
   } else if (call.in_bits.has_value()) {
     Tensor numbers = pooled({e.steps, e.batch, e.inputs}, x.scalar_type());
     unpack(bits, rows, e.inputs, mutable_data<T>(numbers));

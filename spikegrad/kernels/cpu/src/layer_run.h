@@ -36,9 +36,11 @@ struct BackwardCall {
   double gain;
   const Maybe& derivative;
   const Tensor &u, &i, &a, &ready, &current, &bits, &support, &marks;
-  bool spikes, grad_slope, need_x, need_weight, need_feedback, need_first;
+  int64_t ones;  // spikes of the input; -1: it is numbers
+  bool grad_slope, need_x, need_weight, need_feedback, need_first;
   Words words;
   const Maybe& grad_steady;
+  bool spikes() const { return ones >= 0; }
   Sizes sizes() const { return sizes_of(x, in_bits, weight); }
 };
 

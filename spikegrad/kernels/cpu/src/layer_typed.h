@@ -5,6 +5,7 @@
 #include "layer_plain.h"
 #include "layer_run.h"
 #include "nonzeros.h"
+#include "weight_gradient.h"
 
 #include <array>
 
@@ -209,8 +210,8 @@ struct Engine {
     f.current = data<T>(dense), f.current_t = dense.dim() == 2 ? 0 : dense.stride(0);
     f.current_b = dense.stride(dense.dim() - 2);
   }
-  void from_spikes(const uint64_t* bits, const Tensor& weight) {
-    spikes = lists_of(bits, steps * batch, tiles_of(inputs));
+  void from_spikes(const uint64_t* bits, Scratch starts, const Tensor& weight) {
+    spikes = lists_of(bits, steps * batch, tiles_of(inputs), std::move(starts));
     weights = tiled(data<T>(weight), outputs, inputs);
     f.list = spikes.list(), f.start = spikes.start(), f.weights = weights.template as<T>();
     f.bias = biases.template as<T>();

@@ -1,8 +1,9 @@
 // Products with spikes: cost follows the spikes, not the size of the matrices.
 //
 //   y[r]     = sum over i that spiked in r of W[:, i]              (add_rows, currents)
-//   dW[:, i] = sum over r in which i spiked of dy[r]               (weight_gradient)
 //   dx[r, i] = dy[r] . W[:, i], for the i whose support word says so (sampled)
+//
+// The third, the gradient of the weight, is for weight_gradient.h.
 //
 // Outputs are walked in tiles of 64 columns. A tile's weights lie together ([tile][i][64]) so that
 // they stay in the second-level cache, and its 64 sums stay in registers. Sums run over the
@@ -58,11 +59,12 @@ Scratch transposed(const T* weight, int64_t outputs, int64_t inputs) {
   return memory;
 }
 
-// f<V>() with as many vectors as n columns of a tile need: 1, 2, or all of them.
+// f<V>() with as many vectors as n columns of a tile need: 1, 2, half of them or all.
 template <class T, class F>
 void by_vectors(int n, const F& f) {
   if (n <= kLanes<T>) return f.template operator()<1>();
   if (n <= 2 * kLanes<T>) return f.template operator()<2>();
+  if (n <= kTile / 2) return f.template operator()<kVectors<T> / 2>();
   f.template operator()<kVectors<T>>();
 }
 
@@ -103,76 +105,6 @@ void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T*
           for (int v = 0; bias && v < V; ++v) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
           add_rows<T, V>(sum, w, list + start[r], start[r + 1] - start[r]);
           store_row(sum, n, out + r * stride + tile * kTile, past);
-        }
-      });
-    }
-  });
-}
-
-// The same spikes column by column, in chunks of rows.
-struct Columns {
-  static constexpr int64_t kRows = 128;  // a chunk's gradients of one tile fill the first-level cache
-  Scratch start_memory, row_memory;
-  int64_t chunks = 0;
-};
-inline Columns columns_of_lists(const uint16_t* list, const int64_t* start, int64_t rows,
-                                int64_t inputs) {
-  Columns out;
-  out.chunks = (rows + Columns::kRows - 1) / Columns::kRows;
-  out.start_memory = scratch<int32_t>(out.chunks * (inputs + 1));
-  out.row_memory = scratch<uint8_t>(start[rows] - start[0]);
-  int32_t* starts = out.start_memory.as<int32_t>();
-  uint8_t* places = out.row_memory.as<uint8_t>();
-  parallel(out.chunks, 1, [&](int64_t begin, int64_t end) {
-    std::vector<int32_t> next(inputs + 1);
-    for (int64_t c = begin; c < end; ++c) {
-      const int64_t first = c * Columns::kRows, last = std::min(rows, first + Columns::kRows);
-      std::fill(next.begin(), next.end(), 0);
-      for (int64_t e = start[first]; e < start[last]; ++e) ++next[list[e] + 1];
-      for (int64_t i = 0; i < inputs; ++i) next[i + 1] += next[i];
-      int32_t* from = starts + c * (inputs + 1);
-      std::memcpy(from, next.data(), (inputs + 1) * sizeof(int32_t));
-      uint8_t* to = places + (start[first] - start[0]);
-      for (int64_t r = first; r < last; ++r)
-        for (int64_t e = start[r]; e < start[r + 1]; ++e)
-          to[next[list[e]]++] = static_cast<uint8_t>(r - first);
-    }
-  });
-  return out;
-}
-
-// total [tiles][I][64] += the products of spikes (rows of lists) and gradients dy [R], `stride` apart
-template <class T>
-void weight_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
-                     const uint16_t* list, const int64_t* start, int64_t inputs, T* total) {
-  if (start[rows] == start[0]) return;
-  const Columns columns = columns_of_lists(list, start, rows, inputs);
-  const int32_t* starts = columns.start_memory.as<int32_t>();
-  const uint8_t* places = columns.row_memory.as<uint8_t>();
-  const int64_t tiles = tiles_of(outputs);
-  // Narrow layers have few tiles: their inputs are cut into parts as well.
-  const int64_t parts = std::clamp<int64_t>(8 / tiles, 1, std::max<int64_t>(1, inputs / 32));
-  parallel(tiles * parts, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t tile = piece / parts, part = piece % parts;
-      const int64_t i0 = inputs * part / parts, i1 = inputs * (part + 1) / parts;
-      T* to = total + tile * inputs * kTile;
-      by_vectors<T>(columns_of(tile, outputs), [&]<int V>() {
-        for (int64_t c = 0; c < columns.chunks; ++c) {
-          const int32_t* from = starts + c * (inputs + 1);
-          const uint8_t* place = places + (start[c * Columns::kRows] - start[0]);
-          const T* gradients = dy + c * Columns::kRows * stride + tile * kTile;
-          for (int64_t i = i0; i < i1; ++i) {
-            if (from[i] == from[i + 1]) continue;
-            Lane<T> sum[V];
-            T* row = to + i * kTile;
-            for (int v = 0; v < V; ++v) sum[v] = load(row + v * kLanes<T>);
-            for (int32_t e = from[i]; e < from[i + 1]; ++e) {
-              const T* g = gradients + place[e] * stride;
-              for (int v = 0; v < V; ++v) sum[v] = sum[v] + load(g + v * kLanes<T>);
-            }
-            for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
-          }
         }
       });
     }
@@ -267,15 +199,6 @@ void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, cons
         leave(word, first, n, out);
       }
     }
-  });
-}
-
-// total [tiles][I][64] as W's gradient [N, I]
-template <class T>
-void untiled(const T* total, int64_t outputs, int64_t inputs, T* out) {
-  over_weights(tiles_of(outputs), inputs, [&](int64_t tile, int64_t i, int64_t many) {
-    turn(total + (tile * inputs + i) * kTile, kTile, many, columns_of(tile, outputs),
-         out + tile * kTile * inputs + i, inputs);
   });
 }
 

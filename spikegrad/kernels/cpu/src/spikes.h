@@ -70,40 +70,65 @@ inline int64_t ones(const uint64_t* bits, int64_t words) {
   return count;
 }
 
+#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
+// The places of the ones of a word, side by side.
+inline __m512i places_of(uint64_t word) {
+  alignas(64) static constexpr auto all = [] {
+    struct {
+      uint8_t at[64];
+    } made{};
+    for (int j = 0; j < 64; ++j) made.at[j] = static_cast<uint8_t>(j);
+    return made;
+  }();
+  return _mm512_mask_compress_epi8((__m512i)opaque_zeros(), word, _mm512_load_si512(all.at));
+}
+#endif
+
 // A row's list; up to kSlack places behind its end are written as well.
 constexpr int64_t kSlack = 32;
 inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {
   uint16_t* to = out;
+  for (int64_t w = 0; w < words; ++w) {
 #if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
-  alignas(64) static constexpr uint16_t kCount[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
-                                                      11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
-                                                      22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
-  const __m512i count = _mm512_load_si512(kCount);
-  for (int64_t half = 0; half < 2 * words; ++half) {
-    const uint32_t word = static_cast<uint32_t>(bits[half / 2] >> (half % 2 * 32));
-    const __m512i columns =
-        _mm512_add_epi16(count, _mm512_set1_epi16(static_cast<int16_t>(half * 32)));
-    _mm512_storeu_si512(to, _mm512_mask_compress_epi16((__m512i)opaque_zeros(), word, columns));
-    to += __builtin_popcount(word);
-  }
+    const int n = __builtin_popcountll(bits[w]);
+    const __m512i places = places_of(bits[w]);
+    const __m512i first = _mm512_set1_epi16(static_cast<int16_t>(w * kTile));
+    const __m512i low = _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(places)), first);
+    if (n <= 16) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(low));
+    } else {
+      _mm512_storeu_si512(to, low);
+      if (n > 32)
+        _mm512_storeu_si512(
+            to + 32, _mm512_add_epi16(
+                         _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(places, 1)), first));
+    }
+    to += n;
 #else
-  for (int64_t w = 0; w < words; ++w)
     for (uint64_t b = bits[w]; b; b &= b - 1)
       *to++ = static_cast<uint16_t>(w * kTile + __builtin_ctzll(b));
 #endif
+  }
   return to - out;
 }
 
-inline Lists lists_of(const uint64_t* bits, int64_t rows, int64_t words) {
-  Lists lists;
-  lists.rows = rows;
-  lists.start_memory = scratch<int64_t>(rows + 1);
-  int64_t* start = lists.start_memory.as<int64_t>();
+// Where every row's list begins: start [R + 1].
+inline Scratch starts_of(const uint64_t* bits, int64_t rows, int64_t words) {
+  Scratch memory = scratch<int64_t>(rows + 1);
+  int64_t* start = memory.as<int64_t>();
   start[0] = 0;
   parallel(rows, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) start[r + 1] = count_of(bits + r * words, words);
   });
   for (int64_t r = 0; r < rows; ++r) start[r + 1] += start[r];
+  return memory;
+}
+// starts: from starts_of.
+inline Lists lists_of(const uint64_t* bits, int64_t rows, int64_t words, Scratch starts) {
+  Lists lists;
+  lists.rows = rows;
+  lists.start_memory = std::move(starts);
+  const int64_t* start = lists.start();
   lists.list_memory = scratch<uint16_t>(start[rows] + kSlack);
   uint16_t* list = lists.list_memory.as<uint16_t>();
   // The slack behind a row is the rows after it: those close to the end of a piece go by a place of

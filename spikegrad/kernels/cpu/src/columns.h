@@ -1,0 +1,178 @@
+// Spikes column by column: in which rows of a chunk a column spiked.
+#pragma once
+
+#include "spikes.h"
+
+namespace spikegrad {
+
+typedef uint64_t Words8 __attribute__((vector_size(64)));
+
+// Of 8 words each two that are s apart exchange the s bits above s of the first for those below of the
+// second, everywhere in the words; low: the places below.
+template <int s>
+[[gnu::always_inline]] inline Words8 exchanged(Words8 v, uint64_t low) {
+  constexpr Words8 other = {0 ^ s, 1 ^ s, 2 ^ s, 3 ^ s, 4 ^ s, 5 ^ s, 6 ^ s, 7 ^ s};
+  constexpr Words8 second = {0 & s, 1 & s, 2 & s, 3 & s, 4 & s, 5 & s, 6 & s, 7 & s};
+  const Words8 w = __builtin_shuffle(v, other);
+  const Words8 first = (v & low) | ((w & low) << s);
+  const Words8 after = (v & ~low) | ((w >> s) & low);
+  return second != 0 ? after : first;
+}
+// Bit c of the r-th word and bit r of the c-th change places.
+[[gnu::always_inline]] inline void turn_bits(Words8* v) {
+  auto rows = [&]<int s>(uint64_t low) {
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k)
+      if (!(k & s)) {
+        const Words8 changed = ((v[k] >> (8 * s)) ^ v[k + s]) & low;
+        v[k] ^= changed << (8 * s), v[k + s] ^= changed;
+      }
+  };
+  rows.template operator()<4>(0x00000000ffffffff);
+  rows.template operator()<2>(0x0000ffff0000ffff);
+  rows.template operator()<1>(0x00ff00ff00ff00ff);
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) {
+    v[k] = exchanged<4>(v[k], 0x0f0f0f0f0f0f0f0f);
+    v[k] = exchanged<2>(v[k], 0x3333333333333333);
+    v[k] = exchanged<1>(v[k], 0x5555555555555555);
+  }
+}
+
+// The places of the ones of a word, from `first` on; up to 63 bytes behind them are written as well.
+inline uint8_t* list_byte_places(uint64_t word, int first, uint8_t* to) {
+#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
+  _mm512_storeu_si512(
+      to, _mm512_add_epi8(places_of(word), _mm512_set1_epi8(static_cast<char>(first))));
+  return to + __builtin_popcountll(word);
+#else
+  for (; word; word &= word - 1) *to++ = static_cast<uint8_t>(first + __builtin_ctzll(word));
+  return to;
+#endif
+}
+
+// Of bits [R, W], by chunks of rows and parts of words: the columns that spiked, those with as many
+// spikes side by side, so that the loops over them are of one length for a while, and their rows.
+class Columns {
+ public:
+  // A chunk has twice the rows where few spike: see weight_gradient.h. Places are bytes.
+  static constexpr int64_t kRows = 128, kMostRows = 2 * kRows;
+  static constexpr double kFew = 0.035;
+  int64_t parts, rows, chunks;
+  bool few;
+
+  Columns(const uint64_t* bits, int64_t all_rows, int64_t inputs, int64_t most_parts)
+      : words_(tiles_of(inputs)) {
+    parts = std::clamp<int64_t>(most_parts, 1, words_);
+    width_ = (words_ + parts - 1) / parts * 64;
+    auto piece = [&](int64_t k, int64_t chunk) {
+      const int64_t first = k / parts * chunk, part = k % parts;
+      return Piece{bits + first * words_, words_, std::min(all_rows - first, chunk),
+                   words_ * part / parts, words_ * (part + 1) / parts};
+    };
+    const int64_t pieces = (all_rows + kRows - 1) / kRows * parts;
+    const Scratch counts = scratch<int64_t>(pieces);
+    int64_t* count = counts.as<int64_t>();
+    parallel(pieces, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) count[k] = piece(k, kRows).ones();
+    });
+    int64_t ones = 0;
+    for (int64_t k = 0; k < pieces; ++k) ones += count[k];
+    few = static_cast<double>(ones) <= kFew * static_cast<double>(all_rows * inputs);
+    rows = few ? kMostRows : kRows, chunks = (all_rows + rows - 1) / rows;
+    starts_ = scratch<int64_t>(chunks * parts + 1);
+    int64_t* starts = starts_.as<int64_t>();
+    starts[0] = 0;
+    for (int64_t k = 0; k < chunks * parts; ++k) {
+      const int64_t first = k / parts * (rows / kRows) * parts + k % parts;
+      starts[k + 1] = starts[k] + count[first];
+      if (few && first + parts < pieces) starts[k + 1] += count[first + parts];
+    }
+    orders_ = scratch<uint16_t>(chunks * parts * width_);
+    runs_ = scratch<Run>(chunks * parts * (rows + 1));
+    places_ = scratch<uint8_t>(ones + 64);
+    parallel(chunks * parts, 1, [&](int64_t begin, int64_t end) {
+      const Scratch columns = scratch<uint64_t>(width_ * (kMostRows / 64 + 1));
+      const Scratch aside = scratch<uint8_t>(rows * width_ + 64);
+      // Behind the places of a piece lie those of the next ones: close to the end of what is this
+      // thread's they go by memory of their own.
+      for (int64_t k = begin; k < end; ++k)
+        sort(piece(k, rows), k, columns.as<uint64_t>(),
+             starts[k + 1] + 64 > starts[end] ? aside.as<uint8_t>() : nullptr);
+    });
+  }
+
+  // f(column, its rows, how many they are)
+  template <class F>
+  [[gnu::always_inline]] void visit(int64_t chunk, int64_t part, const F& f) const {
+    const int64_t at = chunk * parts + part;
+    const uint16_t* column = orders_.as<uint16_t>() + at * width_;
+    const uint8_t* places = places_.as<uint8_t>() + starts_.as<int64_t>()[at];
+    for (const Run* run = runs_.as<Run>() + at * (rows + 1); run->columns; ++run)
+      for (int k = 0; k < run->columns; ++k, places += run->spikes)
+        f(*column++, places, run->spikes);
+  }
+
+ private:
+  struct Run {
+    int32_t spikes, columns;
+  };
+  struct Piece {
+    const uint64_t* bits;
+    int64_t words, rows, first, last;
+    int64_t ones() const {
+      if (last - first == words) return count_of(bits, rows * words);
+      int64_t count = 0;
+      for (int64_t r = 0; r < rows; ++r) count += count_of(bits + r * words + first, last - first);
+      return count;
+    }
+    // Its bits turned around: [64 rows][column], a word each.
+    void turned(int64_t parts_of_rows, int64_t width, uint64_t* columns) const {
+      for (int64_t w = first; w < last; ++w)
+        for (int64_t k = 0; k < parts_of_rows; ++k) {
+          alignas(64) uint64_t block[64];
+          const int64_t some = std::clamp<int64_t>(rows - k * 64, 0, 64);
+          for (int64_t r = 0; r < some; ++r) block[r] = bits[(k * 64 + r) * words + w];
+          std::fill(block + some, block + 64, 0);
+          Words8 v[8];
+          std::memcpy(v, block, sizeof v);
+          turn_bits(v);
+          std::memcpy(columns + k * width + (w - first) * 64, v, sizeof v);
+        }
+    }
+  };
+  // columns: room for the turned piece and its counts. aside: where the places go first, or null.
+  void sort(const Piece& piece, int64_t at, uint64_t* columns, uint8_t* aside) {
+    const int64_t deep = rows / 64, many = (piece.last - piece.first) * 64;
+    piece.turned(deep, width_, columns);
+    uint16_t* counts = reinterpret_cast<uint16_t*>(columns + deep * width_);
+    std::fill(counts, counts + many, 0);
+    for (int64_t k = 0; k < deep; ++k)
+      for (int64_t c = 0; c < many; ++c)
+        counts[c] = static_cast<uint16_t>(counts[c] + __builtin_popcountll(columns[k * width_ + c]));
+    int32_t next[kMostRows + 2] = {};
+    for (int64_t c = 0; c < many; ++c) ++next[counts[c] + 1];
+    Run* run = runs_.as<Run>() + at * (rows + 1);
+    for (int count = 1; count <= rows; ++count)
+      if (next[count + 1]) *run++ = {count, next[count + 1]};
+    if (run != runs_.as<Run>() + (at + 1) * (rows + 1)) run->columns = 0;
+    // Those without spikes go behind the others, where nobody looks.
+    next[0] = static_cast<int32_t>(many) - next[1], next[1] = 0;
+    for (int count = 1; count <= rows; ++count) next[count + 1] += next[count];
+    uint16_t* order = orders_.as<uint16_t>() + at * width_;
+    for (int64_t c = 0; c < many; ++c)
+      order[next[counts[c]]++] = static_cast<uint16_t>(piece.first * 64 + c);
+    uint8_t* const start = places_.as<uint8_t>() + starts_.as<int64_t>()[at];
+    uint8_t* to = aside ? aside : start;
+    for (int j = 0; j < next[rows]; ++j)
+      for (int64_t k = 0; k < deep; ++k)
+        to = list_byte_places(columns[k * width_ + order[j] - piece.first * 64],
+                              static_cast<int>(k * 64), to);
+    if (aside) std::memcpy(start, aside, to - aside);
+  }
+
+  int64_t words_, width_;
+  Scratch starts_, orders_, runs_, places_;
+};
+
+}  // namespace spikegrad
