@@ -120,7 +120,7 @@ def of_block(
     if nonzeros >= 0:
         rows = batch if route == "once" else steps * batch
         share = nonzeros / (rows * block.connection.in_features)
-        events = followed(share, limits.weight, rows, block.connection.out_features)
+        events = followed("weight", share, limits.weight, rows, block.connection.out_features)
         reason += f"; {100 * share:.3g} % of inputs are not 0"
     weight = "once" if route == "once" else "events" if events else "dense"
     support = given.support

@@ -187,13 +187,17 @@ def test_the_choice_follows_the_number_of_spikes(monkeypatch: pytest.MonkeyPatch
     limit = 1500 * 100 // 116  # 100 rows, and what turning the weight around costs
     numbers.view(-1)[limit:] = 0
     assert chosen(numbers, weight) == (EVENTS, -1, limit)
-    assert followed(limit / x.numel(), 0.15, 100, 32)
+    assert followed("forward", limit / x.numel(), 0.15, 100, 32)
+    assert followed("weight", (limit + 1) / x.numel(), 0.15, 100, 32)
     numbers.view(-1)[limit] = 0.5
+    assert chosen(numbers, weight) == (DENSE, -1, limit + 1)  # counted for the weight's gradient
+    assert not followed("forward", (limit + 1) / x.numel(), 0.15, 100, 32)
+    numbers.view(-1)[:1501] = 0.5
     assert chosen(numbers, weight) == (DENSE, -1, -1)
-    assert not followed((limit + 1) / x.numel(), 0.15, 100, 32)
+    assert not followed("weight", 1501 / x.numel(), 0.15, 100, 32)
     numbers.view(-1)[limit:] = 0
     assert chosen(numbers, weight[:31]) == (DENSE, -1, -1)
-    assert not followed(limit / x.numel(), 0.15, 100, 31)
+    assert not followed("forward", limit / x.numel(), 0.15, 100, 31)
 
 
 def test_strides() -> None:

@@ -122,13 +122,15 @@ def crossover(inputs: int, outputs: int) -> Crossover:
     return table().at(inputs, outputs)
 
 
-def followed(share: float, limit: float, rows: int, outputs: int) -> bool:
+def followed(product: str, share: float, limit: float, rows: int, outputs: int) -> bool:
     """Whether numbers of which a share is not 0, in so many rows, are followed: `most_nonzeros`.
 
-    They pay for turning the weight around, as much as 16 rows of the dense product, and half empty
-    tiles of 64 outputs for more than they save.
+    product: "forward" or "weight". Half empty tiles of 64 outputs cost more than following saves;
+    forward it pays for turning the weight around, as much as 16 rows of the dense product.
     """
-    return outputs >= 32 and share <= limit * rows / (rows + 16)
+    if product == "forward":
+        limit *= rows / (rows + 16)
+    return outputs >= 32 and share <= limit
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -48,8 +48,9 @@ def measure(progress: Callable[[int, int], None] = lambda done, of: None) -> Tab
 
 def share(product: str, inputs: int, outputs: int) -> float:
     """The share of ones at which both ways take the same time, in [0, 1]."""
-    runs = [prepared(product, inputs, outputs, ones, 1.0) for ones in SHARES]
-    runs.append(prepared(product, inputs, outputs, SHARES[0], -1.0))
+    low_run, dense_run = prepared(product, inputs, outputs, SHARES[0], (1.0, -1.0))
+    (high_run,) = prepared(product, inputs, outputs, SHARES[1], (1.0,))
+    runs = [low_run, high_run, dense_run]
     best = [float("inf")] * len(runs)
     for _, (k, run) in itertools.product(range(REPEATS), enumerate(runs)):
         start = time.perf_counter()
@@ -62,31 +63,33 @@ def share(product: str, inputs: int, outputs: int) -> float:
 
 
 def prepared(
-    product: str, inputs: int, outputs: int, ones: float, crossover: float
-) -> Callable[[], object]:
-    """One run of one product, along the spikes (crossover 1) or dense (-1)."""
-    shares: dict[str, tuple[tuple[float, ...], ...]] = {
-        p: ((crossover if p == product else 1.0,),) for p in PRODUCTS
-    }
-    forced = Table("forced", (1,), shares)
+    product: str, inputs: int, outputs: int, ones: float, crossovers: Sequence[float]
+) -> list[Callable[[], object]]:
+    """One product of the same tensors under each crossover: 1 along the spikes, -1 dense."""
     generator = torch.Generator().manual_seed(0)
     bits, places = packed_at(ones, inputs, generator)
     weight = torch.randn(outputs, inputs, generator=generator)
     gradient = torch.randn(STEPS, BATCH, outputs, generator=generator)
-    if product == "forward":
-        x = Spikes(torch.zeros(places), bits, bits, inputs)
-
-        def forward() -> object:
-            with using(forced), torch.no_grad():
-                return linear(x, weight=weight)
-
-        return forward
-    with using(forced):
-        leaf = torch.zeros(places).requires_grad_(product == "input")
-        weight.requires_grad_(product == "weight")
-        y = linear(Spikes(leaf, bits, bits, inputs), weight=weight)
+    leaf = torch.zeros(places).requires_grad_(product == "input")
+    weight.requires_grad_(product == "weight")
     wanted = leaf if product == "input" else weight
-    return lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True)
+
+    def run(crossover: float) -> Callable[[], object]:
+        shares: dict[str, tuple[tuple[float, ...], ...]] = {
+            p: ((crossover if p == product else 1.0,),) for p in PRODUCTS
+        }
+        forced = Table("forced", (1,), shares)
+
+        def forward() -> Tensor:
+            with using(forced):
+                return linear(Spikes(leaf, bits, bits, inputs), weight=weight)
+
+        if product == "forward":
+            return torch.no_grad()(forward)
+        y = forward()
+        return lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True)
+
+    return [run(crossover) for crossover in crossovers]
 
 
 def packed_at(ones: float, inputs: int, generator: torch.Generator) -> tuple[Tensor, int]:

@@ -27,13 +27,15 @@ inline bool is_static(const Tensor& x) {
 }
 
 // Up to which number of values that are not 0 a product with R rows of I goes along them; below 0:
-// never. They pay for turning the weight around, as much as some rows of the dense product, and
-// half empty tiles for more than they save.
+// never. Half empty tiles cost more than they save. Forward they pay for turning the weight
+// around, as much as some rows of the dense product.
 inline double most_nonzeros(double share, int64_t rows, int64_t inputs, int64_t outputs) {
+  return outputs < kTile / 2 ? -1 : share * static_cast<double>(rows * inputs);
+}
+inline double most_forward(double share, int64_t rows, int64_t inputs, int64_t outputs) {
   constexpr double kAround = 16;
-  if (outputs < kTile / 2) return -1;
-  const double all = static_cast<double>(rows) * static_cast<double>(inputs);
-  return share * all * static_cast<double>(rows) / (static_cast<double>(rows) + kAround);
+  const double r = static_cast<double>(rows);
+  return most_nonzeros(share * r / (r + kAround), rows, inputs, outputs);
 }
 
 // x W^T + b of real numbers: along those that are not 0 where they are few.
@@ -41,7 +43,7 @@ template <class T>
 Tensor product_of(const Engine<T>& e, const ForwardCall& call, const Tensor& x, Choice& choice) {
   const int64_t rows = x.numel() / e.inputs;
   const Crossover& share = call.words.crossover;
-  const double most = most_nonzeros(share.forward, rows, e.inputs, e.outputs);
+  const double most = most_forward(share.forward, rows, e.inputs, e.outputs);
   // Counted as far as the weight's gradient wants to know, too.
   choice.nonzeros = nonzeros(data<T>(x), rows, e.inputs,
                              std::max(most, most_nonzeros(share.weight, rows, e.inputs, e.outputs)));

@@ -41,14 +41,15 @@ inline int64_t nonzeros_in(const T* row, int64_t columns) {
   return count;
 }
 // How many of x [R, N] are not 0, counted as long as there are no more than `most`; else -1. A row of
-// sixteen is looked at first: numbers that are hardly ever 0 should not take a pass.
+// sixteen is looked at first: where they say that it will be more, nobody pays for a pass.
 template <class T>
 int64_t nonzeros(const T* x, int64_t rows, int64_t columns, double most) {
   if (most < 0) return -1;
   int64_t some = 0, looked = 0;
   for (int64_t r = 0; r < rows; r += 16, ++looked) some += nonzeros_in(x + r * columns, columns);
+  const double sure = looked < 16 ? 1.5 : 1.05;
   if (static_cast<double>(some) * static_cast<double>(rows) >
-      1.5 * most * static_cast<double>(looked))
+      sure * most * static_cast<double>(looked))
     return -1;
   std::atomic<int64_t> all{0};
   parallel(rows, std::max<int64_t>(1, (int64_t{1} << 16) / columns), [&](int64_t begin, int64_t end) {
@@ -72,10 +73,13 @@ void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, c
   const int64_t tiles = tiles_of(outputs);
   const int64_t many = std::clamp<int64_t>(rows * tiles / 4, 64, 256);  // rows of a piece of work
   const int64_t pieces = (rows + many - 1) / many;
+  const bool whole_rows = by_whole_rows<T>(inputs, outputs);
   parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
     const Scratch sums = scratch<T>(many * kTile), turned = scratch<T>(kTile * kTile);
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t tile = piece / pieces, r0 = piece % pieces * many, r1 = std::min(rows, r0 + many);
+      const int64_t tile = whole_rows ? piece % tiles : piece / pieces;
+      const int64_t r0 = (whole_rows ? piece / tiles : piece % pieces) * many;
+      const int64_t r1 = std::min(rows, r0 + many);
       const int n = columns_of(tile, outputs);
       const T* w = turned.as<T>();
       by_vectors<T>(n, [&]<int V>() {

@@ -86,6 +86,15 @@ template <class T, int V = kVectors<T>>
   }
 }
 
+// Whether a product hands out whole rows: where the second-level cache holds all of the weight. A thread
+// then meets the rows that it made, listed or read before, and owns the lines of the output. Else
+// tiles, each with its part of the weight.
+template <class T>
+bool by_whole_rows(int64_t inputs, int64_t outputs) {
+  constexpr int64_t kHeld = int64_t{256} << 10;  // bytes
+  return tiles_of(outputs) * kTile * inputs * static_cast<int64_t>(sizeof(T)) <= kHeld;
+}
+
 // y [R, N], rows `stride` apart, of rows of spikes. weights: tiled; bias: of all tiles, or null.
 template <class T>
 void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T* weights,
@@ -94,9 +103,11 @@ void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T*
   const int64_t tiles = tiles_of(outputs), pieces = (rows + kPiece - 1) / kPiece;
   const bool past = rows * stride * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
                     stride % kLanes<T> == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+  const bool whole_rows = by_whole_rows<T>(inputs, outputs);
   parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t tile = piece / pieces, first = piece % pieces * kPiece;
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t tile = whole_rows ? k % tiles : k / pieces;
+      const int64_t first = (whole_rows ? k / tiles : k % pieces) * kPiece;
       const int n = columns_of(tile, outputs);
       const T* w = weights + tile * inputs * kTile;
       by_vectors<T>(n, [&]<int V>() {
