@@ -103,9 +103,10 @@ struct Events {
     for (; j + kLanes <= n; j += kLanes) {
       const __m512 v = _mm512_loadu_ps(x + j);
       const __mmask16 some = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-      const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(number + j)), steps);
-      _mm512_storeu_ps(value.data() + count, _mm512_mask_compress_ps(opaque_zeros(), some, v));
-      _mm512_storeu_si512(index.data() + count, _mm512_mask_compress_epi32((__m512i)opaque_zeros(), some, numbers));
+      const __m512i first = _mm512_set1_epi32(static_cast<int>(number + j));
+      const __m512i numbers = _mm512_add_epi32(first, steps), zeros = (__m512i)opaque_zeros();
+      _mm512_storeu_ps(value.data() + count, _mm512_mask_compress_ps((__m512)zeros, some, v));
+      _mm512_storeu_si512(index.data() + count, _mm512_mask_compress_epi32(zeros, some, numbers));
       count += __builtin_popcount(some);
     }
 #endif

@@ -63,9 +63,7 @@ struct Back {
       r.dweight = pooled({outputs, inputs}, dtype);
       r.dbias = fresh_tensor({outputs}, dtype);
       std::memset(mutable_data<T>(r.dbias), 0, outputs * sizeof(T));
-      if (by_events) {
-        weight_total = zeros_of_tiles(inputs);
-      }
+      if (by_events) weight_total = zeros_of_tiles(inputs);
     }
     if (call.need_x) {
       if (once()) {
@@ -435,9 +433,8 @@ struct RunLayerBack {
 template <class T>
 LayerBackRun<T> backward_of(const Words& w) {
   if (w.plain() && !w.keep && is_plain(Family{w.family}))
-    return of_reset<LayerBackRun<T>>(w.reset, &plain_layer_backward<T, Reset::subtract>,
-                                     &plain_layer_backward<T, Reset::zero>,
-                                     &plain_layer_backward<T, Reset::none>);
+    return by_reset(Reset{w.reset},
+                    []<Reset R>() -> LayerBackRun<T> { return &plain_layer_backward<T, R>; });
   LayerBackRun<T> chosen = nullptr;
   select_for<RunLayerBack, T, Tiled<T>>(w.kind, Reset{w.reset}, w.keep,
                                        [&](auto it) { chosen = it.run; });

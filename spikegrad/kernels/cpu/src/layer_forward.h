@@ -132,9 +132,8 @@ struct RunLayer {
 template <class T>
 LayerRun<T> forward_of(const Words& w) {
   if (w.plain())
-    return of_reset<LayerRun<T>>(w.reset, &plain_layer_forward<T, Reset::subtract>,
-                                 &plain_layer_forward<T, Reset::zero>,
-                                 &plain_layer_forward<T, Reset::none>);
+    return by_reset(Reset{w.reset},
+                    []<Reset R>() -> LayerRun<T> { return &plain_layer_forward<T, R>; });
   LayerRun<T> chosen = nullptr;
   select_for<RunLayer, T, Tiled<T>>(w.kind, Reset{w.reset}, w.refractory > 0,
                                    [&](auto it) { chosen = it.run; });
@@ -145,7 +144,8 @@ template <class T>
 ForwardResult layer_forward_call(const ForwardCall& call) {
   const Words& w = call.words;
   const ScalarType dtype = call.x.scalar_type();
-  Engine<T> e(call.sizes(), call.weight, call.bias, call.feedback, call.first, call.params, call.slope, w);
+  Engine<T> e(call.sizes(), call.weight, call.bias, call.feedback, call.first, call.params,
+              call.slope, w);
   const bool syn = w.kind & kSynapse, ada = w.kind & kAdaptive, fire = w.kind & kSpiking;
   const bool silent = w.refractory > 0, lean = w.lean, back = call.feedback.has_value();
   const int64_t rows = e.steps * e.batch, piece = segment_steps(e.batch);
@@ -195,7 +195,9 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   e.f.y = dense ? mutable_data<T>(r.y) : nullptr;
   const LayerRun<T> run = forward_of<T>(w);
   for (int64_t k = 0; k < std::max<int64_t>(1, marks); ++k) {
-    if (marks) mark(memory.states, memory.size, w.kind, silent, mutable_data<T>(r.marks) + k * states * memory.size);
+    if (marks)
+      mark(memory.states, memory.size, w.kind, silent,
+           mutable_data<T>(r.marks) + k * states * memory.size);
     const int64_t first = k * piece;
     e.run(first, marks > 1 ? std::min(e.steps, first + piece) : e.steps, run);
   }

@@ -123,14 +123,6 @@ template <class T>
 LayerRun<T> forward_of(const Words& words);
 template <class T>
 LayerBackRun<T> backward_of(const Words& words);
-// One of three functions, by the reset.
-template <class R>
-R of_reset(int64_t reset, R subtract, R zero, R none) {
-  return reset == static_cast<int64_t>(Reset::subtract) ? subtract
-         : reset == static_cast<int64_t>(Reset::zero)   ? zero
-                                                        : none;
-}
-
 // Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line, so
 // threads on different tiles of the same rows would take it from each other at every step.
 template <class T>
@@ -168,7 +160,7 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
           bits[b * f.tiles + tile] = step.bits[tile * stride + b];
           if (f.support) f.support[t * row + b * f.tiles + tile] = step.support[tile * stride + b];
         }
-        list(bits, b);
+        if (t + 1 < t1) list(bits, b);
       }
     });
   }

@@ -230,21 +230,27 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGr
   }
 }
 
+// f<R>() of the reset.
+template <class F>
+auto by_reset(Reset reset, const F& f) {
+  if (reset == Reset::subtract) return f.template operator()<Reset::subtract>();
+  if (reset == Reset::zero) return f.template operator()<Reset::zero>();
+  return f.template operator()<Reset::none>();
+}
+
 // Pick the instance of a function by what the neuron has: go(Run<T, P, S, A, K, R, flag>()).
 template <template <class, class, bool, bool, bool, Reset, bool> class Run, class T, class P, class F>
 void select_for(int64_t kind, Reset reset, bool flag, const F& go) {
   auto by_flag = [&]<bool S, bool A, bool K, Reset R>() {
     flag ? go(Run<T, P, S, A, K, R, true>()) : go(Run<T, P, S, A, K, R, false>());
   };
-  auto by_reset = [&]<bool S, bool A>() {
-    if (reset == Reset::subtract) by_flag.template operator()<S, A, true, Reset::subtract>();
-    if (reset == Reset::zero) by_flag.template operator()<S, A, true, Reset::zero>();
-    if (reset == Reset::none) by_flag.template operator()<S, A, true, Reset::none>();
+  auto fires = [&]<bool S, bool A>() {
+    by_reset(reset, [&]<Reset R>() { by_flag.template operator()<S, A, true, R>(); });
   };
   if (!(kind & kSpiking)) return by_flag.template operator()<false, false, false, Reset::none>();
-  if (kind & kSynapse) return by_reset.template operator()<true, false>();
-  if (kind & kAdaptive) return by_reset.template operator()<false, true>();
-  by_reset.template operator()<false, false>();
+  if (kind & kSynapse) return fires.template operator()<true, false>();
+  if (kind & kAdaptive) return fires.template operator()<false, true>();
+  fires.template operator()<false, false>();
 }
 
 }  // namespace spikegrad

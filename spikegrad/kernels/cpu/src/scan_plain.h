@@ -135,12 +135,6 @@ void plain_backward(const Backward<T>& f, const Plain<T>& q, int64_t block, int6
 }
 
 // Pick the instance: go(function).
-template <class F>
-void by_reset(Reset reset, const F& by) {
-  if (reset == Reset::subtract) by.template operator()<Reset::subtract>();
-  if (reset == Reset::zero) by.template operator()<Reset::zero>();
-  if (reset == Reset::none) by.template operator()<Reset::none>();
-}
 template <class T, class F>
 void plain_forward_of(Reset reset, bool few, const F& go) {
   by_reset(reset, [&]<Reset R>() {
