@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import random
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Shown
 
-from benchmarks import meter
-from spikegrad.kernels import available
+from benchmarks import meter, turns
 from spikegrad.kernels.cpu import linear
 from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, crossover, table, using
 from spikegrad.kernels.cpu.measure import prepared
@@ -46,10 +43,7 @@ AGAIN = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per product and share; 1 where a choice is too slow."""
     options = parsed(arguments)
-    if available()["cpu"]:
-        raise SystemExit(f"no native kernels: {available()['cpu']}")
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    turns.start(options.threads)
     points = list(
         itertools.product((*PRODUCTS, *NUMBERS), options.sizes, options.sizes, options.shares)
     )
@@ -87,15 +81,7 @@ def measured(product: str, inputs: int, outputs: int, share: float, repeats: int
         if rows
         else prepared(kind, inputs, outputs, share, list(ways.values()))
     )
-    runs = dict(zip(ways, made, strict=True))
-    least, order, mixed = dict.fromkeys(ways, float("inf")), list(ways), random.Random(0)
-    for turn in range(repeats + 2):
-        mixed.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            runs[name]()
-            if turn >= 2:
-                least[name] = min(least[name], 1000 * (time.perf_counter() - start))
+    least = turns.least_ms(dict(zip(ways, made, strict=True)), repeats)
     return {
         "product": product,
         "inputs": inputs,

@@ -1,61 +1,50 @@
 """`python -m benchmarks.halving`: what half of the spikes takes off the time of a product.
 
 Forward product and weight gradient of one connection at a fixed size, for shares of ones that halve
-from row to row, in turns; the least time of each counts. The promise is 35 % off for each halving:
-cost follows the spikes down to where reading and writing real numbers is all that is left. Beside
-it stands the dense product, whose time no spike changes.
+from row to row, in turns whose order changes; the least time of each counts. The promise is 35 %
+off for each halving: cost follows the spikes down to where reading and writing real numbers is all
+that is left. Beside it stands the dense product, whose time no spike changes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from benchmarks import meter
-from spikegrad.kernels import available
+from benchmarks import meter, turns
 from spikegrad.kernels.cpu import linear, packed
 
 __all__ = ["main"]
 
 SHARES = (0.2, 0.1, 0.05, 0.025)
 LEAST_OFF = 0.35
+DENSE = -1.0  # the dense product, among the shares
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per share; 1 where a halving takes too little off."""
     options = parsed(arguments)
-    if available()["cpu"]:
-        raise SystemExit(f"no native kernels: {available()['cpu']}")
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    turns.start(options.threads)
     steps, batch, inputs, outputs = options.size
     runs = {share: along(share, *options.size) for share in options.shares}
-    runs[None] = dense(*options.size)
-    least = dict.fromkeys(runs, float("inf"))
-    for turn in track(range(options.repeats + 2), "measuring"):
-        for share, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn >= 2:
-                least[share] = min(least[share], 1000 * (time.perf_counter() - start))
-    points = with_off([{"share": share, "ms": ms} for share, ms in least.items() if share])
+    least = turns.least_ms({**runs, DENSE: dense(*options.size)}, options.repeats)
+    dense_ms = least.pop(DENSE)
+    points = with_off([{"share": share, "ms": ms} for share, ms in least.items()])
     print(f"{inputs}-{outputs}, T = {steps}, B = {batch}, {options.threads} threads")
-    show(points, least[None])
+    show(points, dense_ms)
     if options.json:
         result = {
             "machine": meter.machine(),
             "size": list(options.size),
             "threads": options.threads,
-            "dense_ms": least[None],
+            "dense_ms": dense_ms,
             "points": points,
         }
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")

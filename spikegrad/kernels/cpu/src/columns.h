@@ -55,7 +55,8 @@ inline uint8_t* list_byte_places(uint64_t word, int first, uint8_t* to) {
 // spikes side by side, so that the loops over them are of one length for a while, and their rows.
 class Columns {
  public:
-  // A chunk has twice the rows where few spike: see weight_gradient.h. Places are bytes.
+  // A chunk has twice the rows where few spike: see weight_gradient.h. For 700 to 512, T B = 12,800, that
+  // takes 0.3 ms off at 1.25 %, 0.2 at 2.5 %, and would cost 0.25 at 5 %. Places are bytes.
   static constexpr int64_t kRows = 128, kMostRows = 2 * kRows;
   static constexpr double kFew = 0.035;
   int64_t parts, rows, chunks;

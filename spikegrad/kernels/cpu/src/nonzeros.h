@@ -47,6 +47,8 @@ int64_t nonzeros(const T* x, int64_t rows, int64_t columns, double most) {
   if (most < 0) return -1;
   int64_t some = 0, looked = 0;
   for (int64_t r = 0; r < rows; r += 16, ++looked) some += nonzeros_in(x + r * columns, columns);
+  // A few rows may not be like the others; from sixteen on a wrong guess is one near the crossover, where
+  // either way takes as long.
   const double sure = looked < 16 ? 1.5 : 1.05;
   if (static_cast<double>(some) * static_cast<double>(rows) >
       sure * most * static_cast<double>(looked))
