@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import signal
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -165,17 +166,17 @@ class Trainer:
         late = time.perf_counter() - self.saved > self.running.checkpoint_seconds
         if self.place.world == 1:
             return outcome, self.stop.number, late and self.folder is not None
-        names = list(outcome.rates)
+        names, asked = list(outcome.rates), self.stop.number  # one that comes later waits a step
         own = [outcome.loss * outcome.count, outcome.correct, outcome.count]
-        own += [float(self.stop.number), float(late and self.first)]
+        own += [float(asked), float(late and self.first)]
         own += [outcome.rates[name] * outcome.count for name in names]
         loss, correct, count, signals, due, *rates = sum_over_processes(
             own, self.place.world, self.place.device
         )
         means = {name: rate / count for name, rate in zip(names, rates, strict=True)}
         whole = Outcome(loss / count, int(correct), int(count), outcome.gradient_norm, means)
-        number = self.stop.number or (15 if signals else 0)
-        return whole, number, due > 0 and self.folder is not None
+        number = (asked or signal.SIGTERM) if signals else 0
+        return whole, int(number), due > 0 and self.folder is not None
 
     def end_epoch(self) -> None:
         """Measure, choose, write the line and the checkpoint, go to the next epoch."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from spikegrad.errors import RunError
 from spikegrad.nn import LIF, Linear, Sequential
-from spikegrad.train import fit, resolve
+from spikegrad.train import fit, loop, resolve
 from spikegrad.train.app import train_run
+from spikegrad.train.loop import Trainer
+from spikegrad.train.signals import StopFlag
+from spikegrad.train.step import Outcome
 
 QUIET = {"progress": False, "preflight": "off", "tensorboard": False, "threads": 1}
 
@@ -85,6 +89,28 @@ def _exploding() -> Sequential:
     with torch.no_grad():
         network[2].weight.fill_(float("inf"))
     return network
+
+
+def test_a_signal_while_processes_agree_waits_for_the_next_step(monkeypatch):
+    """Told to nobody, it must not stop one process alone: the others would lose its connection."""
+    stop = StopFlag()
+    place = SimpleNamespace(world=2, device=torch.device("cpu"))
+    running = SimpleNamespace(checkpoint_seconds=1e9)
+    trainer = SimpleNamespace(
+        stop=stop, place=place, running=running, saved=0.0, first=True, folder=None
+    )
+    outcome = Outcome(1.0, 1, 2, 0.0, {})
+
+    def signalled(own, world, device):
+        stop.number = int(signal.SIGTERM)
+        return [2 * number for number in own]
+
+    monkeypatch.setattr(loop, "sum_over_processes", signalled)
+    assert Trainer.agree(trainer, outcome)[1] == 0
+    assert Trainer.agree(trainer, outcome)[1] == signal.SIGTERM
+    stop.number = 0
+    monkeypatch.setattr(loop, "sum_over_processes", lambda own, *_: [1.0, 1, 2, 15.0, 0.0])
+    assert Trainer.agree(trainer, outcome)[1] == signal.SIGTERM  # another process's
 
 
 def test_a_signal_stops_all_processes(tiny, tmp_path):
