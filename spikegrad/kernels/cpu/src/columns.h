@@ -2,42 +2,9 @@
 #pragma once
 
 #include "spikes.h"
+#include "turn_bits.h"
 
 namespace spikegrad {
-
-typedef uint64_t Words8 __attribute__((vector_size(64)));
-
-// Of 8 words each two that are s apart exchange the s bits above s of the first for those below of the
-// second, everywhere in the words; low: the places below.
-template <int s>
-[[gnu::always_inline]] inline Words8 exchanged(Words8 v, uint64_t low) {
-  constexpr Words8 other = {0 ^ s, 1 ^ s, 2 ^ s, 3 ^ s, 4 ^ s, 5 ^ s, 6 ^ s, 7 ^ s};
-  constexpr Words8 second = {0 & s, 1 & s, 2 & s, 3 & s, 4 & s, 5 & s, 6 & s, 7 & s};
-  const Words8 w = __builtin_shuffle(v, other);
-  const Words8 first = (v & low) | ((w & low) << s);
-  const Words8 after = (v & ~low) | ((w >> s) & low);
-  return second != 0 ? after : first;
-}
-// Bit c of the r-th word and bit r of the c-th change places.
-[[gnu::always_inline]] inline void turn_bits(Words8* v) {
-  auto rows = [&]<int s>(uint64_t low) {
-#pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k)
-      if (!(k & s)) {
-        const Words8 changed = ((v[k] >> (8 * s)) ^ v[k + s]) & low;
-        v[k] ^= changed << (8 * s), v[k + s] ^= changed;
-      }
-  };
-  rows.template operator()<4>(0x00000000ffffffff);
-  rows.template operator()<2>(0x0000ffff0000ffff);
-  rows.template operator()<1>(0x00ff00ff00ff00ff);
-#pragma GCC unroll 8
-  for (int k = 0; k < 8; ++k) {
-    v[k] = exchanged<4>(v[k], 0x0f0f0f0f0f0f0f0f);
-    v[k] = exchanged<2>(v[k], 0x3333333333333333);
-    v[k] = exchanged<1>(v[k], 0x5555555555555555);
-  }
-}
 
 // The places of the ones of a word, from `first` on; up to 63 bytes behind them are written as well.
 inline uint8_t* list_byte_places(uint64_t word, int first, uint8_t* to) {
@@ -129,17 +96,12 @@ class Columns {
     }
     // Its bits turned around: [64 rows][column], a word each.
     void turned(int64_t parts_of_rows, int64_t width, uint64_t* columns) const {
-      for (int64_t w = first; w < last; ++w)
-        for (int64_t k = 0; k < parts_of_rows; ++k) {
-          alignas(64) uint64_t block[64];
-          const int64_t some = std::clamp<int64_t>(rows - k * 64, 0, 64);
-          for (int64_t r = 0; r < some; ++r) block[r] = bits[(k * 64 + r) * words + w];
-          std::fill(block + some, block + 64, 0);
-          Words8 v[8];
-          std::memcpy(v, block, sizeof v);
-          turn_bits(v);
-          std::memcpy(columns + k * width + (w - first) * 64, v, sizeof v);
-        }
+      for (int64_t w = first; w < last; w += 8)
+        for (int64_t k = 0; k < parts_of_rows; ++k)
+          turn_bits(bits + k * 64 * words + w, words,
+                    static_cast<int>(std::clamp<int64_t>(rows - k * 64, 0, 64)),
+                    static_cast<int>(std::min<int64_t>(last - w, 8)),
+                    reinterpret_cast<uint64_t(*)[64]>(columns + k * width + (w - first) * 64));
     }
   };
   // columns: room for the turned piece and its counts. aside: where the places go first, or null.

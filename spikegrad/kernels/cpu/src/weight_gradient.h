@@ -3,7 +3,10 @@
 // Sums stand in the second-level cache and take turns in registers; the rows of dy that they are made
 // of, a chunk of rows of a strip of columns, stay in the first-level cache. A visit of a sum costs
 // as much as a few rows, so where few spike a strip is half as wide and a chunk has twice the
-// rows: half as many visits. A sum runs over the rows in order, however the work is cut.
+// rows: half as many visits. Rows are taken a span of memory at a time: every strip meets all pages of
+// a span, more of them than the CPU's table of pages holds would be looked up strip by strip (at 4 KB
+// a page that takes 0.3 ms of 3 at 2.5 % of spikes). A sum runs over the rows in order, however the
+// work is cut.
 #pragma once
 
 #include "columns.h"
@@ -40,33 +43,51 @@ const T* copy_rows(const T* from, int64_t stride, int64_t rows, int n, T* to, La
   return to - rows * kWide;
 }
 
-// A strip's n columns: total [I][64] and db [n], if there is one, from its rows dy. copied: room for a
-// chunk of rows that are not filled.
+// A strip of n columns: total [I][64] and db [n], if there is one, from rows dy.
+template <class T>
+struct Strip {
+  Rows<T> dy;
+  int64_t rows;
+  int n;
+  int64_t part;  // of the inputs
+  T *total, *db;
+  T* copied;  // room for a chunk of rows that are not filled
+};
+
+// The rows that a thread reads next.
+template <class T>
+struct Ahead {
+  const T* first;
+  int64_t rows;
+};
+
+// Chunks [c0, c1) of a strip.
 template <int V, class T>
-void strip_gradient(const Rows<T>& dy, int64_t rows, int n, const Columns& columns, int64_t part,
-                    T* total, T* db, T* copied) {
+void strip_gradient(const Strip<T>& s, const Columns& columns, int64_t c0, int64_t c1,
+                    const Ahead<T>& after) {
   constexpr int kWide = V * kLanes<T>;
+  const Rows<T>& dy = s.dy;
+  const int64_t apart = dy.filled ? dy.apart : kWide;
   Lane<T> all[V] = {};
-  const T* ahead = dy.first;
-  for (int64_t c = 0; c < columns.chunks; ++c) {
-    const int64_t first = c * columns.rows, many = std::min(rows - first, columns.rows);
+  for (int64_t c = c0; c < c1; ++c) {
+    const int64_t first = c * columns.rows, many = std::min(s.rows - first, columns.rows);
     const T* block = dy.first + first * dy.apart;
-    if (!dy.filled) block = copy_rows<V>(block, dy.apart, many, n, copied, all);
-    const int64_t apart = dy.filled ? dy.apart : kWide;
-    for (int64_t r = 0; db && dy.filled && r < many; ++r)
+    if (!dy.filled) block = copy_rows<V>(block, dy.apart, many, s.n, s.copied, all);
+    for (int64_t r = 0; s.db && dy.filled && r < many; ++r)
       for (int v = 0; v < V; ++v) all[v] = all[v] + load(block + r * apart + v * kLanes<T>);
     // Meanwhile the rows of the next chunk come closer.
-    ahead += many * dy.apart;
-    const T* row = ahead;
-    int64_t left = dy.filled ? 0 : std::min(rows - first - many, columns.rows);
-    columns.visit(c, part, [&](int64_t i, const uint8_t* places, int spikes) {
-      if (left) {
-        --left;
-        for (int v = 0; v < V; ++v) __builtin_prefetch(row + v * kLanes<T>, 0, 2);
-        row += dy.apart;
+    const int64_t later = s.rows - first - many;
+    Ahead<T> ahead = after;
+    if (!dy.filled && c + 1 < c1)
+      ahead = {dy.first + (first + many) * dy.apart, std::min(later, columns.rows)};
+    columns.visit(c, s.part, [&](int64_t i, const uint8_t* places, int spikes) {
+      if (ahead.rows) {
+        --ahead.rows;
+        for (int v = 0; v < V; ++v) __builtin_prefetch(ahead.first + v * kLanes<T>, 0, 2);
+        ahead.first += dy.apart;
       }
       Lane<T> sum[V];
-      T* to = total + i * kTile;
+      T* to = s.total + i * kTile;
       for (int v = 0; v < V; ++v) sum[v] = load(to + v * kLanes<T>);
       for (int e = 0; e < spikes; ++e) {
         const T* g = block + places[e] * apart;
@@ -75,7 +96,7 @@ void strip_gradient(const Rows<T>& dy, int64_t rows, int n, const Columns& colum
       for (int v = 0; v < V; ++v) store(to + v * kLanes<T>, sum[v]);
     });
   }
-  for (int j = 0; db && j < n; ++j) db[j] += all[j / kLanes<T>][j % kLanes<T>];
+  for (int j = 0; s.db && j < s.n; ++j) s.db[j] += all[j / kLanes<T>][j % kLanes<T>];
 }
 
 // total [tiles][I][64] += the products of spikes (bits [R, W]) and gradients dy [R]; db [N] += the sums
@@ -83,22 +104,36 @@ void strip_gradient(const Rows<T>& dy, int64_t rows, int n, const Columns& colum
 template <class T>
 void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uint64_t* bits,
                      int64_t inputs, T* total, T* db) {
+  constexpr int64_t kSpan = int64_t{4} << 20;  // bytes
   // Narrow layers have few strips: their inputs are cut into parts as well.
   const Columns columns(bits, rows, inputs, 8 / tiles_of(outputs));
   const int64_t wide = columns.few ? kTile / 2 : kTile, strips = (outputs + wide - 1) / wide;
-  const int64_t parts = columns.parts;
+  const int64_t parts = columns.parts, chunks = columns.chunks;
+  const int64_t chunk = columns.rows * dy.apart;  // numbers from one to the next
+  const int64_t span =
+      std::max<int64_t>(1, kSpan / (chunk * static_cast<int64_t>(sizeof(T))));
   parallel(strips * parts, 1, [&](int64_t begin, int64_t end) {
     const Scratch copied = scratch<T>(dy.filled ? 0 : columns.rows * wide);
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t j = piece / parts * wide, part = piece % parts;
-      const int n = static_cast<int>(std::min(wide, outputs - j));
-      const Rows<T> strip{dy.first + j, dy.apart, dy.filled};
-      by_vectors<T>(n, [&]<int V>() {
-        strip_gradient<V>(strip, rows, n, columns, part,
-                          total + j / kTile * inputs * kTile + j % kTile,
-                          db && part == 0 ? db + j : nullptr, copied.template as<T>());
-      });
-    }
+    auto chunk_of = [&](int64_t piece, int64_t c) -> Ahead<T> {
+      return {dy.first + piece / parts * wide + c * chunk, std::min(rows - c * columns.rows, columns.rows)};
+    };
+    for (int64_t c0 = 0; c0 < chunks; c0 += span)
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t c1 = std::min(chunks, c0 + span);
+        const int64_t j = piece / parts * wide, part = piece % parts;
+        const int n = static_cast<int>(std::min(wide, outputs - j));
+        const Strip<T> strip{{dy.first + j, dy.apart, dy.filled},
+                             rows,
+                             n,
+                             part,
+                             total + j / kTile * inputs * kTile + j % kTile,
+                             db && part == 0 ? db + j : nullptr,
+                             copied.template as<T>()};
+        Ahead<T> next{nullptr, 0};
+        if (!dy.filled && piece + 1 < end) next = chunk_of(piece + 1, c0);
+        if (!dy.filled && piece + 1 == end && c1 < chunks) next = chunk_of(begin, c1);
+        by_vectors<T>(n, [&]<int V>() { strip_gradient<V>(strip, columns, c0, c1, next); });
+      }
   });
 }
 

@@ -1,0 +1,96 @@
+// Turning matrices of bits around, 64 by 64.
+#pragma once
+
+#include "common.h"
+
+namespace spikegrad {
+
+#if defined(__GFNI__) && defined(__AVX512VBMI__)
+// Of each pair of vectors s apart the off-diagonal blocks of s by s words change places.
+template <int s>
+[[gnu::always_inline]] inline void exchange_words(__m512i* v) {
+  alignas(64) static constexpr auto index = [] {
+    struct {
+      int64_t first[8], second[8];
+    } at{};
+    for (int j = 0; j < 8; ++j) {
+      at.first[j] = j & s ? 8 + j - s : j;
+      at.second[j] = j & s ? 8 + j : j + s;
+    }
+    return at;
+  }();
+  const __m512i first = _mm512_load_si512(index.first), second = _mm512_load_si512(index.second);
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) {
+    if (k & s) continue;
+    const __m512i a = v[k], b = v[k + s];
+    v[k] = _mm512_permutex2var_epi64(a, first, b);
+    v[k + s] = _mm512_permutex2var_epi64(a, second, b);
+  }
+}
+[[gnu::always_inline]] inline void turn_words(__m512i* v) {
+  exchange_words<1>(v), exchange_words<2>(v), exchange_words<4>(v);
+}
+// Byte c of word r -> byte r of word c, or with `back` byte 7 - r.
+template <bool back>
+[[gnu::always_inline]] inline __m512i turn_bytes(__m512i v) {
+  alignas(64) static constexpr auto index = [] {
+    struct {
+      uint8_t at[64];
+    } made{};
+    for (int r = 0; r < 8; ++r)
+      for (int c = 0; c < 8; ++c) made.at[c * 8 + (back ? 7 - r : r)] = uint8_t(r * 8 + c);
+    return made;
+  }();
+  return _mm512_permutexvar_epi8(_mm512_load_si512(index.at), v);
+}
+
+// Rows of up to 8 words, `stride` apart, turned around word by word: bit c of the w-th word of row r is
+// bit r of to[w][c]. Of 64 rows those from `rows` on count as zeros.
+inline void turn_bits(const uint64_t* from, int64_t stride, int rows, int words,
+                      uint64_t (*to)[64]) {
+  const __mmask8 there = static_cast<__mmask8>((1u << words) - 1);
+  for (int r = 0; r < 64; r += 8) {
+    __m512i v[8];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k)
+      v[k] = r + k < rows ? _mm512_maskz_loadu_epi64(there, from + (r + k) * stride)
+                          : _mm512_setzero_si512();
+    turn_words(v);
+#pragma GCC unroll 8
+    for (int w = 0; w < 8; ++w)
+      if (w < words) _mm512_storeu_si512(to[w] + r, v[w]);
+  }
+  // A product with the matrix of a word's 8 bytes turns it around, if its rows stand in reverse.
+  const __m512i units = _mm512_set1_epi64(static_cast<int64_t>(0x8040201008040201));
+  for (int w = 0; w < words; ++w) {
+    __m512i v[8];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) {
+      const __m512i bytes = turn_bytes<true>(_mm512_loadu_si512(to[w] + 8 * k));
+      v[k] = _mm512_gf2p8affine_epi64_epi8(units, bytes, 0);
+    }
+    turn_words(v);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) _mm512_storeu_si512(to[w] + 8 * k, turn_bytes<false>(v[k]));
+  }
+}
+#else
+// Rows of up to 8 words, `stride` apart, turned around word by word: bit c of the w-th word of row r is
+// bit r of to[w][c]. Of 64 rows those from `rows` on count as zeros.
+inline void turn_bits(const uint64_t* from, int64_t stride, int rows, int words,
+                      uint64_t (*to)[64]) {
+  for (int w = 0; w < words; ++w) {
+    uint64_t* v = to[w];
+    for (int r = 0; r < 64; ++r) v[r] = r < rows ? from[r * stride + w] : 0;
+    uint64_t low = 0x00000000ffffffff;
+    for (int s = 32; s; s >>= 1, low ^= low << s)  // of pairs of rows s apart, blocks of s by s
+      for (int k = 0; k < 64; k = ((k | s) + 1) & ~s) {
+        const uint64_t changed = ((v[k] >> s) ^ v[k | s]) & low;
+        v[k] ^= changed << s, v[k | s] ^= changed;
+      }
+  }
+}
+#endif
+
+}  // namespace spikegrad
