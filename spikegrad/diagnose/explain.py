@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from spikegrad import kernels
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.kernels.cpu.crossover import Crossover, crossover, followed, table
-from spikegrad.kernels.cpu.library import KINDS
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.fuse import Block
 from spikegrad.nn.recurrent import Recurrent
@@ -114,9 +113,7 @@ def of_block(
     activity = ones / size if ones >= 0 else None
     limits = crossover(block.connection.in_features, block.connection.out_features)
     events = activity is not None and activity <= limits.weight
-    reason = (
-        "with its neurons in one call" if neuron.kind & ~KINDS["identity"] else "a product alone"
-    )
+    reason = "a product alone" if neuron is None else "with its neurons in one call"
     if nonzeros >= 0:
         rows = batch if route == "once" else steps * batch
         share = nonzeros / (rows * block.connection.in_features)

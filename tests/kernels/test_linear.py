@@ -6,8 +6,6 @@ dyadic numbers no order rounds, and results are equal bit for bit.
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from native import forced, needs_kernels, poisoned, threads
@@ -16,7 +14,7 @@ import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad import surrogate as S
 from spikegrad.kernels import choose, cpu
-from spikegrad.kernels.cpu.crossover import Crossover, followed
+from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, followed, using
 
 pytestmark = needs_kernels
 
@@ -174,9 +172,12 @@ def test_more_outputs_than_16_bits() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_the_choice_follows_the_number_of_spikes(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["spikegrad.kernels.cpu.layer"]
-    monkeypatch.setattr(module, "crossover", lambda inputs, outputs: Crossover(0.15, 0.15, 0.15))
+def test_the_choice_follows_the_number_of_spikes() -> None:
+    with using(Table("here", (1,), dict.fromkeys(PRODUCTS, ((0.15,),)))):
+        choice_at_15_percent()
+
+
+def choice_at_15_percent() -> None:
     weight = torch.zeros(32, 100)
     x = torch.zeros(10, 10, 100)
     x.view(-1)[:1500] = 1.0

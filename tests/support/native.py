@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch.utils import deterministic
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikegrad.kernels import cpu
-from spikegrad.kernels.cpu.crossover import Crossover
+from spikegrad.kernels.cpu.crossover import Crossover, table, using
 
 __all__ = ["CHECKS", "Seen", "detached", "forced", "needs_kernels", "poisoned", "threads"]
 
@@ -30,19 +29,21 @@ def forced(
     forward: str | None, weight: str | None = None, input: str | None = None
 ) -> Iterator[None]:
     """Follow the spikes ("events") or never ("dense"), per product; None: the kernels' choice."""
-    module = sys.modules["spikegrad.kernels.cpu.layer"]  # the function of that name hides it
-    choose = module.crossover
     words = (forward, weight or forward, input or weight or forward)
-
-    def shares(inputs: int, outputs: int) -> Crossover:
-        own = choose(inputs, outputs)
-        return Crossover(*(s if w is None else ROUTES[w] for s, w in zip(own, words, strict=True)))
-
-    module.crossover = shares
-    try:
+    with using(Forced(table(), words)):
         yield
-    finally:
-        module.crossover = choose
+
+
+class Forced(NamedTuple):
+    """A crossover table with some of its shares replaced."""
+
+    own: Any
+    words: tuple[str | None, ...]
+
+    def at(self, inputs: int, outputs: int) -> Crossover:
+        own = self.own.at(inputs, outputs)
+        pairs = zip(own, self.words, strict=True)
+        return Crossover(*(s if w is None else ROUTES[w] for s, w in pairs))
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from spikegrad.kernels.cpu.build import (
 )
 from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.crossover import Table, table
-from spikegrad.kernels.cpu.layer import Spikes, layer, linear, packed, recurrent, stilled
+from spikegrad.kernels.cpu.layer import layer, recurrent
 from spikegrad.kernels.cpu.library import FAMILIES, load
+from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
+from spikegrad.kernels.cpu.spikes import Spikes, packed, stilled
 
 TABLE: dict[str, Callable[..., Any]] = {
     "integrate_and_fire": integrate_and_fire,

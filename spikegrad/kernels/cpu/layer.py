@@ -6,8 +6,8 @@ something else reads them.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,76 +18,12 @@ from spikegrad.functional.recurrent import check_feedback
 from spikegrad.kernels.cpu.crossover import crossover
 from spikegrad.kernels.cpu.derivative import family_of
 from spikegrad.kernels.cpu.layer_operator import run
-from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS
-from spikegrad.kernels.cpu.neuron import Neuron, described, shareable, usual
-from spikegrad.surrogate import arctan
+from spikegrad.kernels.cpu.library import COMPACT, KINDS
+from spikegrad.kernels.cpu.neuron import Neuron, described, usual
+from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
 from spikegrad.types import RecurrentState, State
 
-__all__ = ["Spikes", "layer", "linear", "packed", "recurrent", "stilled"]
-
-
-NOBODY = arctan(2.0)
-"""The surrogate of a connection without neurons, which nobody asks."""
-
-
-class Spikes(NamedTuple):
-    """Spikes `[T, B, N]` between two layers.
-
-    edge: their place in autograd's graph, zeros without memory: of that shape, or one for every
-    place that support names, in the order of src/places.h; bits, support: 64 columns a word, `[T,
-    B, words]`; support says where the surrogate's derivative is not 0, None where it has tails:
-    elsewhere nobody reads a gradient; columns: N; steady: `[B, N]`, a second edge beside one of
-    places, for a gradient that is the same at every step.
-    """
-
-    edge: Tensor
-    bits: Tensor
-    support: Tensor | None
-    columns: int
-    steady: Tensor | None = None
-
-    @property
-    def whole(self) -> Tensor:
-        """Zeros of the spikes' shape and dtype, without memory."""
-        return self.edge.detach().new_zeros(()).expand(self.shape)
-
-    @property
-    def shape(self) -> torch.Size:
-        return torch.Size((*self.bits.shape[:2], self.columns))
-
-
-def packed(x: Tensor) -> Spikes | None:
-    """The zeros and ones of x `[T, B, N]` as `Spikes` whose edge is x; None for other values."""
-    if torch.compiler.is_compiling() or not x.is_contiguous():
-        return None
-    bits, ones = torch.ops.spikegrad.pack(x.detach())
-    return Spikes(x, bits, None, x.shape[2]) if ones.item() >= 0 else None
-
-
-def stilled(x: Tensor) -> Tensor:
-    """x `[T, B, N]`, as one step seen T times where all steps are equal and nobody wants its
-    gradient.
-    """
-    if torch.compiler.is_compiling() or x.requires_grad or not x.is_contiguous():
-        return x
-    alike = x.shape[0] > 1 and torch.ops.spikegrad.same_every_step(x)
-    return x[0].expand(x.shape) if alike else x
-
-
-def linear(
-    x: Tensor | Spikes,
-    *,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    witness: list[Any] | None = None,
-) -> Tensor:
-    """`functional.linear`, along the spikes where x is sparse zeros and ones."""
-    given = arrived(x if isinstance(x, Spikes) else x.contiguous())
-    n = (still if shareable() else still.__wrapped__)(given.x.dtype)
-    out = call(given, weight, bias, None, None, n)
-    if witness is not None:
-        witness.append((out[15], n, given))
-    return out[0]
+__all__ = ["layer", "recurrent"]
 
 
 def recurrent(
@@ -182,48 +118,4 @@ def call(
         n.slope,
         n.words(lean=lean, dense=dense, places=places),
         n.numbers(crossover(inputs, inputs if weight is None else weight.shape[0])),
-        given.steady,
-    )
-
-
-class Arrival(NamedTuple):
-    """An input as the operator takes it; shape: `[T, B, I]`."""
-
-    x: Tensor
-    bits: Tensor | None
-    support: Tensor | None
-    steady: Tensor | None
-    shape: torch.Size
-
-    def current(self, outputs: int) -> Tensor:
-        """A current `[T, B, N]` of zeros without memory, to check states and parameters against."""
-        return self.x.new_zeros(()).expand(*self.shape[:2], outputs)
-
-
-def arrived(x: Tensor | Spikes) -> Arrival:
-    """Spikes, dense rows, or one step seen T times."""
-    if isinstance(x, Spikes):
-        return Arrival(x.edge, x.bits, x.support, x.steady, x.shape)
-    if x.shape[0] > 1 and x.stride(0) == 0:
-        step = x[0]
-        x = x if step.is_contiguous() else step.contiguous().expand(x.shape)
-    else:
-        x = x.contiguous()
-    return Arrival(x, None, None, None, x.shape)
-
-
-@lru_cache(maxsize=8)
-def still(dtype: torch.dtype) -> Neuron:
-    """No neuron: the current is the output."""
-    return Neuron(
-        torch.zeros((), dtype=dtype),
-        KINDS["identity"],
-        (None, None, None, None),
-        torch.zeros((len(PARAMETERS), 1), dtype=dtype),
-        torch.ones(1, dtype=dtype),
-        NOBODY,
-        RESETS.index("none"),
-        False,
-        0,
-        lambda *ends: None,
     )

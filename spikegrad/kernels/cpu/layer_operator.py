@@ -12,34 +12,19 @@ from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
 from spikegrad.kernels.cpu.eager import below_autograd, eager
 from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, record_of
 from spikegrad.kernels.cpu.neuron import few
+from spikegrad.kernels.cpu.spikes import TILE, sizes_of, tiles
 
 __all__ = ["register", "run"]
 
-TILE = 64
-SEGMENT_ROWS = 1600  # kSegmentRows of src/layer_typed.h
+SEGMENT_ROWS = 1600  # kSegmentRows of src/connection_backward.h
 
 
 def register() -> None:
     """Shapes and gradients of the operators."""
-    torch.library.register_fake("spikegrad::pack", fake_pack)
-    torch.library.register_fake(
-        "spikegrad::same_every_step", lambda x: False
-    )  # no values, no claim
     torch.library.register_fake("spikegrad::layer", fake_layer)
     torch.library.register_fake("spikegrad::layer_backward", fake_layer_backward)
     torch.library.register_autograd("spikegrad::layer", gradient, setup_context=keep_for_backward)
     torch.library.register_autograd("spikegrad::layer_backward", refuse)
-
-
-def tiles(columns: int) -> int:
-    """Words, or tiles, of so many columns."""
-    return -(-columns // TILE)
-
-
-def fake_pack(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The outputs' shapes and dtypes."""
-    words = x.new_empty((*x.shape[:2], tiles(x.shape[2])), dtype=torch.int64)
-    return words, x.new_empty((1,), dtype=torch.int64)
 
 
 def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
@@ -48,9 +33,7 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
     kind, _, _, refractory, _, family, keep, lean, dense, graph, places = rest[11]
     steps, batch, inputs = sizes_of(x, in_bits, weight)
     outputs = inputs if weight is None else weight.shape[0]
-    syn, ada, fire, still = (
-        bool(kind & KINDS[k]) for k in ("synapse", "adaptive", "spiking", "identity")
-    )
+    syn, ada, fire = (bool(kind & KINDS[k]) for k in ("synapse", "adaptive", "spiking"))
     one, rows = (batch, outputs), (tiles(outputs), steps * batch, TILE)
     words = (steps, batch, tiles(outputs))
     static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
@@ -60,10 +43,10 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
     marks, kept = marks if graph else 0, graph and not lean
 
     def made(there: bool, shape: tuple[int, ...], dtype: torch.dtype = params.dtype) -> Tensor:
-        return params.new_empty(shape if there and not still else (0,), dtype=dtype)
+        return params.new_empty(shape if there else (0,), dtype=dtype)
 
     y = params.new_empty((steps, batch, outputs))
-    if not (dense or still or not fire):
+    if not dense and fire:
         many = (torch.library.get_ctx().new_dynamic_size(),) if places else y.shape
         y = params.new_empty(()).expand(many)
     return (
@@ -90,7 +73,7 @@ def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, .
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads, and no more."""
     x, in_bits, in_support, weight, bias, feedback, first, _, v0, *_ = inputs
-    params, slope, words, numbers, _ = inputs[11:]
+    params, slope, words, numbers = inputs[11:]
     _, _, u, i, a, ready, current, bits, support, packed, marks, *_, choice, _ = output
     reset, lean, places = words[1], words[7], words[10]
     again, part = feedback is not None or lean, few(words)
@@ -136,17 +119,12 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     if family < 0 and kind & KINDS["spiking"]:
         derivative = evaluated(record, u, a, params, slope)
     need = ctx.needs_input_grad
-    steps, batch, inputs = sizes_of(x, in_bits, weight)
-    outputs = inputs if weight is None else weight.shape[0]
+    outputs = x.shape[2] if weight is None else weight.shape[0]
     ends = [None if g is None else g.contiguous() for g in (grads[k] for k in (1, 11, 12, 13))]
-    incoming = grads[0]
-    if kind & KINDS["identity"]:
-        whole = params.new_zeros(()).expand(steps, batch, outputs)
-        incoming = whole if incoming is None else once(incoming)
     spiking = bool(kind & KINDS["spiking"])
     out = below_autograd(
         torch.ops.spikegrad.layer_backward,
-        incoming,
+        grads[0],
         *ends,
         x,
         in_bits,
@@ -171,7 +149,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         marks,
         choice,
         need[12],
-        need[0] or need[15],
+        need[0],
         need[3] or need[4],
         need[5],
         need[6],
@@ -180,19 +158,6 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         None if grads[16] is None else grads[16].contiguous(),
     )
     return arranged(out, need, kind, params, slope, keep, outputs)
-
-
-def once(gradient: Tensor) -> Tensor:
-    """The same gradient at every step as one step seen T times: what a mean over time leaves.
-
-    Only of real tensors: a trace must not depend on values.
-    """
-    plain = type(gradient) is Tensor and gradient.is_contiguous() and gradient.shape[0] > 1
-    if not plain or torch.compiler.is_compiling():
-        return gradient
-    if not torch.ops.spikegrad.same_every_step(gradient):
-        return gradient
-    return gradient[0].expand(gradient.shape)
 
 
 def arranged(
@@ -206,7 +171,6 @@ def arranged(
 ) -> tuple[Any, ...]:
     """The operator's gradients in the order of the forward operator's arguments."""
     dx, dweight, dbias, dfeedback, dfirst, di0, dv0, da0, sums = out
-    steady = dx.dim() == 2
     dparams = dslope = None
     if keep:
         total = sums.sum(1).permute(1, 0, 2).flatten(1)[:, :outputs].to(params.dtype)
@@ -217,7 +181,7 @@ def arranged(
         return gradient if need[position] else None
 
     return (
-        None if steady else asked(dx, 0),
+        asked(dx, 0),
         None,
         None,
         asked(dweight, 3),
@@ -232,7 +196,6 @@ def arranged(
         dslope if need[12] else None,
         None,
         None,
-        dx if steady else None,
     )
 
 
@@ -251,41 +214,27 @@ def evaluated(record: Any, u: Tensor, a: Tensor, params: Tensor, slope: Tensor) 
     return record.derivative(u - theta, tiled(slope)).contiguous()
 
 
-def sizes_of(x: Tensor, in_bits: Tensor | None, weight: Tensor | None) -> tuple[Any, ...]:
-    """T, B and I of a call: an x of places alone leaves them to the others."""
-    if x.dim() == 1 and in_bits is not None and weight is not None:
-        return (*in_bits.shape[:2], weight.shape[1])
-    return tuple(x.shape)
-
-
 def fake_layer_backward(*args: Any) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
-    grad_y, x, in_bits, weight, feedback = args[0], args[5], args[6], args[8], args[10]
-    params = args[13]
+    x, in_bits, weight, feedback, params = args[5], args[6], args[8], args[10], args[13]
     need_x, need_weight, need_feedback, need_first, words = args[28:33]
     kind, keep = words[0], bool(words[6])
-    steps, batch, inputs = sizes_of(x, in_bits, weight)
+    _, batch, inputs = sizes_of(x, in_bits, weight)
     outputs = inputs if weight is None else weight.shape[0]
-    still = bool(kind & KINDS["identity"])
 
     def made(there: bool, *shape: int, dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there else (0,), dtype=dtype)
 
-    dx = made(need_x, *x.shape)
-    alike = still and grad_y.stride(0) == 0 and steps > 1 and in_bits is not None
-    if need_x and alike:
-        dx = made(True, batch, inputs)
-        dx = dx.expand(steps, batch, inputs) if x.dim() == 3 else dx
     return (
-        dx,
+        made(need_x, *x.shape),
         made(need_weight, outputs, inputs),
         made(need_weight, outputs),
         made(need_feedback and feedback is not None, outputs, outputs),
         made(need_first, batch, outputs),
         made(bool(kind & KINDS["synapse"]), batch, outputs),
-        made(not still, batch, outputs),
+        made(True, batch, outputs),
         made(bool(kind & KINDS["adaptive"]), batch, outputs),
-        made(keep and not still, tiles(outputs), -(-batch // 32), 11, TILE, dtype=torch.float64),
+        made(keep, tiles(outputs), -(-batch // 32), 11, TILE, dtype=torch.float64),
     )
 
 

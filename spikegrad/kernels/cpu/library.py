@@ -36,7 +36,7 @@ PARAMETERS = (
     "drop",
 )
 RESETS = ("subtract", "zero", "none")
-KINDS = {"synapse": 1, "adaptive": 2, "spiking": 4, "identity": 8}
+KINDS = {"synapse": 1, "adaptive": 2, "spiking": 4}
 FAMILIES = (
     "arctan",
     "sigmoid",
@@ -88,12 +88,14 @@ def load_now() -> str:
         conv,
         crossover,
         layer_operator,
+        linear_operator,
         pool2d,
         scan_operator,
         spike_pool,
+        spikes,
     )
 
-    for room in (scan_operator, layer_operator, conv, pool2d, spike_pool):
+    for room in (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool):
         room.register()
     crossover.adopt(crossover_path())
     return ""

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, using
-from spikegrad.kernels.cpu.layer import Spikes, linear
+from spikegrad.kernels.cpu.linear import linear
+from spikegrad.kernels.cpu.spikes import Spikes
 
 __all__ = ["SIZES", "measure"]
 

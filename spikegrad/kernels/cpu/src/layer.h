@@ -31,16 +31,9 @@ struct States {  // [tile][B][64]
 };
 
 template <class T>
-struct Layer {
+struct Layer : Source<T> {
   int64_t steps, batch, outputs, tiles;
-  const T* current;  // rows of N columns, or null: from spikes
-  int64_t current_t, current_b;
-  const uint16_t* list;  // spikes of the input
-  const int64_t* start;
-  const T* weights;  // [tile][I][64]
-  int64_t inputs;
-  const T* bias;         // [tiles 64] or null
-  const T* first;        // [B, N], added at the first step, or null
+  const T* first;         // [B, N], added at the first step, or null
   uint16_t* back_list;   // [B][N + kSlack] the spikes of the step before
   int32_t* back_count;   // [B]
   const T* back_weights;  // [tile][N][64], or null: no feedback

@@ -3,6 +3,8 @@
 
 namespace spikegrad {
 
+extern template class Connection<float>;
+extern template struct ConnectionBack<float>;
 extern template LayerRun<float> forward_of<float>(const Words& words);
 extern template ForwardResult layer_forward_call<float>(const ForwardCall& call);
 template BackwardResult layer_backward_call<float>(const BackwardCall& call);

@@ -14,103 +14,6 @@ Tensor ghost(const std::vector<int64_t>& sizes, ScalarType dtype) {
   return torch::stable::from_blob(&zero, sizes, strides, cpu, dtype);
 }
 
-// Which way the forward product went, for those who ask, and how many ones it met, or of other numbers
-// how many that are not 0; -1: nobody counted.
-enum Route : int64_t { kDense, kEvents, kStatic, kGiven };
-struct Choice {
-  Route route = kDense;
-  int64_t ones = -1, nonzeros = -1;
-};
-
-inline bool is_static(const Tensor& x) {
-  return x.dim() == 3 && x.size(0) > 1 && x.stride(0) == 0;
-}
-
-// Up to which number of values that are not 0 a product with R rows of I goes along them; below 0:
-// never. Half empty tiles cost more than they save. Forward they pay for turning the weight
-// around, as much as some rows of the dense product.
-inline double most_nonzeros(double share, int64_t rows, int64_t inputs, int64_t outputs) {
-  return outputs < kTile / 2 ? -1 : share * static_cast<double>(rows * inputs);
-}
-inline double most_forward(double share, int64_t rows, int64_t inputs, int64_t outputs) {
-  constexpr double kAround = 16;
-  const double r = static_cast<double>(rows);
-  return most_nonzeros(share * r / (r + kAround), rows, inputs, outputs);
-}
-
-// x W^T + b of real numbers: along those that are not 0 where they are few.
-template <class T>
-Tensor product_of(const Engine<T>& e, const ForwardCall& call, const Tensor& x, Choice& choice) {
-  const int64_t rows = x.numel() / e.inputs;
-  const Crossover& share = call.words.crossover;
-  const double most = most_forward(share.forward, rows, e.inputs, e.outputs);
-  // Counted as far as the weight's gradient wants to know, too.
-  choice.nonzeros = nonzeros(data<T>(x), rows, e.inputs,
-                             std::max(most, most_nonzeros(share.weight, rows, e.inputs, e.outputs)));
-  if (choice.nonzeros < 0 || static_cast<double>(choice.nonzeros) > most)
-    return call_linear(x, *call.weight, call.bias);
-  if (choice.route == kDense) choice.route = kEvents;
-  std::vector<int64_t> sizes{e.batch, e.outputs};
-  if (x.dim() == 3) sizes.insert(sizes.begin(), e.steps);
-  Tensor y = pooled(sizes, x.scalar_type());
-  number_product(data<T>(x), rows, e.inputs, data<T>(*call.weight), e.biases.template as<T>(),
-                 e.outputs, mutable_data<T>(y));
-  return y;
-}
-
-template <class T>
-Choice choose_current(Engine<T>& e, const ForwardCall& call, Tensor& packed) {
-  const Tensor& x = call.x;
-  const int64_t rows = e.steps * e.batch, words = tiles_of(e.inputs);
-  Choice choice;
-  packed = none(ScalarType::Long);
-  if (!call.weight.has_value()) {
-    e.from_current(x);
-    choice.route = kGiven;
-    return choice;
-  }
-  if (!call.in_bits.has_value() && is_static(x)) {
-    choice.route = kStatic;
-    e.from_current(product_of(e, call, torch::stable::select(x, 0, 0), choice));
-    return choice;
-  }
-  const uint64_t* bits = nullptr;
-  if (call.in_bits.has_value()) {
-    bits = reinterpret_cast<const uint64_t*>(data<int64_t>(*call.in_bits));
-  } else {
-    packed = pooled({e.steps, e.batch, words}, ScalarType::Long);
-    uint64_t* to = reinterpret_cast<uint64_t*>(mutable_data<int64_t>(packed));
-    if (e.inputs <= kMostColumns && pack(data<T>(x), rows, e.inputs, e.inputs, to)) bits = to;
-  }
-  if (!bits) {
-    e.from_current(product_of(e, call, x, choice));
-    return choice;
-  }
-  Scratch starts = starts_of(bits, rows, words);
-  choice.ones = starts.as<int64_t>()[rows];
-  if (choice.ones <= call.words.crossover.forward * static_cast<double>(rows * e.inputs)) {
-    choice.route = kEvents;
-    e.from_spikes(bits, std::move(starts), *call.weight);
-  } else if (call.in_bits.has_value()) {
-    Tensor numbers = pooled({e.steps, e.batch, e.inputs}, x.scalar_type());
-    unpack(bits, rows, e.inputs, mutable_data<T>(numbers));
-    e.from_current(call_linear(numbers, *call.weight, call.bias));
-  } else {
-    e.from_current(call_linear(x, *call.weight, call.bias));
-  }
-  return choice;
-}
-
-// A connection alone: its currents are the output.
-template <class T>
-Tensor only_currents(Engine<T>& e, ScalarType dtype) {
-  if (!e.f.list) return expanded(e.dense, {e.steps, e.batch, e.outputs});
-  Tensor y = pooled({e.steps, e.batch, e.outputs}, dtype);
-  currents(e.f.list, e.f.start, e.steps * e.batch, e.f.weights, e.inputs, e.f.bias, e.outputs,
-           mutable_data<T>(y), e.outputs);
-  return y;
-}
-
 template <class T>
 Tensor kept(bool there, int64_t tiles, int64_t rows, ScalarType dtype, Pages pages = Pages::large) {
   return there ? pooled({tiles, rows, int64_t{kTile}}, dtype, pages) : none(dtype);
@@ -143,9 +46,8 @@ LayerRun<T> forward_of(const Words& w) {
 template <class T>
 ForwardResult layer_forward_call(const ForwardCall& call) {
   const Words& w = call.words;
-  const ScalarType dtype = call.x.scalar_type();
-  Engine<T> e(call.sizes(), call.weight, call.bias, call.feedback, call.first, call.params,
-              call.slope, w);
+  const ScalarType dtype = call.in.x.scalar_type();
+  Engine<T> e(call.in, call.feedback, call.first, call.params, call.slope, w);
   const bool syn = w.kind & kSynapse, ada = w.kind & kAdaptive, fire = w.kind & kSpiking;
   const bool silent = w.refractory > 0, lean = w.lean, back = call.feedback.has_value();
   const int64_t rows = e.steps * e.batch, piece = segment_steps(e.batch);
@@ -153,14 +55,8 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
                   none(ScalarType::Byte), none(dtype), none(ScalarType::Long),
                   none(ScalarType::Long), none(ScalarType::Long), none(dtype), none(dtype),
                   none(dtype), none(dtype), none(ScalarType::Int),
-                  fresh_tensor({3}, ScalarType::Long), none(dtype)};
-  const Choice choice = choose_current(e, call, r.packed);
-  const int64_t told[] = {choice.route, choice.ones, choice.nonzeros};
-  std::memcpy(mutable_data<int64_t>(r.choice), told, sizeof told);
-  if (w.kind & kIdentity) {
-    r.y = only_currents(e, dtype);
-    return r;
-  }
+                  none(ScalarType::Long), none(dtype)};
+  r.choice = e.choose(call.in, r.packed).told();
   const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, one{e.batch, e.outputs};
   const bool dense = w.dense || !fire, whole_graph = w.graph && !lean;
   if (dense) r.y = pooled(whole, dtype);

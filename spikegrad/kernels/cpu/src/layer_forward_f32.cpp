@@ -3,6 +3,7 @@
 
 namespace spikegrad {
 
+extern template class Connection<float>;
 template LayerRun<float> forward_of<float>(const Words& words);
 template ForwardResult layer_forward_call<float>(const ForwardCall& call);
 

@@ -2,49 +2,11 @@
 // Included by layer_f32.cpp and layer_f64.cpp, which compile at the same time.
 #pragma once
 
+#include "connection_backward.h"
 #include "layer_plain.h"
 #include "layer_run.h"
-#include "nonzeros.h"
-#include "weight_gradient.h"
-
-#include <array>
 
 namespace spikegrad {
-
-constexpr int64_t kSegmentRows = 1600;  // rows of the gradients that exist at a time
-
-inline int64_t segment_steps(int64_t batch) {
-  return std::max<int64_t>(1, kSegmentRows / std::max<int64_t>(1, batch));
-}
-
-inline Tensor call_linear(const Tensor& x, const Tensor& weight, const Maybe& bias) {
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(x),
-                                    torch::stable::detail::from(weight),
-                                    torch::stable::detail::from(bias)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("aten::linear", "", stack.data(), TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
-}
-inline void call_mm_out(const Tensor& a, const Tensor& b, const Tensor& out) {
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(a), torch::stable::detail::from(b),
-                                    torch::stable::detail::from(out)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
-  torch::stable::detail::to<Tensor>(stack[0]);
-}
-inline Tensor expanded(const Tensor& t, const std::vector<int64_t>& sizes) {
-  const torch::headeronly::IntHeaderOnlyArrayRef size(sizes);
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(t), torch::stable::detail::from(size),
-                                    torch::stable::detail::from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("aten::expand", "", stack.data(), TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
-}
-template <class T>
-Tensor view_of(const T* p, int64_t rows, int64_t columns, int64_t stride, ScalarType dtype) {
-  const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
-  return torch::stable::from_blob(const_cast<T*>(p), {rows, columns}, {stride, 1}, cpu, dtype);
-}
 
 // Each row of [rows, N] as tiles, filled up with `rest`; without values all of it is `rest`.
 template <class T>
@@ -169,27 +131,21 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
 // What every run over a layer's steps needs, forward or again in a lean backward pass.
 template <class T>
 struct Engine {
-  const int64_t steps, batch, outputs, tiles, inputs;
-  Scratch params, biases, weights, back_weights, back_list, back_count, currents_memory;
-  Lists spikes;
-  Tensor dense;  // the current, where the product was dense
+  Connection<T> in;
+  const int64_t steps, batch, outputs, tiles;
+  Scratch params, back_weights, back_list, back_count, currents_memory;
   Layer<T> f{};
 
-  Engine(const Sizes& sizes, const Maybe& weight, const Maybe& bias, const Maybe& feedback,
-         const Maybe& first, const Tensor& parameters, const Tensor& slope, const Words& words)
-      : steps(sizes.steps), batch(sizes.batch),
-        outputs(weight.has_value() ? weight->size(0) : sizes.inputs), tiles(tiles_of(outputs)),
-        inputs(sizes.inputs), params(tile_params<T>(parameters, slope, outputs)) {
-    f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.inputs = inputs;
+  Engine(const ConnectionCall& call, const Maybe& feedback, const Maybe& first,
+         const Tensor& parameters, const Tensor& slope, const Words& words)
+      : in(call), steps(in.steps), batch(in.batch), outputs(in.outputs), tiles(tiles_of(outputs)),
+        params(tile_params<T>(parameters, slope, outputs)) {
+    f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
     f.word_t = batch * tiles, f.word_b = tiles, f.word_tile = 1;
     f.params = params.as<T>(), f.alike = parameters.size(1) == 1 && slope.numel() == 1;
     f.refractory = static_cast<int32_t>(words.refractory);
     f.shape = {Family{words.family}, words.shape_a, words.shape_b};
     f.first = data<T>(first);
-    if (bias.has_value()) {
-      biases = scratch<T>(tiles * kTile);
-      to_columns(data<T>(*bias), true, outputs, T(0), biases.template as<T>());
-    }
     if (feedback.has_value()) {
       back_weights = tiled(data<T>(*feedback), outputs, outputs);
       back_list = scratch<uint16_t>(batch * (outputs + kSlack)), back_count = scratch<int32_t>(batch);
@@ -197,16 +153,10 @@ struct Engine {
       f.back_list = back_list.as<uint16_t>(), f.back_count = back_count.as<int32_t>();
     }
   }
-  void from_current(const Tensor& current) {
-    dense = current;
-    f.current = data<T>(dense), f.current_t = dense.dim() == 2 ? 0 : dense.stride(0);
-    f.current_b = dense.stride(dense.dim() - 2);
-  }
-  void from_spikes(const uint64_t* bits, Scratch starts, const Tensor& weight) {
-    spikes = lists_of(bits, steps * batch, tiles_of(inputs), std::move(starts));
-    weights = tiled(data<T>(weight), outputs, inputs);
-    f.list = spikes.list(), f.start = spikes.start(), f.weights = weights.template as<T>();
-    f.bias = biases.template as<T>();
+  Choice choose(const ConnectionCall& call, Tensor& packed) {
+    const Choice choice = in.choose(call, packed);
+    static_cast<Source<T>&>(f) = in.source;
+    return choice;
   }
   // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
   void run(int64_t t0, int64_t t1, LayerRun<T> go) {
@@ -217,8 +167,7 @@ struct Engine {
     for (int64_t t = t0; t < t1; t += piece) {
       const int64_t last = std::min(t1, t + piece);
       T* made = currents_memory.template as<T>();
-      currents(f.list, f.start + t * batch, (last - t) * batch, f.weights, inputs, f.bias, outputs,
-               made, stride);
+      in.some(t * batch, (last - t) * batch, made, stride);
       with.current = made - t * batch * stride, with.current_t = batch * stride;
       with.current_b = stride, with.list = nullptr;
       run_steps(with, t, last, go);

@@ -23,7 +23,7 @@ enum Param {
 };
 static_assert(kParams == 10);
 enum class Reset : int64_t { subtract, zero, none };
-enum Kind : int64_t { kSynapse = 1, kAdaptive = 2, kSpiking = 4, kIdentity = 8 };
+enum Kind : int64_t { kSynapse = 1, kAdaptive = 2, kSpiking = 4 };
 
 // Parameters as the inner loops read them: one value, or one per column.
 template <class T>

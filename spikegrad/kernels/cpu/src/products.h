@@ -17,6 +17,18 @@
 
 namespace spikegrad {
 
+// Where the currents of rows come from: rows of numbers, or lists of spikes.
+template <class T>
+struct Source {
+  const T* current;  // rows of N columns, or null: from spikes
+  int64_t current_t, current_b;
+  const uint16_t* list;  // spikes of the input
+  const int64_t* start;
+  const T* weights;  // [tile][I][64]
+  int64_t inputs;
+  const T* bias;  // [tiles 64] or null
+};
+
 constexpr int64_t kWeightPiece = 256;  // inputs whose weights a thread turns around at a time
 
 // f(tile, first input, inputs) for all pieces of a weight.

@@ -137,6 +137,16 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
   });
 }
 
+// [tile][columns][64], each tile's from the thread that will add to them.
+template <class T>
+Scratch zeros_of_tiles(int64_t tiles, int64_t columns) {
+  Scratch memory = scratch<T>(tiles * columns * kTile);
+  parallel(tiles, 1, [&](int64_t begin, int64_t end) {
+    std::memset(memory.as<T>() + begin * columns * kTile, 0,
+                (end - begin) * columns * kTile * sizeof(T));
+  });
+  return memory;
+}
 // total [tiles][I][64] as W's gradient [N, I]
 template <class T>
 void untiled(const T* total, int64_t outputs, int64_t inputs, T* out) {

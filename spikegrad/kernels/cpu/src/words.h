@@ -2,14 +2,10 @@
 // operator with an argument for each would spend more time on arguments than a small layer on work.
 #pragma once
 
+#include "connection_run.h"
 #include "neuron.h"
 
 namespace spikegrad {
-
-// How a call chooses: the largest share of ones up to which the spikes are followed.
-struct Crossover {
-  double forward, weight, input;
-};
 
 struct Words {
   int64_t kind, reset, refractory, family;

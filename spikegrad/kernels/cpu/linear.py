@@ -1,0 +1,41 @@
+"""A connection alone: `functional.linear` along the spikes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from spikegrad.kernels.cpu.crossover import crossover
+from spikegrad.kernels.cpu.linear_operator import run
+from spikegrad.kernels.cpu.spikes import Spikes, arrived
+
+__all__ = ["linear"]
+
+
+def linear(
+    x: Tensor | Spikes,
+    *,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    witness: list[Any] | None = None,
+) -> Tensor:
+    """`functional.linear`, along the spikes where x is sparse zeros and ones.
+
+    x: `[T, B, I]`; weight: `[N, I]`; bias: `[N]`; witness: takes what the kernel chose. Returns
+    `[T, B, N]`.
+    """
+    given = arrived(x)
+    shares = crossover(given.shape[2], weight.shape[0])
+    y, _, choice = run(
+        given.x,
+        given.bits,
+        given.support,
+        weight.contiguous(),
+        bias,
+        shares,
+        given.steady,
+    )
+    if witness is not None:
+        witness.append((choice, None, given))
+    return y

@@ -1,0 +1,120 @@
+"""What torch must know of a connection alone: shapes, gradients, no second derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegrad.kernels.cpu.derivative import refuse
+from spikegrad.kernels.cpu.eager import below_autograd, eager
+from spikegrad.kernels.cpu.spikes import sizes_of, tiles
+
+__all__ = ["register", "run"]
+
+
+def register() -> None:
+    """Shapes and gradients of the operators."""
+    torch.library.register_fake("spikegrad::linear", fake_linear)
+    torch.library.register_fake("spikegrad::linear_backward", fake_linear_backward)
+    torch.library.register_autograd("spikegrad::linear", gradient, setup_context=keep_for_backward)
+    torch.library.register_autograd("spikegrad::linear_backward", refuse)
+
+
+def fake_linear(
+    x: Tensor, in_bits: Tensor | None, in_support: Tensor | None, weight: Tensor, *rest: Any
+) -> tuple[Tensor, ...]:
+    """The outputs' shapes and dtypes."""
+    steps, batch, inputs = sizes_of(x, in_bits, weight)
+    static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
+    packs = in_bits is None and not static
+    return (
+        x.new_empty((steps, batch, weight.shape[0])),
+        x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
+        x.new_empty((3,), dtype=torch.int64),
+    )
+
+
+def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Save what the backward pass reads, and no more."""
+    x, in_bits, in_support, weight, _, shares, _ = inputs
+    _, packed, choice = output
+    if in_bits is None and packed.numel():
+        in_bits = packed
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, in_bits, in_support, weight, choice)
+    ctx.shares = shares
+
+
+def gradient(ctx: Any, incoming: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    """Gradients of input, weight and bias."""
+    if incoming is None:
+        return (None,) * 7
+    x, in_bits, in_support, weight, choice = ctx.saved_tensors
+    need = ctx.needs_input_grad
+    need_x = need[0] or need[6]
+    dx, dweight, dbias = below_autograd(
+        torch.ops.spikegrad.linear_backward,
+        once(incoming),
+        x,
+        in_bits,
+        in_support,
+        weight,
+        choice,
+        need_x,
+        need[3] or need[4],
+        ctx.shares,
+    )
+    # Of an input at places the gradient of every step takes the other edge.
+    steady = need_x and dx.dim() == 2
+    return (
+        dx if need[0] and not steady else None,
+        None,
+        None,
+        dweight if need[3] else None,
+        dbias if need[4] else None,
+        None,
+        dx if steady else None,
+    )
+
+
+def once(gradient: Tensor) -> Tensor:
+    """The same gradient at every step as one step seen T times: what a mean over time leaves.
+
+    Only of real tensors: a trace must not depend on values.
+    """
+    plain = type(gradient) is Tensor and gradient.is_contiguous() and gradient.shape[0] > 1
+    if not plain or torch.compiler.is_compiling():
+        return gradient
+    if not torch.ops.spikegrad.same_every_step(gradient):
+        return gradient
+    return gradient[0].expand(gradient.shape)
+
+
+def fake_linear_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    in_bits: Tensor | None,
+    in_support: Tensor | None,
+    weight: Tensor,
+    choice: Tensor,
+    need_x: bool,
+    need_weight: bool,
+    shares: Any,
+) -> tuple[Tensor, ...]:
+    """The gradients' shapes and dtypes."""
+    steps, batch, inputs = sizes_of(x, in_bits, weight)
+    outputs = weight.shape[0]
+
+    def made(there: bool, *shape: int) -> Tensor:
+        return weight.new_empty(shape if there else (0,))
+
+    dx = made(need_x, *x.shape)
+    if need_x and grad_y.stride(0) == 0 and steps > 1 and in_bits is not None:
+        dx = made(True, batch, inputs)
+        dx = dx.expand(steps, batch, inputs) if x.dim() == 3 else dx
+    return dx, made(need_weight, outputs, inputs), made(need_weight, outputs)
+
+
+run = eager(lambda *inputs: torch.ops.spikegrad.linear(*inputs), keep_for_backward, gradient)

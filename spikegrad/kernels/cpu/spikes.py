@@ -1,0 +1,118 @@
+"""Spikes between layers, and inputs as the operators take them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "TILE",
+    "Arrival",
+    "Spikes",
+    "arrived",
+    "packed",
+    "register",
+    "sizes_of",
+    "stilled",
+    "tiles",
+]
+
+TILE = 64
+
+
+def register() -> None:
+    """Shapes of the operators."""
+    torch.library.register_fake("spikegrad::pack", fake_pack)
+    torch.library.register_fake(
+        "spikegrad::same_every_step", lambda x: False
+    )  # no values, no claim
+
+
+def fake_pack(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs' shapes and dtypes."""
+    words = x.new_empty((*x.shape[:2], tiles(x.shape[2])), dtype=torch.int64)
+    return words, x.new_empty((1,), dtype=torch.int64)
+
+
+def tiles(columns: int) -> int:
+    """Words, or tiles, of so many columns."""
+    return -(-columns // TILE)
+
+
+def sizes_of(x: Tensor, in_bits: Tensor | None, weight: Tensor | None) -> tuple[Any, ...]:
+    """T, B and I of a call: an x of places alone leaves them to the others."""
+    if x.dim() == 1 and in_bits is not None and weight is not None:
+        return (*in_bits.shape[:2], weight.shape[1])
+    return tuple(x.shape)
+
+
+class Spikes(NamedTuple):
+    """Spikes `[T, B, N]` between two layers.
+
+    edge: their place in autograd's graph, zeros without memory: of that shape, or one for every
+    place that support names, in the order of src/places.h; bits, support: 64 columns a word, `[T,
+    B, words]`; support says where the surrogate's derivative is not 0, None where it has tails:
+    elsewhere nobody reads a gradient; columns: N; steady: `[B, N]`, a second edge beside one of
+    places, for a gradient that is the same at every step.
+    """
+
+    edge: Tensor
+    bits: Tensor
+    support: Tensor | None
+    columns: int
+    steady: Tensor | None = None
+
+    @property
+    def whole(self) -> Tensor:
+        """Zeros of the spikes' shape and dtype, without memory."""
+        return self.edge.detach().new_zeros(()).expand(self.shape)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((*self.bits.shape[:2], self.columns))
+
+
+def packed(x: Tensor) -> Spikes | None:
+    """The zeros and ones of x `[T, B, N]` as `Spikes` whose edge is x; None for other values."""
+    if torch.compiler.is_compiling() or not x.is_contiguous():
+        return None
+    bits, ones = torch.ops.spikegrad.pack(x.detach())
+    return Spikes(x, bits, None, x.shape[2]) if ones.item() >= 0 else None
+
+
+def stilled(x: Tensor) -> Tensor:
+    """x `[T, B, N]`, as one step seen T times where all steps are equal and nobody wants its
+    gradient.
+    """
+    if torch.compiler.is_compiling() or x.requires_grad or not x.is_contiguous():
+        return x
+    alike = x.shape[0] > 1 and torch.ops.spikegrad.same_every_step(x)
+    return x[0].expand(x.shape) if alike else x
+
+
+class Arrival(NamedTuple):
+    """An input as the operator takes it; shape: `[T, B, I]`."""
+
+    x: Tensor
+    bits: Tensor | None
+    support: Tensor | None
+    steady: Tensor | None
+    shape: torch.Size
+
+    def current(self, outputs: int) -> Tensor:
+        """A current `[T, B, N]` of zeros without memory, to check states and parameters against."""
+        return self.x.new_zeros(()).expand(*self.shape[:2], outputs)
+
+
+def arrived(x: Tensor | Spikes) -> Arrival:
+    """Spikes, dense rows, or one step seen T times."""
+    if isinstance(x, Spikes):
+        return Arrival(x.edge, x.bits, x.support, x.steady, x.shape)
+    if x.shape[0] > 1 and x.stride(0) == 0:
+        step = x[0]
+        x = x if step.is_contiguous() else step.contiguous().expand(x.shape)
+    else:
+        x = x.contiguous()
+    return Arrival(x, None, None, None, x.shape)

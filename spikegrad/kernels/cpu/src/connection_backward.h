@@ -1,0 +1,262 @@
+// The gradients of a connection's weight, bias and input, from those of its currents.
+#pragma once
+
+#include "connection.h"
+#include "weight_gradient.h"
+
+namespace spikegrad {
+
+constexpr int64_t kSegmentRows = 1600;  // rows of the gradients that exist at a time
+
+inline int64_t segment_steps(int64_t batch) {
+  return std::max<int64_t>(1, kSegmentRows / std::max<int64_t>(1, batch));
+}
+
+// Whether x is one step seen T times whose product and gradient are taken once.
+inline bool may_be_constant(const ConnectionCall& call, const Needs& needs) {
+  return call.weight.has_value() && !call.in_bits.has_value() && is_static(call.x) && !needs.x;
+}
+
+template <class T>
+struct ConnectionBack {
+  const ConnectionCall& call;
+  const Needs needs;
+  const ScalarType dtype;
+  const int64_t steps, batch, inputs, outputs, tiles, words, rows, stride;
+  const bool constant, once;
+  const int64_t most_rows;
+  Scratch total, wt, spread;
+  bool started = false;  // the gradient of the weight has its first part
+  bool by_events = false, by_numbers = false, by_support = false;
+  Places in_places;  // of the input's support
+  Tensor dx, dweight, dbias;
+
+  // once: the gradient of the currents is the same at every step. piece: steps whose gradients exist at a
+  // time.
+  ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, bool is_once,
+                 int64_t piece)
+      : call(c), needs(n), dtype(c.x.scalar_type()), steps(c.sizes().steps), batch(c.sizes().batch),
+        inputs(c.sizes().inputs), outputs(c.outputs()), tiles(tiles_of(outputs)),
+        words(tiles_of(inputs)), rows(steps * batch), stride(padded<T>(outputs)),
+        constant(is_constant), once(is_once), most_rows(std::min(rows, piece * batch)), dx(none(dtype)),
+        dweight(none(dtype)), dbias(none(dtype)) {
+    choose();
+  }
+
+  // Rows [r0, r0 + n) of the gradient of the current -> gradients of weight, bias and input.
+  void products(const Rows<T>& g, int64_t r0, int64_t n) {
+    const T* gradient = g.first;
+    if (needs.weight && by_events) {
+      weight_gradient(g, n, outputs, bits_in() + r0 * words, inputs, total.as<T>(),
+                      mutable_data<T>(dbias));
+    } else if (needs.weight) {
+      add_bias(gradient, n);
+      by_numbers ? add_numbers(gradient, r0, n) : add_dense(gradient, numbers(r0, n), n);
+    }
+    if (!needs.x) return;
+    T* to = mutable_data<T>(dx);
+    if (!call.weight.has_value()) {
+      for (int64_t k = 0; k < n; ++k)
+        std::memcpy(to + (r0 + k) * outputs, gradient + k * stride, outputs * sizeof(T));
+    } else if (by_support) {
+      const uint64_t* support = words_of(call.in_support) + r0 * words;
+      if (in_places)
+        sampled(gradient, stride, n, outputs, support, wt.as<T>(), inputs,
+                [&](int64_t word, int64_t first, int64_t many, const T* from) {
+                  in_places.put(word, r0 + first, many, from, kTile, to);
+                });
+      else
+        sampled(gradient, stride, n, outputs, support, wt.as<T>(), inputs,
+                ToRows<T>{to + r0 * inputs, inputs});
+    } else if (in_places) {
+      if (!spread.as<T>()) spread = scratch<T>(most_rows * inputs);
+      call_mm_out(view_of(gradient, n, outputs, g.apart, dtype), *call.weight,
+                  view_of(spread.as<T>(), n, inputs, inputs, dtype));
+      parallel(words, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t word = begin; word < end; ++word)
+          in_places.put(word, r0, n, spread.as<T>() + word * kTile, inputs, to);
+      });
+    } else {
+      call_mm_out(view_of(gradient, n, outputs, g.apart, dtype), *call.weight,
+                  view_of(to + r0 * inputs, n, inputs, inputs, dtype));
+    }
+  }
+  // Of a connection alone: the gradient of the currents is the gradient that comes in.
+  void from(const Tensor& g) {
+    if (once) return from_one(g);
+    if (constant) return from_total(g);
+    // Rows that nobody needs filled up stay where they are.
+    const bool here = g.stride(2) == 1 && g.stride(0) == batch * g.stride(1) && tiles >= 4 &&
+                      by_events && !by_support;
+    const int64_t most = here && !needs.x ? rows : most_rows;
+    const Scratch dI = scratch<T>(here ? 0 : most * stride);
+    for (int64_t r0 = 0; r0 < rows; r0 += most) {
+      const int64_t n = std::min(rows - r0, most);
+      if (!here) rows_of(g, r0, n, dI.as<T>());
+      products(here ? Rows<T>{data<T>(g) + r0 * g.stride(1), g.stride(1), false}
+                    : Rows<T>{dI.as<T>(), stride, true},
+               r0, n);
+    }
+  }
+  // dx, dweight, dbias; empty where nobody needs them.
+  ConnectionGradients finish() {
+    if (by_events) untiled(total.as<T>(), outputs, inputs, mutable_data<T>(dweight));
+    return {dx, dweight, dbias};
+  }
+
+  const uint64_t* bits_in() const { return words_of(call.in_bits); }
+  static const uint64_t* words_of(const Maybe& t) {
+    return reinterpret_cast<const uint64_t*>(data<int64_t>(t));
+  }
+  bool spikes() const { return needs.ones >= 0; }
+  // Which way each product goes, and room for it.
+  void choose() {
+    const double all = static_cast<double>(rows) * static_cast<double>(inputs);
+    if (needs.weight) {
+      if (spikes() && !once && inputs <= kMostColumns)
+        by_events = static_cast<double>(needs.ones) <= call.crossover.weight * all;
+      if (!spikes() && !once && (constant || call.x.is_contiguous())) {
+        const int64_t many = constant ? batch : rows;
+        const double most = most_nonzeros(call.crossover.weight, many, inputs, outputs);
+        by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
+      }
+      dweight = pooled({outputs, inputs}, dtype);
+      dbias = fresh_tensor({outputs}, dtype);
+      std::memset(mutable_data<T>(dbias), 0, outputs * sizeof(T));
+      if (by_events) total = zeros_of_tiles<T>(tiles, inputs);
+    }
+    if (!needs.x || once) return;
+    if (call.x.dim() == 1) {
+      in_places = Places(words_of(call.in_support), steps, batch, words);
+      SG_CHECK(in_places.count() == call.x.numel(), "x must have one element a place");
+      dx = pooled({call.x.numel()}, dtype);
+    } else {
+      dx = pooled({steps, batch, call.weight.has_value() ? inputs : outputs}, dtype);
+    }
+    if (call.weight.has_value() && call.in_support.has_value())
+      by_support = static_cast<double>(ones(words_of(call.in_support), rows * words)) <=
+                   call.crossover.input * all;
+    if (by_support) wt = transposed(data<T>(*call.weight), outputs, inputs);
+  }
+  void add_bias(const T* gradient, int64_t n) {
+    T* db = mutable_data<T>(dbias);
+    parallel(tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile) {
+        Lane<T> sum[kVectors<T>] = {};
+        for (int64_t k = 0; k < n; ++k)
+          for (int v = 0; v < kVectors<T>; ++v)
+            sum[v] = sum[v] + load(gradient + k * stride + tile * kTile + v * kLanes<T>);
+        for (int j = 0; j < columns_of(tile, outputs); ++j)
+          db[tile * kTile + j] += sum[j / kLanes<T>][j % kLanes<T>];
+      }
+    });
+  }
+  // The input's rows as numbers.
+  Tensor numbers(int64_t r0, int64_t n) {
+    if (constant) return torch::stable::select(call.x, 0, 0);
+    if (!spikes()) {
+      Tensor x = call.x;
+      return torch::stable::reshape(torch::stable::narrow(x, 0, r0 / batch, n / batch), {n, inputs});
+    }
+    if (!spread.as<T>()) spread = scratch<T>(most_rows * inputs);
+    unpack(bits_in() + r0 * words, n, inputs, spread.as<T>());
+    return view_of(spread.as<T>(), n, inputs, inputs, dtype);
+  }
+  void add_numbers(const T* gradient, int64_t r0, int64_t n) {
+    number_gradient(gradient, stride, n, outputs, data<T>(call.x) + r0 * inputs, inputs, started,
+                    mutable_data<T>(dweight));
+    started = true;
+  }
+  void add_dense(const T* gradient, const Tensor& x, int64_t n) {
+    const Tensor transposed_gradient =
+        torch::stable::transpose(view_of(gradient, n, outputs, stride, dtype), 0, 1);
+    if (!started) {
+      started = true;
+      return call_mm_out(transposed_gradient, x, dweight);
+    }
+    const Tensor part = torch::stable::matmul(transposed_gradient, x);
+    const T* from = data<T>(part);
+    T* to = mutable_data<T>(dweight);
+    parallel(outputs * inputs, 1 << 15, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) to[k] += from[k];
+    });
+  }
+
+  // Rows of the incoming gradient, padded. By tiles where there are some: the products of a tile
+  // come next, and a thread reads what it wrote.
+  void rows_of(const Tensor& g, int64_t r0, int64_t n, T* to) const {
+    constexpr int64_t kRows = 256;
+    const T* from = data<T>(g);
+    const int64_t by_t = g.stride(0), by_b = g.stride(1), by_n = g.stride(2);
+    const bool by_tile = tiles >= 4;
+    parallel(by_tile ? tiles : (n + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
+      const int64_t k0 = by_tile ? 0 : begin * kRows, k1 = by_tile ? n : std::min(n, end * kRows);
+      const int64_t j0 = by_tile ? begin * kTile : 0;
+      const int64_t j1 = by_tile ? std::min(outputs, end * kTile) : outputs;
+      for (int64_t k = k0; k < k1; ++k) {
+        const int64_t t = (r0 + k) / batch, b = (r0 + k) % batch;
+        const T* row = from + t * by_t + b * by_b;
+        T* out = to + k * stride;
+        if (by_n == 1)
+          std::memcpy(out + j0, row + j0, (j1 - j0) * sizeof(T));
+        else
+          for (int64_t j = j0; j < j1; ++j) out[j] = row[j * by_n];
+        if (j1 == outputs) std::memset(out + outputs, 0, (stride - outputs) * sizeof(T));
+      }
+    });
+  }
+  // Of one step seen T times: the sum over time is enough.
+  void from_total(const Tensor& g) {
+    const Scratch total_step = scratch<T>(batch * stride);
+    const T* from = data<T>(g);
+    const int64_t by_t = g.stride(0), by_b = g.stride(1), by_n = g.stride(2);
+    parallel(batch, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        T* sum = total_step.as<T>() + b * stride;
+        std::fill(sum, sum + stride, T(0));
+        for (int64_t t = 0; t < steps; ++t) {
+          const T* row = from + t * by_t + b * by_b;
+          for (int64_t j = 0; j < outputs; ++j) sum[j] += row[j * by_n];
+        }
+      }
+    });
+    products({total_step.as<T>(), stride, true}, 0, batch);
+  }
+  // The same gradient at every step (the mean over time behind): counts of spikes are enough.
+  void from_one(const Tensor& g) {
+    const Scratch one_step = scratch<T>(batch * stride);
+    rows_of(g, 0, batch, one_step.as<T>());
+    const T* gradient = one_step.as<T>();
+    if (needs.weight) {
+      add_bias(gradient, batch);
+      T* db = mutable_data<T>(dbias);
+      for (int64_t j = 0; j < outputs; ++j) db[j] *= static_cast<T>(steps);
+      spread = scratch<T>(batch * inputs);
+      count_spikes(spread.as<T>());
+      add_dense(gradient, view_of(spread.as<T>(), batch, inputs, inputs, dtype), batch);
+    }
+    if (!needs.x) return;
+    const Tensor one =
+        torch::stable::matmul(view_of(gradient, batch, outputs, stride, dtype), *call.weight);
+    dx = call.x.dim() == 1 ? one : expanded(one, {steps, batch, inputs});
+  }
+  void count_spikes(T* counts) const {
+    const uint64_t* bits = bits_in();
+    parallel(batch * words, 64, [&](int64_t begin, int64_t end) {
+      alignas(64) T row[kTile];
+      for (int64_t place = begin; place < end; ++place) {
+        const int64_t b = place / words, k = place % words;
+        Lane<T> sum[kVectors<T>] = {};
+        for (int64_t t = 0; t < steps; ++t) {
+          const uint64_t word = bits[t * batch * words + place];
+          for (int v = 0; v < kVectors<T>; ++v)
+            sum[v] += kept_where<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), all_of(T(1)));
+        }
+        for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
+        std::memcpy(counts + b * inputs + k * kTile, row, columns_of(k, inputs) * sizeof(T));
+      }
+    });
+  }
+};
+
+}  // namespace spikegrad

@@ -1,0 +1,28 @@
+// The calls of a connection alone.
+#pragma once
+
+#include "connection_backward.h"
+
+namespace spikegrad {
+
+template <class T>
+ConnectionResult connection_call(const ConnectionCall& call) {
+  Connection<T> connection(call);
+  ConnectionResult r;
+  r.choice = connection.choose(call, r.packed).told();
+  r.y = connection.all();
+  return r;
+}
+
+template <class T>
+ConnectionGradients connection_backward_call(const ConnectionCall& call, const Needs& needs,
+                                             const Tensor& grad_y) {
+  const bool constant = may_be_constant(call, needs);
+  const Sizes s = call.sizes();
+  const bool once = needs.ones >= 0 && grad_y.stride(0) == 0 && s.steps > 1;
+  ConnectionBack<T> back(call, needs, constant, once, segment_steps(s.batch));
+  back.from(grad_y);
+  return back.finish();
+}
+
+}  // namespace spikegrad
