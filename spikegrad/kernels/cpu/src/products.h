@@ -51,6 +51,9 @@ Scratch tiled(const T* weight, int64_t outputs, int64_t inputs) {
     const int n = columns_of(tile, outputs);
     T* to = memory.as<T>() + (tile * inputs + i) * kTile;
     if (n < kTile) std::memset(to, 0, many * kTile * sizeof(T));
+    for (int r = 0; r < n; ++r)  // more rows at a time than the CPU asks for by itself
+      for (int64_t c = 0; c < many; c += kLanes<T>)
+        __builtin_prefetch(weight + (tile * kTile + r) * inputs + i + c, 0, 2);
     turn(weight + tile * kTile * inputs + i, inputs, n, many, to, kTile);
   });
   return memory;
