@@ -128,6 +128,28 @@ def test_bits_of_the_wrong_size_are_refused() -> None:
             cpu.linear(cpu.Spikes(edge, bits, support, 70), weight=weight)
 
 
+def test_a_connection_alone_refuses_what_it_cannot_read() -> None:
+    linear, backward = torch.ops.spikegrad.linear, torch.ops.spikegrad.linear_backward
+    x, weight, shares = torch.rand(4, 2, 70), torch.rand(5, 70), [0.5, 0.5, 0.5]
+    y, bits, choice = linear(x, None, None, weight, None, shares, None)
+    for wrong, words in [
+        ((x[0].expand(4, 2, 70), None, None, weight, None), "x must be contiguous"),
+        ((x.half(), None, None, weight.half(), None), "float32 or float64"),
+        ((x, None, None, weight.double(), None), "the weight must be"),
+        ((x, None, None, weight[:, 1:], None), "the weight must be"),
+        ((x, None, None, weight, torch.rand(4)), r"the bias must be \[N\]"),
+        ((x, bits[:3], None, weight, None), "bits must be"),
+        ((x[0, 0], bits, None, weight, None), r"x must be \[T, B, I\]"),
+    ]:
+        with pytest.raises(RuntimeError, match=words):
+            linear(*wrong, shares, None)
+    with pytest.raises(RuntimeError, match="three crossovers"):
+        linear(x, None, None, weight, None, [0.5], None)
+    for gradient in (y[:3], y[..., 1:], y[0], y.double()):
+        with pytest.raises(RuntimeError, match=r"the gradient must be \[T, B, N\]"):
+            backward(gradient, x, bits, None, weight, choice, True, True, shares)
+
+
 def test_a_layer_keeps_nothing_without_gradients() -> None:
     x, weight = (torch.rand(9, 2, 30) < 0.2).float(), torch.randn(20, 30, requires_grad=True)
     with torch.no_grad():

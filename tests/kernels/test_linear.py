@@ -19,7 +19,7 @@ from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, followed, using
 pytestmark = needs_kernels
 
 SHAPES = [(5, 3, 70, 65), (1, 1, 64, 64), (7, 2, 63, 1), (3, 5, 1, 130), (40, 40, 200, 20)]
-EVENTS, DENSE, ONCE = 1, 0, 2
+EVENTS, DENSE = 1, 0
 
 
 def spikes(t: int, b: int, n: int, rate: float, seed: int = 0) -> torch.Tensor:
@@ -290,39 +290,6 @@ def test_a_gradient_that_is_constant_over_time(x: str, route: str) -> None:
     with forced(route), poisoned():
         got = outcome(cpu.linear)
     torch.testing.assert_close(got, outcome(F.linear), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("incoming", ["random", "turned", "once"])
-@pytest.mark.parametrize("route", ["events", "dense"])
-def test_one_step_seen_many_times_is_multiplied_once(incoming: str, route: str) -> None:
-    """Dyadic numbers: the sum of the gradients over time is exact, so nothing may differ."""
-    generator = torch.Generator().manual_seed(0)
-
-    def dyadic(*shape: int) -> torch.Tensor:
-        return torch.randint(-32, 33, shape, generator=generator).float() / 8
-
-    weight, bias = dyadic(65, 70).requires_grad_(), dyadic(65).requires_grad_()
-    step = dyadic(4, 70) * spikes(1, 4, 70, 0.3)[0]
-    seen = step.expand(9, 4, 70)
-    gradient = {
-        "random": dyadic(9, 4, 65),
-        "turned": dyadic(65, 9, 4).permute(1, 2, 0),
-        "once": dyadic(4, 65).expand(9, 4, 65),
-    }[incoming]
-    want = F.linear(seen, weight=weight, bias=bias)
-    for count in (1, 2):
-        with forced(route), poisoned(), threads(count):
-            told: list = []
-            y = cpu.linear(seen, weight=weight, bias=bias, witness=told)
-            got = torch.autograd.grad(y, [weight, bias], gradient)
-        assert told[0][0][0].item() == ONCE
-        assert y.is_contiguous()
-        assert torch.equal(y, want)
-        again = F.linear(seen, weight=weight, bias=bias)
-        for one, other in zip(
-            got, torch.autograd.grad(again, [weight, bias], gradient), strict=True
-        ):
-            assert torch.equal(one, other)
 
 
 def test_a_layer_takes_it_and_reference_does_not() -> None:

@@ -25,7 +25,7 @@ def linear(
     x: `[T, B, I]`; weight: `[N, I]`; bias: `[N]`; witness: takes what the kernel chose. Returns
     `[T, B, N]`.
     """
-    given = arrived(x)
+    given = arrived(x if isinstance(x, Spikes) else x.contiguous())
     shares = crossover(given.shape[2], weight.shape[0])
     y, _, choice = run(
         given.x,

@@ -27,11 +27,9 @@ def fake_linear(
 ) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes."""
     steps, batch, inputs = sizes_of(x, in_bits, weight)
-    static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
-    packs = in_bits is None and not static
     return (
         x.new_empty((steps, batch, weight.shape[0])),
-        x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
+        x.new_empty((steps, batch, tiles(inputs)) if in_bits is None else (0,), dtype=torch.int64),
         x.new_empty((3,), dtype=torch.int64),
     )
 

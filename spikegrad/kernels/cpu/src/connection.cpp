@@ -43,6 +43,12 @@ void check_connection(const ConnectionCall& call, ScalarType dtype) {
 
 namespace {
 
+// A connection alone: what is the same at every step passes it once, before it comes here.
+void check_alone(const ConnectionCall& call) {
+  check_connection(call, call.x.scalar_type());
+  SG_CHECK(call.in_bits.has_value() || call.x.is_contiguous(), "x must be contiguous");
+}
+
 Crossover crossover_of(const std::vector<double>& shares) {
   SG_CHECK(shares.size() == 3, "three crossovers");
   return {shares[0], shares[1], shares[2]};
@@ -55,7 +61,7 @@ std::tuple<Tensor, Tensor, Tensor> linear(const Tensor& x, const Maybe& in_bits,
                                           const Maybe& /*steady*/) {
   const Maybe given = weight;
   const ConnectionCall call{x, in_bits, in_support, given, bias, crossover_of(shares)};
-  check_connection(call, x.scalar_type());
+  check_alone(call);
   const ConnectionResult r = x.scalar_type() == ScalarType::Double ? connection_call<double>(call)
                                                                    : connection_call<float>(call);
   return {r.y, r.packed, r.choice};
@@ -68,7 +74,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_backward(
   const Maybe given = weight, nothing;
   const int64_t ones = in_bits.has_value() ? data<int64_t>(choice)[1] : -1;
   const ConnectionCall all{x, in_bits, in_support, given, nothing, crossover_of(shares)};
-  check_connection(all, x.scalar_type());
+  check_alone(all);
   const Sizes s = all.sizes();
   SG_CHECK(grad_y.dim() == 3 && grad_y.size(0) == s.steps && grad_y.size(1) == s.batch &&
                grad_y.size(2) == all.outputs() && grad_y.scalar_type() == x.scalar_type(),

@@ -96,20 +96,11 @@ class Connection {
     }
     return choice;
   }
-  // All currents [T, B, N], once it has chosen.
+  // All currents [T, B, N] of an x that is not static, once it has chosen.
   Tensor all() const {
-    if (!source.list && dense_.dim() == 3) return dense_;
+    if (!source.list) return dense_;
     Tensor y = pooled({steps, batch, outputs}, dtype_);
-    T* to = mutable_data<T>(y);
-    if (source.list) {
-      some(0, steps * batch, to, outputs);
-    } else {
-      const int64_t step = batch * outputs;
-      parallel(steps, std::max<int64_t>(1, 16384 / step), [&](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; ++t)
-          std::memcpy(to + t * step, source.current, step * sizeof(T));
-      });
-    }
+    some(0, steps * batch, mutable_data<T>(y), outputs);
     return y;
   }
   // The currents of rows [first, first + many) along the spikes, `stride` apart.

@@ -84,7 +84,6 @@ struct ConnectionBack {
   // Of a connection alone: the gradient of the currents is the gradient that comes in.
   void from(const Tensor& g) {
     if (once) return from_one(g);
-    if (constant) return from_total(g);
     // Rows that nobody needs filled up stay where they are.
     const bool here = g.stride(2) == 1 && g.stride(0) == batch * g.stride(1) && tiles >= 4 &&
                       by_events && !by_support;
@@ -204,23 +203,6 @@ struct ConnectionBack {
         if (j1 == outputs) std::memset(out + outputs, 0, (stride - outputs) * sizeof(T));
       }
     });
-  }
-  // Of one step seen T times: the sum over time is enough.
-  void from_total(const Tensor& g) {
-    const Scratch total_step = scratch<T>(batch * stride);
-    const T* from = data<T>(g);
-    const int64_t by_t = g.stride(0), by_b = g.stride(1), by_n = g.stride(2);
-    parallel(batch, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) {
-        T* sum = total_step.as<T>() + b * stride;
-        std::fill(sum, sum + stride, T(0));
-        for (int64_t t = 0; t < steps; ++t) {
-          const T* row = from + t * by_t + b * by_b;
-          for (int64_t j = 0; j < outputs; ++j) sum[j] += row[j * by_n];
-        }
-      }
-    });
-    products({total_step.as<T>(), stride, true}, 0, batch);
   }
   // The same gradient at every step (the mean over time behind): counts of spikes are enough.
   void from_one(const Tensor& g) {

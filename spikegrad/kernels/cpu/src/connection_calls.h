@@ -17,10 +17,9 @@ ConnectionResult connection_call(const ConnectionCall& call) {
 template <class T>
 ConnectionGradients connection_backward_call(const ConnectionCall& call, const Needs& needs,
                                              const Tensor& grad_y) {
-  const bool constant = may_be_constant(call, needs);
   const Sizes s = call.sizes();
   const bool once = needs.ones >= 0 && grad_y.stride(0) == 0 && s.steps > 1;
-  ConnectionBack<T> back(call, needs, constant, once, segment_steps(s.batch));
+  ConnectionBack<T> back(call, needs, false, once, segment_steps(s.batch));
   back.from(grad_y);
   return back.finish();
 }
