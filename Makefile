@@ -19,6 +19,7 @@ STAMP := $(VENV)/.ready
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # The kernels with every access checked, in a cache of their own.
 SANITIZED := CXX=g++ SPIKEGRAD_CACHE=$(CURDIR)/build/sanitized SPIKEGRAD_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+KERNELS := spikegrad/kernels/cpu/src/*
 # A failing step says which one it was and how to run it alone.
 FAILED = || { echo; echo "make $@: failed (the output above says why; run it alone with: make $@)"; exit 1; }
 
@@ -61,9 +62,11 @@ check: format-check lint types layout test doctest  ## everything CI does
 format: $(STAMP)  ## rewrite the sources in the one format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/clang-format -i $(KERNELS)
 
 format-check: $(STAMP)  ## is everything in the one format?
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "make $@: failed; repair with: make format"; exit 1; }
+	@$(BIN)/clang-format --dry-run --Werror $(KERNELS) || { echo "make $@: failed; repair with: make format"; exit 1; }
 
 lint: $(STAMP)  ## ruff
 	@$(BIN)/ruff check --quiet . $(FAILED)

@@ -24,7 +24,8 @@ inline void call_mm_out(const Tensor& a, const Tensor& b, const Tensor& out) {
 }
 inline Tensor expanded(const Tensor& t, const std::vector<int64_t>& sizes) {
   const torch::headeronly::IntHeaderOnlyArrayRef size(sizes);
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(t), torch::stable::detail::from(size),
+  std::array<StableIValue, 3> stack{torch::stable::detail::from(t),
+                                    torch::stable::detail::from(size),
                                     torch::stable::detail::from(false)};
   STABLE_TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::expand", "", stack.data(), TORCH_ABI_VERSION));

@@ -6,8 +6,8 @@
 namespace spikegrad {
 
 #if defined(__AVX512F__)
-// What compress and expand leave elsewhere. As instructions that zero they wait on AMD's Zen 4 for the
-// register that they overwrite, so each for the vector before: ours merge into these zeros.
+// What compress and expand leave elsewhere. As instructions that zero they wait on AMD's Zen 4 for
+// the register that they overwrite, so each for the vector before: ours merge into these zeros.
 inline __m512 opaque_zeros() {
   __m512 zero = _mm512_setzero_ps();
   asm("" : "+v"(zero));

@@ -6,11 +6,12 @@
 
 namespace spikegrad {
 
-// The places of the ones of a word, from `first` on; up to 63 bytes behind them are written as well.
+// The places of the ones of a word, from `first` on; up to 63 bytes behind them are written as
+// well.
 inline uint8_t* list_byte_places(uint64_t word, int first, uint8_t* to) {
 #if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
-  _mm512_storeu_si512(
-      to, _mm512_add_epi8(places_of(word), _mm512_set1_epi8(static_cast<char>(first))));
+  _mm512_storeu_si512(to,
+                      _mm512_add_epi8(places_of(word), _mm512_set1_epi8(static_cast<char>(first))));
   return to + __builtin_popcountll(word);
 #else
   for (; word; word &= word - 1) *to++ = static_cast<uint8_t>(first + __builtin_ctzll(word));
@@ -22,8 +23,9 @@ inline uint8_t* list_byte_places(uint64_t word, int first, uint8_t* to) {
 // spikes side by side, so that the loops over them are of one length for a while, and their rows.
 class Columns {
  public:
-  // A chunk has twice the rows where few spike: see weight_gradient.h. For 700 to 512, T B = 12,800, that
-  // takes 0.3 ms off at 1.25 %, 0.2 at 2.5 %, and would cost 0.25 at 5 %. Places are bytes.
+  // A chunk has twice the rows where few spike: see weight_gradient.h. For 700 to 512, T B =
+  // 12,800, that takes 0.3 ms off at 1.25 %, 0.2 at 2.5 %, and would cost 0.25 at 5 %. Places are
+  // bytes.
   static constexpr int64_t kRows = 128, kMostRows = 2 * kRows;
   static constexpr double kFew = 0.035;
   int64_t parts, rows, chunks;
@@ -101,7 +103,7 @@ class Columns {
           turn_bits(bits + k * 64 * words + w, words,
                     static_cast<int>(std::clamp<int64_t>(rows - k * 64, 0, 64)),
                     static_cast<int>(std::min<int64_t>(last - w, 8)),
-                    reinterpret_cast<uint64_t(*)[64]>(columns + k * width + (w - first) * 64));
+                    reinterpret_cast<uint64_t (*)[64]>(columns + k * width + (w - first) * 64));
     }
   };
   // columns: room for the turned piece and its counts. aside: where the places go first, or null.
@@ -112,7 +114,8 @@ class Columns {
     std::fill(counts, counts + many, 0);
     for (int64_t k = 0; k < deep; ++k)
       for (int64_t c = 0; c < many; ++c)
-        counts[c] = static_cast<uint16_t>(counts[c] + __builtin_popcountll(columns[k * width_ + c]));
+        counts[c] =
+            static_cast<uint16_t>(counts[c] + __builtin_popcountll(columns[k * width_ + c]));
     int32_t next[kMostRows + 2] = {};
     for (int64_t c = 0; c < many; ++c) ++next[counts[c] + 1];
     Run* run = runs_.as<Run>() + at * (rows + 1);

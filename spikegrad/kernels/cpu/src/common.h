@@ -25,8 +25,8 @@ using Maybe = std::optional<Tensor>;
 // Kernels check what memory safety needs; the Python side has checked the rest and says it better.
 #define SG_CHECK(condition, what) STD_TORCH_CHECK(condition, "spikegrad kernel: ", what)
 
-// Large pages are fast; small ones take memory only where something is written, for buffers as large
-// as the worst case of which the front of every part is used.
+// Large pages are fast; small ones take memory only where something is written, for buffers as
+// large as the worst case of which the front of every part is used.
 enum class Pages { large, small };
 
 // A tensor whose memory comes from the pool and goes back to it (uninitialised).
@@ -45,9 +45,9 @@ inline Tensor fresh_tensor(const std::vector<int64_t>& sizes, ScalarType dtype) 
   for (size_t d = sizes.size(); d-- > 0; stride *= sizes[d]) strides[d] = stride;
   AtenTensorHandle made = nullptr;
   const auto kind = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
-                               kind, aoti_torch_device_type_cpu(), 0, &made));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()),
+                                                         sizes.data(), strides.data(), kind,
+                                                         aoti_torch_device_type_cpu(), 0, &made));
   return Tensor(made);
 }
 // A tensor that stands for "not there" among an operator's outputs, of which it has a dozen.

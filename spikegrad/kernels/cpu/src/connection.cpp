@@ -6,8 +6,8 @@ namespace spikegrad {
 void check_matrix(const Maybe& m, int64_t rows, int64_t columns, ScalarType dtype,
                   const char* what) {
   if (!m.has_value()) return;
-  SG_CHECK(m->dim() == 2 && m->is_contiguous() && m->scalar_type() == dtype &&
-               m->size(0) == rows && m->size(1) == columns,
+  SG_CHECK(m->dim() == 2 && m->is_contiguous() && m->scalar_type() == dtype && m->size(0) == rows &&
+               m->size(1) == columns,
            what);
 }
 
@@ -30,9 +30,8 @@ void check_connection(const ConnectionCall& call, ScalarType dtype) {
            "x must be contiguous or the same at every step");
   const int64_t outputs = call.outputs();
   check_matrix(call.weight, outputs, inputs, dtype, "the weight must be a contiguous [N, I]");
-  SG_CHECK(!call.bias.has_value() ||
-               (call.bias->numel() == outputs && call.bias->is_contiguous() &&
-                call.bias->scalar_type() == dtype),
+  SG_CHECK(!call.bias.has_value() || (call.bias->numel() == outputs && call.bias->is_contiguous() &&
+                                      call.bias->scalar_type() == dtype),
            "the bias must be [N]");
   for (const Maybe* words : {&call.in_bits, &call.in_support})
     SG_CHECK(!words->has_value() ||
@@ -67,10 +66,11 @@ std::tuple<Tensor, Tensor, Tensor> linear(const Tensor& x, const Maybe& in_bits,
   return {r.y, r.packed, r.choice};
 }
 
-std::tuple<Tensor, Tensor, Tensor> linear_backward(
-    const Tensor& grad_y, const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
-    const Tensor& weight, const Tensor& choice, bool need_x, bool need_weight,
-    const std::vector<double>& shares) {
+std::tuple<Tensor, Tensor, Tensor> linear_backward(const Tensor& grad_y, const Tensor& x,
+                                                   const Maybe& in_bits, const Maybe& in_support,
+                                                   const Tensor& weight, const Tensor& choice,
+                                                   bool need_x, bool need_weight,
+                                                   const std::vector<double>& shares) {
   const Maybe given = weight, nothing;
   const int64_t ones = in_bits.has_value() ? data<int64_t>(choice)[1] : -1;
   const ConnectionCall all{x, in_bits, in_support, given, nothing, crossover_of(shares)};
@@ -79,7 +79,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_backward(
   SG_CHECK(grad_y.dim() == 3 && grad_y.size(0) == s.steps && grad_y.size(1) == s.batch &&
                grad_y.size(2) == all.outputs() && grad_y.scalar_type() == x.scalar_type(),
            "the gradient must be [T, B, N]");
-  const ConnectionCall call{x,     ones >= 0 ? in_bits : nothing, in_support, given,
+  const ConnectionCall call{x,       ones >= 0 ? in_bits : nothing, in_support, given,
                             nothing, crossover_of(shares)};
   const Needs needs{ones, need_x, need_weight};
   ConnectionGradients r = x.scalar_type() == ScalarType::Double

@@ -7,8 +7,8 @@
 
 namespace spikegrad {
 
-// Which way the forward product went, for those who ask, and how many ones it met, or of other numbers
-// how many that are not 0; -1: nobody counted.
+// Which way the forward product went, for those who ask, and how many ones it met, or of other
+// numbers how many that are not 0; -1: nobody counted.
 enum Route : int64_t { kDense, kEvents, kStatic, kGiven };
 struct Choice {
   Route route = kDense;
@@ -21,9 +21,7 @@ struct Choice {
   }
 };
 
-inline bool is_static(const Tensor& x) {
-  return x.dim() == 3 && x.size(0) > 1 && x.stride(0) == 0;
-}
+inline bool is_static(const Tensor& x) { return x.dim() == 3 && x.size(0) > 1 && x.stride(0) == 0; }
 
 // Up to which number of values that are not 0 a product with R rows of I goes along them; below 0:
 // never. Half empty tiles cost more than they save. Forward they pay for turning the weight
@@ -53,8 +51,8 @@ class Connection {
     std::memcpy(biases_.as<T>(), data<T>(call.bias), outputs * sizeof(T));
     std::fill(biases_.as<T>() + outputs, biases_.as<T>() + width, T(0));
   }
-  // Makes the currents, or the lists of spikes from which a layer makes them row by row. packed: the bits
-  // of an x that came as numbers and is zeros and ones.
+  // Makes the currents, or the lists of spikes from which a layer makes them row by row. packed:
+  // the bits of an x that came as numbers and is zeros and ones.
   Choice choose(const ConnectionCall& call, Tensor& packed) {
     const Tensor& x = call.x;
     const int64_t rows = steps * batch, words = tiles_of(inputs);

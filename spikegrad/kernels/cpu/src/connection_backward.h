@@ -31,15 +31,15 @@ struct ConnectionBack {
   Places in_places;  // of the input's support
   Tensor dx, dweight, dbias;
 
-  // once: the gradient of the currents is the same at every step. piece: steps whose gradients exist at a
-  // time.
+  // once: the gradient of the currents is the same at every step. piece: steps whose gradients
+  // exist at a time.
   ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, bool is_once,
                  int64_t piece)
       : call(c), needs(n), dtype(c.x.scalar_type()), steps(c.sizes().steps), batch(c.sizes().batch),
         inputs(c.sizes().inputs), outputs(c.outputs()), tiles(tiles_of(outputs)),
         words(tiles_of(inputs)), rows(steps * batch), stride(padded<T>(outputs)),
-        constant(is_constant), once(is_once), most_rows(std::min(rows, piece * batch)), dx(none(dtype)),
-        dweight(none(dtype)), dbias(none(dtype)) {
+        constant(is_constant), once(is_once), most_rows(std::min(rows, piece * batch)),
+        dx(none(dtype)), dweight(none(dtype)), dbias(none(dtype)) {
     choose();
   }
 
@@ -155,7 +155,8 @@ struct ConnectionBack {
     if (constant) return torch::stable::select(call.x, 0, 0);
     if (!spikes()) {
       Tensor x = call.x;
-      return torch::stable::reshape(torch::stable::narrow(x, 0, r0 / batch, n / batch), {n, inputs});
+      return torch::stable::reshape(torch::stable::narrow(x, 0, r0 / batch, n / batch),
+                                    {n, inputs});
     }
     if (!spread.as<T>()) spread = scratch<T>(most_rows * inputs);
     unpack(bits_in() + r0 * words, n, inputs, spread.as<T>());

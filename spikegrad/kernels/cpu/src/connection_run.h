@@ -1,12 +1,13 @@
-// A product in front of neurons, or alone: what a call of it is given, and the entry points of one alone.
+// A product in front of neurons, or alone: what a call of it is given, and the entry points of one
+// alone.
 #pragma once
 
 #include "common.h"
 
 namespace spikegrad {
 
-// T, B and I of a call. x is [T, B, I], or where it stands for spikes at places alone (see places.h)
-// one element a place: then the bits and the weight say it.
+// T, B and I of a call. x is [T, B, I], or where it stands for spikes at places alone (see
+// places.h) one element a place: then the bits and the weight say it.
 struct Sizes {
   int64_t steps, batch, inputs;
 };
@@ -45,6 +46,7 @@ ConnectionGradients connection_backward_call(const ConnectionCall& call, const N
                                              const Tensor& grad_y);
 
 void check_connection(const ConnectionCall& call, ScalarType dtype);
-void check_matrix(const Maybe& m, int64_t rows, int64_t columns, ScalarType dtype, const char* what);
+void check_matrix(const Maybe& m, int64_t rows, int64_t columns, ScalarType dtype,
+                  const char* what);
 
 }  // namespace spikegrad

@@ -2,9 +2,9 @@
 // values that are not 0 in the input's gradient (behind a max-pool and a surrogate of compact
 // support most of a gradient is exactly 0).
 //
-//   y[r, o, p]     = bias[o] + sum over spikes (c, q) under the kernel at p of W[o, c, q - s p + pad]
-//   dW[o, c, k]    = sum over p with a spike at (c, s p - pad + k) of dy[o, p]
-//   dx[r, c, q]    = sum over (o, p) with dy[o, p] != 0 of dy[o, p] W[o, c, q - p + pad]    (stride 1)
+//   y[r, o, p]  = bias[o] + sum over spikes (c, q) under the kernel at p of W[o, c, q - s p + pad]
+//   dW[o, c, k] = sum over p with a spike at (c, s p - pad + k) of dy[o, p]
+//   dx[r, c, q] = sum over (o, p) with dy[o, p] != 0 of dy[o, p] W[o, c, q - p + pad] (stride 1)
 //
 // Sums run over the rows of the kernel, and over the events of a row, in order; how the work is
 // cut does not depend on the number of threads.
@@ -52,7 +52,8 @@ void by_lanes(int lanes, const F& go) {
 // conv_pack(x [R, C, H, W]) -> (bits [R, H, W, words] int64, spikes of each image [R] int64); no
 // bits when x is not all zeros and ones.
 std::tuple<Tensor, Tensor> conv_pack(const Tensor& x) {
-  SG_CHECK(x.dim() == 4 && x.scalar_type() == ScalarType::Float, "spikes must be float32 [R, C, H, W]");
+  SG_CHECK(x.dim() == 4 && x.scalar_type() == ScalarType::Float,
+           "spikes must be float32 [R, C, H, W]");
   const int64_t images = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   const int64_t sr = x.stride(0), sc = x.stride(1), sh = x.stride(2), sw = x.stride(3);
   const int64_t words = (channels + 63) / 64, size = height * width * words;
@@ -110,7 +111,8 @@ std::vector<float> tiled(const Tensor& weight, const Conv& g, int lanes, bool fl
   std::vector<float> weights(tiles * g.weights(lanes), 0.0f);
   parallel(tiles * taps, 1, [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t tile = piece / taps, tap = piece % taps, source = flipped ? taps - 1 - tap : tap;
+      const int64_t tile = piece / taps, tap = piece % taps,
+                    source = flipped ? taps - 1 - tap : tap;
       const int n = static_cast<int>(std::min<int64_t>(lanes, g.outputs - tile * lanes));
       float* to = weights.data() + (tile * taps + tap) * g.channels * lanes;
       for (int64_t c = 0; c < g.channels; ++c)
@@ -156,8 +158,8 @@ Tensor events_conv2d(const Tensor& /*x*/, const Tensor& bits, const Tensor& weig
                      const std::optional<Tensor>& bias, int64_t stride_h, int64_t stride_w,
                      int64_t pad_h, int64_t pad_w) {
   const uint64_t* words = words_of(bits);
-  const Conv g = geometry(bits.size(0), bits.size(1), bits.size(2), weight, stride_h, stride_w,
-                          pad_h, pad_w);
+  const Conv g =
+      geometry(bits.size(0), bits.size(1), bits.size(2), weight, stride_h, stride_w, pad_h, pad_w);
   SG_CHECK(bits.size(3) == g.words(), "bits and weight disagree about the channels");
   SG_CHECK(!bias.has_value() || (bias->numel() == g.outputs && bias->is_contiguous() &&
                                  bias->scalar_type() == ScalarType::Float),
@@ -176,7 +178,8 @@ void check_gradient(const Tensor& gradient, int64_t outputs) {
 }
 
 // events_conv2d_input(dy [R, OH, OW, O], W) -> dx [R, H, W, C], stride 1
-Tensor events_conv2d_input(const Tensor& gradient, const Tensor& weight, int64_t pad_h, int64_t pad_w) {
+Tensor events_conv2d_input(const Tensor& gradient, const Tensor& weight, int64_t pad_h,
+                           int64_t pad_w) {
   check_gradient(gradient, weight.size(0));
   Conv g{};
   const int64_t kh = weight.size(2), kw = weight.size(3);
@@ -216,8 +219,8 @@ std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor
                                                 const Tensor& weight, int64_t stride_h,
                                                 int64_t stride_w, int64_t pad_h, int64_t pad_w) {
   const uint64_t* words = words_of(bits);
-  const Conv g = geometry(bits.size(0), bits.size(1), bits.size(2), weight, stride_h, stride_w,
-                          pad_h, pad_w);
+  const Conv g =
+      geometry(bits.size(0), bits.size(1), bits.size(2), weight, stride_h, stride_w, pad_h, pad_w);
   check_gradient(gradient, g.outputs);
   SG_CHECK(gradient.size(0) == g.images && gradient.size(1) == g.out_height &&
                gradient.size(2) == g.out_width && bits.size(3) == g.words(),
@@ -230,7 +233,8 @@ std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor
   const int64_t tiles = (g.outputs + lanes - 1) / lanes, bands = g.bands(), band = g.band();
   const int64_t units = g.images * bands, parts = std::clamp<int64_t>(8 / tiles, 1, units);
   const int64_t in = g.height * g.width * g.words(), out = g.out_height * g.out_width * g.outputs;
-  std::vector<float> sums(tiles * parts * g.weights(lanes), 0.0f), bias(tiles * parts * lanes, 0.0f);
+  std::vector<float> sums(tiles * parts * g.weights(lanes), 0.0f),
+      bias(tiles * parts * lanes, 0.0f);
   parallel(tiles * parts, 1, [&](int64_t first, int64_t last) {
     Events events(g, false);
     for (int64_t piece = first; piece < last; ++piece) {
@@ -261,11 +265,13 @@ std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
   m.def("conv_pack(Tensor x) -> (Tensor bits, Tensor spikes)");
   m.def(
-      "events_conv2d(Tensor x, Tensor bits, Tensor weight, Tensor? bias, int stride_h, int stride_w, "
+      "events_conv2d(Tensor x, Tensor bits, Tensor weight, Tensor? bias, int stride_h, int "
+      "stride_w, "
       "int pad_h, int pad_w) -> Tensor");
   m.def("events_conv2d_input(Tensor gradient, Tensor weight, int pad_h, int pad_w) -> Tensor");
   m.def(
-      "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weight, int stride_h, int stride_w, "
+      "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weight, int stride_h, int "
+      "stride_w, "
       "int pad_h, int pad_w) -> (Tensor dweight, Tensor dbias)");
 }
 

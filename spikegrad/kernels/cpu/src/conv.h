@@ -1,8 +1,8 @@
 // Convolutions along events: geometry, lists of events, and the two loops over them.
 //
 // Tensors are channels-last. The events of a row of an image are one list: event (w, c) is the
-// number w C + c, so that the KW pixels under one row of the kernel are one run of the list, and the
-// weights [tile][kh][kw][c][lanes] of a run are found by one shift.
+// number w C + c, so that the KW pixels under one row of the kernel are one run of the list, and
+// the weights [tile][kh][kw][c][lanes] of a run are found by one shift.
 #pragma once
 
 #include "bits.h"
@@ -48,7 +48,8 @@ struct Conv {
   int64_t bands() const { return (out_height + band() - 1) / band(); }
 };
 
-// The events of some rows of one image: entry e of pixel p is index[e], e in [start[p], start[p+1]).
+// The events of some rows of one image: entry e of pixel p is index[e], e in [start[p],
+// start[p+1]).
 struct Events {
   std::vector<int32_t> index, start;
   std::vector<float> value;  // of gradients; spikes are ones
@@ -134,7 +135,8 @@ struct Run {
   }
 };
 
-// out[oh, ow, tile] = rest + sum over events of weights (times the event's value), rows [begin, end).
+// out[oh, ow, tile] = rest + sum over events of weights (times the event's value), rows [begin,
+// end).
 template <int V, bool kValues>
 void gather(const Conv& g, const Events& events, const float* weights, const float* rest, int n,
             int64_t begin, int64_t end, float* out) {
@@ -195,7 +197,8 @@ void scatter(const Conv& g, const Events& events, const float* gradient, int n, 
       for (int64_t ow = 0; ow < g.out_width; ++ow) {
         const float* from = gradient + (oh * g.out_width + ow) * g.outputs;
         alignas(64) float whole[kTile] = {};
-        if (n < kTile) from = static_cast<const float*>(std::memcpy(whole, from, n * sizeof(float)));
+        if (n < kTile)
+          from = static_cast<const float*>(std::memcpy(whole, from, n * sizeof(float)));
         Lane d[V];
         for (int v = 0; v < V; ++v) {
           d[v] = load(from + v * kLanes);

@@ -4,9 +4,8 @@
 namespace spikegrad {
 namespace {
 
-using Layered =
-    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
-               Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Layered = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+                           Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using LayerGradients =
     std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -39,22 +38,22 @@ Layered layer(const Tensor& x, const Maybe& in_bits, const Maybe& in_support, co
   const ForwardCall call{in, feedback, first, i0, v0, a0, silent0, params, slope, w};
   ForwardResult r = params.scalar_type() == ScalarType::Double ? layer_forward_call<double>(call)
                                                                : layer_forward_call<float>(call);
-  return {r.y,       r.last,   r.u,     r.i,     r.a,     r.ready,      r.current, r.bits,
-          r.support, r.packed, r.marks, r.i_end, r.v_end, r.a_end, r.silent_end, r.choice,
-          r.steady};
+  return {r.y,      r.last,  r.u,     r.i,     r.a,     r.ready,      r.current, r.bits,  r.support,
+          r.packed, r.marks, r.i_end, r.v_end, r.a_end, r.silent_end, r.choice,  r.steady};
 }
 
-LayerGradients layer_backward(
-    const Maybe& grad_y, const Maybe& grad_last, const Maybe& grad_i, const Maybe& grad_v,
-    const Maybe& grad_a, const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
-    const Maybe& weight, const Maybe& bias, const Maybe& feedback, const Maybe& first,
-    const Maybe& v0, const Tensor& params, const Tensor& slope, const Tensor& amplitude, double gain,
-    const Maybe& derivative, const Tensor& u, const Tensor& i, const Tensor& a, const Tensor& ready,
-    const Tensor& current, const Tensor& bits, const Tensor& support, const Tensor& marks,
-    const Tensor& choice, bool grad_slope, bool need_x, bool need_weight, bool need_feedback,
-    bool need_first,
-    const std::vector<int64_t>& words, const std::vector<double>& numbers,
-    const Maybe& grad_steady) {
+LayerGradients layer_backward(const Maybe& grad_y, const Maybe& grad_last, const Maybe& grad_i,
+                              const Maybe& grad_v, const Maybe& grad_a, const Tensor& x,
+                              const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
+                              const Maybe& bias, const Maybe& feedback, const Maybe& first,
+                              const Maybe& v0, const Tensor& params, const Tensor& slope,
+                              const Tensor& amplitude, double gain, const Maybe& derivative,
+                              const Tensor& u, const Tensor& i, const Tensor& a,
+                              const Tensor& ready, const Tensor& current, const Tensor& bits,
+                              const Tensor& support, const Tensor& marks, const Tensor& choice,
+                              bool grad_slope, bool need_x, bool need_weight, bool need_feedback,
+                              bool need_first, const std::vector<int64_t>& words,
+                              const std::vector<double>& numbers, const Maybe& grad_steady) {
   const Words w = words_of(words, numbers);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, w.crossover};
   check_call(all, feedback, first, params, slope);

@@ -1,12 +1,12 @@
 // A whole layer: currents from spikes (or given), feedback, neuron; forward and back through time.
 //
-// Outputs are walked in tiles of 64 columns, time within a tile, the rows of a group within a step: a
-// tile's weights stay in the second-level cache and its states in the first, and nothing of size
+// Outputs are walked in tiles of 64 columns, time within a tile, the rows of a group within a step:
+// a tile's weights stay in the second-level cache and its states in the first, and nothing of size
 // [T, B, N] is written but what the backward pass reads. With feedback every column of a step is
 // needed before the next step, so there the tiles of one step are walked over the whole batch.
 //
-// Inside, rows of N columns are cut into padded tiles: [tile][row][64], row = t B + b. Columns beyond
-// N see no current; they neither spike nor stand in a support (tile_params).
+// Inside, rows of N columns are cut into padded tiles: [tile][row][64], row = t B + b. Columns
+// beyond N see no current; they neither spike nor stand in a support (tile_params).
 #pragma once
 
 #include "neuron.h"
@@ -21,7 +21,8 @@ struct Kept {
   int64_t origin = 0, rows = 0;
   T *u = nullptr, *i = nullptr, *a = nullptr, *current = nullptr;
   uint8_t* ready = nullptr;
-  T** few = nullptr;  // [tile][groups] where u goes on, if it holds the membranes of the support alone
+  T** few =
+      nullptr;  // [tile][groups] where u goes on, if it holds the membranes of the support alone
 };
 
 template <class T>
@@ -34,8 +35,8 @@ template <class T>
 struct Layer : Source<T> {
   int64_t steps, batch, outputs, tiles;
   const T* first;         // [B, N], added at the first step, or null
-  uint16_t* back_list;   // [B][N + kSlack] the spikes of the step before
-  int32_t* back_count;   // [B]
+  uint16_t* back_list;    // [B][N + kSlack] the spikes of the step before
+  int32_t* back_count;    // [B]
   const T* back_weights;  // [tile][N][64], or null: no feedback
   const T* params;        // [tiles][kRows][64]
   bool alike;             // one value for all columns
@@ -45,7 +46,7 @@ struct Layer : Source<T> {
   Kept<T> kept;
   uint64_t *bits, *support;  // words of every step, row and tile, so far apart, or null
   int64_t word_t, word_b, word_tile;
-  T* y;                      // [T, B, N]: spikes, or membranes of neurons that never spike, or null
+  T* y;  // [T, B, N]: spikes, or membranes of neurons that never spike, or null
 };
 
 // The current of one row and tile.
@@ -63,8 +64,8 @@ template <class T>
   }
   if (f.back_weights && f.back_count[b]) {
     Lane<T> back[kVectors<T>] = {};
-    add_rows(back, f.back_weights + tile * f.outputs * kTile, f.back_list + b * (f.outputs + kSlack),
-             f.back_count[b]);
+    add_rows(back, f.back_weights + tile * f.outputs * kTile,
+             f.back_list + b * (f.outputs + kSlack), f.back_count[b]);
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
   }
   if (t == 0 && f.first) add_row(f.first + b * f.outputs + tile * kTile, n, sum);
@@ -96,7 +97,8 @@ inline uint64_t ready_word(const uint8_t* ready) {
 
 // One tile, rows [b0, b1), steps [t0, t1).
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
-void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0, int64_t t1) {
+void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
+                   int64_t t1) {
   alignas(64) T x[kTile], s[kTile], d[kTile], nowhere[kTile];
   alignas(64) uint8_t open[kTile];
   const P p = tile_of(f.params, tile);
@@ -105,8 +107,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
   for (int64_t t = t0; t < t1; ++t)
     for (int64_t b = b0; b < b1; ++b) {
       const int64_t at = (tile * f.batch + b) * kTile;
-      const int64_t keep =
-          (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
+      const int64_t keep = (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
       const int64_t row = t * f.batch + b;
       Lane<T> sum[kVectors<T>];
       current_of(f, tile, t, b, sum);
@@ -129,8 +130,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
         if (kSilent) word &= ready_word(ready);
         f.support[place] = word;
       }
-      if (f.y)
-        std::memcpy(f.y + row * f.outputs + tile * kTile, kFire ? s : u, n * sizeof(T));
+      if (f.y) std::memcpy(f.y + row * f.outputs + tile * kTile, kFire ? s : u, n * sizeof(T));
     }
 }
 
@@ -142,12 +142,12 @@ struct LayerBack {
   const Places* places;  // of the support, where the gradient or the membranes are of it alone
   bool few_gradients, few_membranes;
   const uint64_t* spikes;  // [T][B][tiles], with few membranes
-  const T* grad_steady;      // [B, N] of every step, or null
-  const T* grad_last;        // [B, N] of the last spikes, or null
-  const T* back;             // [B][64] of this tile: through the feedback from the step after, or null
-  const T* back_dense;       // the same as [B, N] of all tiles
-  const T* params;  // [tiles][kRows][64]
-  bool alike;       // one value for all columns
+  const T* grad_steady;    // [B, N] of every step, or null
+  const T* grad_last;      // [B, N] of the last spikes, or null
+  const T* back;        // [B][64] of this tile: through the feedback from the step after, or null
+  const T* back_dense;  // the same as [B, N] of all tiles
+  const T* params;      // [tiles][kRows][64]
+  bool alike;           // one value for all columns
   Rule<T> rule;
   States<T> state;  // dv, di, da
   Kept<T> kept;

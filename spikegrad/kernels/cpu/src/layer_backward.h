@@ -15,7 +15,8 @@ struct Back {
   Engine<T> e;
   const ScalarType dtype;
   const int64_t steps, batch, outputs, tiles, rows, stride;
-  const bool constant;  // of a constant input no gradient of all steps exists that segments keep small
+  const bool
+      constant;  // of a constant input no gradient of all steps exists that segments keep small
   const int64_t piece;
   ConnectionBack<T> in;
   Scratch dI, back_total, back_wt, back_dense;
@@ -31,8 +32,9 @@ struct Back {
         constant(may_be_constant(c.in, c.needs) && !c.feedback.has_value()),
         piece(constant && !w.lean ? steps : segment_steps(batch)),
         in(c.in, c.needs, constant, false, piece),
-        r{none(dtype), none(dtype), none(dtype), none(dtype), none(dtype),
-          none(dtype), none(dtype), none(dtype), none(ScalarType::Double)} {
+        r{none(dtype), none(dtype), none(dtype),
+          none(dtype), none(dtype), none(dtype),
+          none(dtype), none(dtype), none(ScalarType::Double)} {
     if (call.feedback.has_value()) choose_feedback();
     if (call.need_first) r.dfirst = fresh_tensor({batch, outputs}, dtype);
   }
@@ -45,8 +47,7 @@ struct Back {
   void choose_feedback() {
     const double square = static_cast<double>(rows) * static_cast<double>(outputs);
     const uint64_t* s = words_of(call.support);
-    back_support =
-        s && static_cast<double>(ones(s, rows * tiles)) <= w.crossover.input * square;
+    back_support = s && static_cast<double>(ones(s, rows * tiles)) <= w.crossover.input * square;
     if (back_support)
       back_wt = transposed(data<T>(*call.feedback), outputs, outputs);
     else
@@ -69,8 +70,8 @@ void Back<T>::segment(int64_t t0, int64_t t1, LayerBackRun<T> run) {
   const int64_t groups = groups_of(batch);
   double* all = w.keep ? mutable_data<double>(r.sums) : nullptr;
   if (!call.feedback.has_value()) {
-    // A thread takes what it will read again: tiles, whose products come next, or of a constant input,
-    // whose gradient is small, the groups whose membranes it wrote.
+    // A thread takes what it will read again: tiles, whose products come next, or of a constant
+    // input, whose gradient is small, the groups whose membranes it wrote.
     parallel(tiles * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t tile = constant ? k % tiles : k / groups;
@@ -96,8 +97,9 @@ void Back<T>::segment(int64_t t0, int64_t t1, LayerBackRun<T> run) {
       for (int64_t tile = begin; tile < end; ++tile) {
         LayerBack<T> mine = f;
         if (next && back_support) {
-          sampled_tile(words_of(call.support) + t * batch * tiles + tile, tiles, next, stride, batch,
-                       back_wt.as<T>() + tile * kTile * stride, stride, outputs, back.as<T>());
+          sampled_tile(words_of(call.support) + t * batch * tiles + tile, tiles, next, stride,
+                       batch, back_wt.as<T>() + tile * kTile * stride, stride, outputs,
+                       back.as<T>());
           mine.back = back.as<T>();
         }
         mine.sums = all ? all + tile * groups * (kParams + 1) * kTile : nullptr;
@@ -155,17 +157,29 @@ void Back<T>::through_time() {
   f.alike = e.f.alike && call.amplitude.size(0) == 1;
   const Scratch slopes = scratch<T>(tiles * kTile), amplitudes = scratch<T>(tiles * kTile);
   const bool each = call.slope.size(0) > 1;
-  set_row(e.params.template as<T>(), kAmplitude, data<T>(call.amplitude), call.amplitude.size(0) > 1,
-          outputs, T(0));
+  set_row(e.params.template as<T>(), kAmplitude, data<T>(call.amplitude),
+          call.amplitude.size(0) > 1, outputs, T(0));
   to_columns(data<T>(call.slope), each, outputs, T(2), slopes.as<T>());
-  to_columns(data<T>(call.amplitude), call.amplitude.size(0) > 1, outputs, T(0), amplitudes.as<T>());
-  f.rule = {Shape{Family{w.family}, w.shape_a, w.shape_b}, slopes.as<T>(), amplitudes.as<T>(),
-            each ? outputs : 1, static_cast<T>(call.gain), w.attached, w.keep && call.grad_slope};
+  to_columns(data<T>(call.amplitude), call.amplitude.size(0) > 1, outputs, T(0),
+             amplitudes.as<T>());
+  f.rule = {Shape{Family{w.family}, w.shape_a, w.shape_b},
+            slopes.as<T>(),
+            amplitudes.as<T>(),
+            each ? outputs : 1,
+            static_cast<T>(call.gain),
+            w.attached,
+            w.keep && call.grad_slope};
   f.derivative = data<T>(call.derivative);
   f.state = gradients.states, f.before = start.states, f.out = dI.as<T>(), f.total = constant;
   auto at = [](const Tensor& t) { return t.numel() ? const_cast<T*>(data<T>(t)) : nullptr; };
-  f.kept = {0, rows, at(call.u), at(call.i), at(call.a), at(call.current),
-            call.ready.numel() ? const_cast<uint8_t*>(data<uint8_t>(call.ready)) : nullptr, nullptr};
+  f.kept = {0,
+            rows,
+            at(call.u),
+            at(call.i),
+            at(call.a),
+            at(call.current),
+            call.ready.numel() ? const_cast<uint8_t*>(data<uint8_t>(call.ready)) : nullptr,
+            nullptr};
 
   // What a lean call computes again.
   StateMemory<T> again(lean ? batch : 0, outputs);
@@ -174,9 +188,14 @@ void Back<T>::through_time() {
     const int64_t size = tiles * piece * batch * kTile;
     u = scratch<T>(size), a = scratch<T>(ada ? size : 0), i = scratch<T>(syn && w.keep ? size : 0);
     current = scratch<T>(w.keep ? size : 0), ready = scratch<uint8_t>(silent ? size : 0);
-    f.kept = {0, piece * batch, u.as<T>(), syn && w.keep ? i.as<T>() : nullptr,
-              ada ? a.as<T>() : nullptr, w.keep ? current.as<T>() : nullptr,
-              silent ? ready.as<uint8_t>() : nullptr, nullptr};
+    f.kept = {0,
+              piece * batch,
+              u.as<T>(),
+              syn && w.keep ? i.as<T>() : nullptr,
+              ada ? a.as<T>() : nullptr,
+              w.keep ? current.as<T>() : nullptr,
+              silent ? ready.as<uint8_t>() : nullptr,
+              nullptr};
     e.f.kept = f.kept, e.f.state = again.states;
     e.f.bits = const_cast<uint64_t*>(words_of(call.bits));
     Tensor packed = none(dtype);
@@ -218,7 +237,7 @@ LayerBackRun<T> backward_of(const Words& w) {
                     []<Reset R>() -> LayerBackRun<T> { return &plain_layer_backward<T, R>; });
   LayerBackRun<T> chosen = nullptr;
   select_for<RunLayerBack, T, Tiled<T>>(w.kind, Reset{w.reset}, w.keep,
-                                       [&](auto it) { chosen = it.run; });
+                                        [&](auto it) { chosen = it.run; });
   return chosen;
 }
 

@@ -39,7 +39,7 @@ LayerRun<T> forward_of(const Words& w) {
                     []<Reset R>() -> LayerRun<T> { return &plain_layer_forward<T, R>; });
   LayerRun<T> chosen = nullptr;
   select_for<RunLayer, T, Tiled<T>>(w.kind, Reset{w.reset}, w.refractory > 0,
-                                   [&](auto it) { chosen = it.run; });
+                                    [&](auto it) { chosen = it.run; });
   return chosen;
 }
 
@@ -51,11 +51,23 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   const bool syn = w.kind & kSynapse, ada = w.kind & kAdaptive, fire = w.kind & kSpiking;
   const bool silent = w.refractory > 0, lean = w.lean, back = call.feedback.has_value();
   const int64_t rows = e.steps * e.batch, piece = segment_steps(e.batch);
-  ForwardResult r{none(dtype), none(dtype), none(dtype), none(dtype), none(dtype),
-                  none(ScalarType::Byte), none(dtype), none(ScalarType::Long),
-                  none(ScalarType::Long), none(ScalarType::Long), none(dtype), none(dtype),
-                  none(dtype), none(dtype), none(ScalarType::Int),
-                  none(ScalarType::Long), none(dtype)};
+  ForwardResult r{none(dtype),
+                  none(dtype),
+                  none(dtype),
+                  none(dtype),
+                  none(dtype),
+                  none(ScalarType::Byte),
+                  none(dtype),
+                  none(ScalarType::Long),
+                  none(ScalarType::Long),
+                  none(ScalarType::Long),
+                  none(dtype),
+                  none(dtype),
+                  none(dtype),
+                  none(dtype),
+                  none(ScalarType::Int),
+                  none(ScalarType::Long),
+                  none(dtype)};
   r.choice = e.choose(call.in, r.packed).told();
   const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, one{e.batch, e.outputs};
   const bool dense = w.dense || !fire, whole_graph = w.graph && !lean;
@@ -80,8 +92,14 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   auto words_at = [](Tensor& t) {
     return t.numel() ? reinterpret_cast<uint64_t*>(mutable_data<int64_t>(t)) : nullptr;
   };
-  e.f.kept = {0, rows, at(r.u), at(r.i), at(r.a), at(r.current),
-              r.ready.numel() ? mutable_data<uint8_t>(r.ready) : nullptr, nullptr};
+  e.f.kept = {0,
+              rows,
+              at(r.u),
+              at(r.i),
+              at(r.a),
+              at(r.current),
+              r.ready.numel() ? mutable_data<uint8_t>(r.ready) : nullptr,
+              nullptr};
   std::vector<T*> parts;
   if (w.few()) {
     parts = parts_of(e.f.kept.u, e.tiles, e.steps, e.batch);
@@ -99,7 +117,8 @@ ForwardResult layer_forward_call(const ForwardCall& call) {
   }
   if (w.places) r.steady = ghost<T>(one, dtype);
   if (!dense)
-    r.y = ghost<T>(w.places ? std::vector<int64_t>{ones(e.f.support, rows * e.tiles)} : whole, dtype);
+    r.y =
+        ghost<T>(w.places ? std::vector<int64_t>{ones(e.f.support, rows * e.tiles)} : whole, dtype);
   auto end = [&](bool there, const T* from) {
     Tensor out = there ? fresh_tensor(one, dtype) : none(dtype);
     if (there) from_tiles(from, e.batch, e.outputs, mutable_data<T>(out));

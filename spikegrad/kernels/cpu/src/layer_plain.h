@@ -28,8 +28,7 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
       Lane<T> x[kVectors<T>], u[kVectors<T>];
       current_of(f, tile, t, b, x);
       const Fired fired = lif_forward<T, kR, kCompact>(
-          p, x, f.state.v + at, edge,
-          [&](int k, Lane<T> now, Bits<T>, Bits<T> inside) {
+          p, x, f.state.v + at, edge, [&](int k, Lane<T> now, Bits<T>, Bits<T> inside) {
             if (kFew)
               put_lanes<T>(inside, now, few);
             else
@@ -95,9 +94,8 @@ void plain_layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64
                           int64_t t1) {
   const Tiled<T> own = tile_of(f.params, tile);
   auto rows = [&]<bool kFew>() {
-    by_parameters(own, f.alike && columns_of(tile, f.outputs) == kTile, [&](const auto& p) {
-      plain_rows_back<T, kR, kFew>(f, p, tile, b0, b1, t0, t1);
-    });
+    by_parameters(own, f.alike && columns_of(tile, f.outputs) == kTile,
+                  [&](const auto& p) { plain_rows_back<T, kR, kFew>(f, p, tile, b0, b1, t0, t1); });
   };
   f.few_membranes ? rows.template operator()<true>() : rows.template operator()<false>();
 }

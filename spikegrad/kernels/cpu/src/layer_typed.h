@@ -85,8 +85,8 @@ template <class T>
 LayerRun<T> forward_of(const Words& words);
 template <class T>
 LayerBackRun<T> backward_of(const Words& words);
-// Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line, so
-// threads on different tiles of the same rows would take it from each other at every step.
+// Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line,
+// so threads on different tiles of the same rows would take it from each other at every step.
 template <class T>
 void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
   const int64_t groups = groups_of(f.batch);
@@ -148,7 +148,8 @@ struct Engine {
     f.first = data<T>(first);
     if (feedback.has_value()) {
       back_weights = tiled(data<T>(*feedback), outputs, outputs);
-      back_list = scratch<uint16_t>(batch * (outputs + kSlack)), back_count = scratch<int32_t>(batch);
+      back_list = scratch<uint16_t>(batch * (outputs + kSlack)),
+      back_count = scratch<int32_t>(batch);
       f.back_weights = back_weights.template as<T>();
       f.back_list = back_list.as<uint16_t>(), f.back_count = back_count.as<int32_t>();
     }

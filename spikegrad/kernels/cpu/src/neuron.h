@@ -19,7 +19,17 @@ namespace spikegrad {
 // Rows of the parameter matrix [kParams, 1 or N].
 // The gains and the drop are rows of their own, computed by torch as the reference computes them.
 enum Param {
-  kAlpha, kBeta, kGainSyn, kGainMem, kThreshold, kRest, kReset, kRho, kKappa, kDrop, kParams
+  kAlpha,
+  kBeta,
+  kGainSyn,
+  kGainMem,
+  kThreshold,
+  kRest,
+  kReset,
+  kRho,
+  kKappa,
+  kDrop,
+  kParams
 };
 static_assert(kParams == 10);
 enum class Reset : int64_t { subtract, zero, none };
@@ -49,8 +59,8 @@ struct Column {
   T operator()(int j) const { return p[j]; }
 };
 
-// forward_step<...>(p, n, refractory, x [n]; v, i, a, silent [n] in and out; u, s, ready, d [n] out;
-// d null where nobody asks)
+// forward_step<...>(p, n, refractory, x [n]; v, i, a, silent [n] in and out; u, s, ready, d [n]
+// out; d null where nobody asks)
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
 [[gnu::always_inline]] inline void forward_step(const P& p, int n, int32_t refractory,
                                                 const T* __restrict x, T* __restrict v,
@@ -98,7 +108,8 @@ struct Rule {
   bool grad_slope;  // the slope is learned
 };
 
-// The surrogate at d [n] of columns from `column` on: g, and with a learned slope the derivative by it.
+// The surrogate at d [n] of columns from `column` on: g, and with a learned slope the derivative by
+// it.
 template <class T>
 void surrogate_block(const Rule<T>& f, const T* d, int64_t column, T* g, T* by, int n) {
   const bool each = f.slope_columns > 1;
@@ -119,18 +130,19 @@ void surrogate_block(const Rule<T>& f, const T* d, int64_t column, T* g, T* by, 
 // What one backward step reads of its step and of the one before, each [n].
 template <class T>
 struct Moment {
-  const T *incoming, *u, *a;      // a: adaptive
-  const uint8_t* ready;           // null without a refractory period
-  const T* derivative;            // of a user's surrogate, else null
+  const T *incoming, *u, *a;       // a: adaptive
+  const uint8_t* ready;            // null without a refractory period
+  const T* derivative;             // of a user's surrogate, else null
   const T *x, *before, *a_before;  // from here on for parameter gradients; before: u[t-1] or null,
   const uint8_t* ready_before;     // then the membrane after reset is v0, or rest
   const T *v0, *i_now, *i_old;
 };
 
-// backward_step<...>(...; dv, di, da [n] in and out; sums [kParams + 1][kWidth] added to; dx [n] out)
+// backward_step<...>(...; dv, di, da [n] in and out; sums [kParams + 1][kWidth] added to; dx [n]
+// out)
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads, int kWidth>
-[[gnu::always_inline]] inline void backward_step(const Rule<T>& f, const P& p, int64_t column, int n,
-                                                 const Moment<T>& m, T* __restrict dv,
+[[gnu::always_inline]] inline void backward_step(const Rule<T>& f, const P& p, int64_t column,
+                                                 int n, const Moment<T>& m, T* __restrict dv,
                                                  T* __restrict di, T* __restrict da,
                                                  T (*__restrict sums)[kWidth], T* __restrict dx) {
   alignas(64) T d[kWidth], g[kWidth], by[kWidth];
@@ -239,7 +251,8 @@ auto by_reset(Reset reset, const F& f) {
 }
 
 // Pick the instance of a function by what the neuron has: go(Run<T, P, S, A, K, R, flag>()).
-template <template <class, class, bool, bool, bool, Reset, bool> class Run, class T, class P, class F>
+template <template <class, class, bool, bool, bool, Reset, bool> class Run, class T, class P,
+          class F>
 void select_for(int64_t kind, Reset reset, bool flag, const F& go) {
   auto by_flag = [&]<bool S, bool A, bool K, Reset R>() {
     flag ? go(Run<T, P, S, A, K, R, true>()) : go(Run<T, P, S, A, K, R, false>());

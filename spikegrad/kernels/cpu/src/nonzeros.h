@@ -1,5 +1,5 @@
-// Real numbers of which many are 0 (an image, spikes that a dropout scaled): products along those that
-// are not.
+// Real numbers of which many are 0 (an image, spikes that a dropout scaled): products along those
+// that are not.
 #pragma once
 
 #include "places.h"
@@ -40,29 +40,30 @@ inline int64_t nonzeros_in(const T* row, int64_t columns) {
     count += __builtin_popcountll(nonzero_word(row + w * kTile, columns_of(w, columns)));
   return count;
 }
-// How many of x [R, N] are not 0, counted as long as there are no more than `most`; else -1. A row of
-// sixteen is looked at first: where they say that it will be more, nobody pays for a pass.
+// How many of x [R, N] are not 0, counted as long as there are no more than `most`; else -1. A row
+// of sixteen is looked at first: where they say that it will be more, nobody pays for a pass.
 template <class T>
 int64_t nonzeros(const T* x, int64_t rows, int64_t columns, double most) {
   if (most < 0) return -1;
   int64_t some = 0, looked = 0;
   for (int64_t r = 0; r < rows; r += 16, ++looked) some += nonzeros_in(x + r * columns, columns);
-  // A few rows may not be like the others; from sixteen on a wrong guess is one near the crossover, where
-  // either way takes as long.
+  // A few rows may not be like the others; from sixteen on a wrong guess is one near the crossover,
+  // where either way takes as long.
   const double sure = looked < 16 ? 1.5 : 1.05;
   if (static_cast<double>(some) * static_cast<double>(rows) >
       sure * most * static_cast<double>(looked))
     return -1;
   std::atomic<int64_t> all{0};
-  parallel(rows, std::max<int64_t>(1, (int64_t{1} << 16) / columns), [&](int64_t begin, int64_t end) {
-    constexpr int64_t kRows = 64;
-    for (int64_t r = begin; r < end && static_cast<double>(all.load()) <= most; r += kRows) {
-      int64_t count = 0;
-      for (int64_t k = r; k < std::min(end, r + kRows); ++k)
-        count += nonzeros_in(x + k * columns, columns);
-      all += count;
-    }
-  });
+  parallel(
+      rows, std::max<int64_t>(1, (int64_t{1} << 16) / columns), [&](int64_t begin, int64_t end) {
+        constexpr int64_t kRows = 64;
+        for (int64_t r = begin; r < end && static_cast<double>(all.load()) <= most; r += kRows) {
+          int64_t count = 0;
+          for (int64_t k = r; k < std::min(end, r + kRows); ++k)
+            count += nonzeros_in(x + k * columns, columns);
+          all += count;
+        }
+      });
   return static_cast<double>(all.load()) <= most ? all.load() : -1;
 }
 
@@ -145,8 +146,7 @@ inline void NumberColumns<float>::append(int c, int r, const float* v, int some)
   alignas(64) static constexpr int32_t kCount[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                      8, 9, 10, 11, 12, 13, 14, 15};
   const __m512 all = _mm512_load_ps(v);
-  const __mmask16 mask =
-      _mm512_cmp_ps_mask(all, _mm512_setzero_ps(), _CMP_NEQ_UQ) & first_of(some);
+  const __mmask16 mask = _mm512_cmp_ps_mask(all, _mm512_setzero_ps(), _CMP_NEQ_UQ) & first_of(some);
   const __m512i place = _mm512_add_epi32(_mm512_load_si512(kCount), _mm512_set1_epi32(r));
   _mm512_storeu_ps(values[c] + count[c], compressed(mask, all));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(rows[c] + count[c]),
@@ -159,8 +159,8 @@ inline void NumberColumns<float>::append(int c, int r, const float* v, int some)
 template <class T>
 void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs, const T* x,
                      int64_t inputs, bool add, T* dw) {
-  // Tiles of outputs at a time: their sums stay in the second-level cache, and two threads at least have
-  // outputs of their own, whose weights they will update.
+  // Tiles of outputs at a time: their sums stay in the second-level cache, and two threads at least
+  // have outputs of their own, whose weights they will update.
   const int64_t tiles = tiles_of(outputs), kept = std::clamp<int64_t>((tiles + 1) / 2, 1, 8);
   constexpr int kRows = NumberColumns<T>::kRows;
   const int64_t parts = tiles_of(inputs), groups = (tiles + kept - 1) / kept;

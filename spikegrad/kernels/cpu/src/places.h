@@ -1,5 +1,5 @@
-// Values at some columns of every row alone, side by side in memory: the membranes and the gradients
-// that a surrogate with compact support asks for.
+// Values at some columns of every row alone, side by side in memory: the membranes and the
+// gradients that a surrogate with compact support asks for.
 //
 // Words [T, B, tiles] name the columns. Values stand in the order tile, group of kGroup samples,
 // step, sample, column: what one piece of a layer's work reads and writes lies together.
@@ -36,7 +36,9 @@ inline void put_row(uint64_t word, const T* row, T*& to) {
 inline __m512 compressed(__mmask16 mask, __m512 v) {
   return _mm512_mask_compress_ps(opaque_zeros(), mask, v);
 }
-inline __m512 spread(__mmask16 mask, __m512 v) { return _mm512_mask_expand_ps(opaque_zeros(), mask, v); }
+inline __m512 spread(__mmask16 mask, __m512 v) {
+  return _mm512_mask_expand_ps(opaque_zeros(), mask, v);
+}
 inline __mmask16 first_of(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 template <>
 inline void put_lanes<float>(Bits<float> some, Lane<float> v, float*& to) {

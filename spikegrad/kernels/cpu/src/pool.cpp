@@ -1,11 +1,11 @@
-// A pool of large buffers. The C library maps what is above its threshold (128 KB at first, 32 MB at
-// most) anew on each allocation and gives the end of its heap back, so the pages of a fresh tensor
-// fault: 18 ms for 52 MB where a reused one costs 2 ms, 0.5 ms for a small layer's step.
-// Buffers of 128 KB and more are kept by size class and handed out again; smaller ones are torch's. What
-// nobody asked for during a few training steps goes back to the system.
-// Buffers with small pages are a class of their own: what they never wrote takes no memory.
-// For tests a build with AddressSanitizer gives every buffer its exact size and keeps none, and
-// `pool_poison` fills whatever is handed out with NaN.
+// A pool of large buffers. The C library maps what is above its threshold (128 KB at first, 32 MB
+// at most) anew on each allocation and gives the end of its heap back, so the pages of a fresh
+// tensor fault: 18 ms for 52 MB where a reused one costs 2 ms, 0.5 ms for a small layer's step.
+// Buffers of 128 KB and more are kept by size class and handed out again; smaller ones are torch's.
+// What nobody asked for during a few training steps goes back to the system. Buffers with small
+// pages are a class of their own: what they never wrote takes no memory. For tests a build with
+// AddressSanitizer gives every buffer its exact size and keeps none, and `pool_poison` fills
+// whatever is handed out with NaN.
 #include "common.h"
 
 #include <sys/mman.h>

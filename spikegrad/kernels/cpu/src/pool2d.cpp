@@ -36,8 +36,8 @@ struct Windows {
   }
 };
 
-Windows windows(int64_t images, int64_t height, int64_t width, int64_t channels, int64_t kh, int64_t kw, int64_t stride_h, int64_t stride_w,
-                int64_t pad_h, int64_t pad_w) {
+Windows windows(int64_t images, int64_t height, int64_t width, int64_t channels, int64_t kh,
+                int64_t kw, int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w) {
   SG_CHECK(kh > 0 && kw > 0 && kh * kw <= 256 && stride_h > 0 && stride_w > 0,
            "windows must have 1 to 256 pixels, strides must be positive");
   SG_CHECK(pad_h >= 0 && pad_w >= 0 && 2 * pad_h <= kh && 2 * pad_w <= kw,
@@ -102,8 +102,8 @@ void by_type(const Tensor& x, const F& go) {
 std::tuple<Tensor, Tensor> max_pool2d(const Tensor& x, int64_t kh, int64_t kw, int64_t stride_h,
                                       int64_t stride_w, int64_t pad_h, int64_t pad_w) {
   SG_CHECK(x.dim() == 4 && x.is_contiguous(), "images must be a contiguous [R, H, W, C]");
-  const Windows g = windows(x.size(0), x.size(1), x.size(2), x.size(3), kh, kw, stride_h, stride_w,
-                            pad_h, pad_w);
+  const Windows g =
+      windows(x.size(0), x.size(1), x.size(2), x.size(3), kh, kw, stride_h, stride_w, pad_h, pad_w);
   const std::vector<int64_t> shape{g.images, g.out_height, g.out_width, g.channels};
   Tensor y = pooled(shape, x.scalar_type()), index = pooled(shape, ScalarType::Byte);
   by_type(x, [&]<class T>() {
@@ -119,10 +119,11 @@ std::tuple<Tensor, Tensor> max_pool2d(const Tensor& x, int64_t kh, int64_t kw, i
 }
 
 // max_pool2d_backward(dy [R, OH, OW, C], index, H, W) -> dx [R, H, W, C]
-Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& index, int64_t height, int64_t width,
-                           int64_t kh, int64_t kw, int64_t stride_h, int64_t stride_w, int64_t pad_h,
-                           int64_t pad_w) {
-  SG_CHECK(gradient.dim() == 4 && gradient.is_contiguous(), "the gradient must be a contiguous [R, OH, OW, C]");
+Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& index, int64_t height,
+                           int64_t width, int64_t kh, int64_t kw, int64_t stride_h,
+                           int64_t stride_w, int64_t pad_h, int64_t pad_w) {
+  SG_CHECK(gradient.dim() == 4 && gradient.is_contiguous(),
+           "the gradient must be a contiguous [R, OH, OW, C]");
   const Windows g = windows(gradient.size(0), height, width, gradient.size(3), kh, kw, stride_h,
                             stride_w, pad_h, pad_w);
   SG_CHECK(gradient.size(1) == g.out_height && gradient.size(2) == g.out_width,

@@ -83,8 +83,8 @@ void by_vectors(int n, const F& f) {
   f.template operator()<kVectors<T>>();
 }
 
-// sum [64, or V vectors of it] += the rows of w [I][64] that a list names, two at a time. Always inline:
-// the sum must stay in registers.
+// sum [64, or V vectors of it] += the rows of w [I][64] that a list names, two at a time. Always
+// inline: the sum must stay in registers.
 template <class T, int V = kVectors<T>>
 [[gnu::always_inline]] inline void add_rows(Lane<T>* sum, const T* w, const uint16_t* list,
                                             int64_t count) {
@@ -101,9 +101,9 @@ template <class T, int V = kVectors<T>>
   }
 }
 
-// Whether a product hands out whole rows: where the second-level cache holds all of the weight. A thread
-// then meets the rows that it made, listed or read before, and owns the lines of the output. Else
-// tiles, each with its part of the weight.
+// Whether a product hands out whole rows: where the second-level cache holds all of the weight. A
+// thread then meets the rows that it made, listed or read before, and owns the lines of the output.
+// Else tiles, each with its part of the weight.
 template <class T>
 bool by_whole_rows(int64_t inputs, int64_t outputs) {
   constexpr int64_t kHeld = int64_t{256} << 10;  // bytes
@@ -165,9 +165,9 @@ inline void all_dots(uint64_t word, const Lane<T>* g, int vectors, const T* wt, 
   if (left == 1) dots<1, kVectors>(word, g, vectors, wt, stride, out);
 }
 
-// out [R][64] = dots of rows dy [R][padded N] with the 64 rows of wt that a tile has, where the word
-// of a row has ones, 0 elsewhere. N is walked in pieces and the tile in halves: what a piece of 32
-// rows of wt takes stays in the first-level cache, what it meets of dy in registers.
+// out [R][64] = dots of rows dy [R][padded N] with the 64 rows of wt that a tile has, where the
+// word of a row has ones, 0 elsewhere. N is walked in pieces and the tile in halves: what a piece
+// of 32 rows of wt takes stays in the first-level cache, what it meets of dy in registers.
 template <class T>
 void sampled_tile(const uint64_t* support, int64_t words, const T* dy, int64_t dy_stride,
                   int64_t rows, const T* wt, int64_t stride, int64_t width, T* out) {
@@ -207,7 +207,8 @@ struct ToRows {
   }
 };
 
-// (dy W) where support [R, words] has ones, 0 elsewhere: leave(word, first row, rows, from [rows][64])
+// (dy W) where support [R, words] has ones, 0 elsewhere: leave(word, first row, rows, from
+// [rows][64])
 template <class T, class F>
 void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, const uint64_t* support,
              const T* wt, int64_t inputs, const F& leave) {

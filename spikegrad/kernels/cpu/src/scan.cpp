@@ -32,16 +32,15 @@ Scanned scan_forward(const Tensor& x, const Maybe& i0, const Maybe& v0, const Ma
   const ScanForward call{x, i0, v0, a0, silent0, params, slope, words_of(words, numbers)};
   ScanOutputs r = x.scalar_type() == ScalarType::Double ? scan_forward_call<double>(call)
                                                         : scan_forward_call<float>(call);
-  return {r.s,    r.u,     r.i,     r.a,     r.ready,     r.support,
-          r.bits, r.i_end, r.v_end, r.a_end, r.silent_end};
+  return {r.s, r.u, r.i, r.a, r.ready, r.support, r.bits, r.i_end, r.v_end, r.a_end, r.silent_end};
 }
 
 ScannedBack scan_backward(const Maybe& grad_s, const Maybe& grad_i, const Maybe& grad_v,
                           const Maybe& grad_a, const Maybe& x, const Tensor& u, const Maybe& i,
                           const Maybe& a, const Maybe& ready, const Maybe& support,
-                          const Maybe& bits, const Maybe& i0, const Maybe& v0,
-                          const Tensor& params, const Tensor& slope, const Tensor& amplitude,
-                          double gain, const Maybe& derivative, const std::vector<int64_t>& sizes,
+                          const Maybe& bits, const Maybe& i0, const Maybe& v0, const Tensor& params,
+                          const Tensor& slope, const Tensor& amplitude, double gain,
+                          const Maybe& derivative, const std::vector<int64_t>& sizes,
                           bool grad_slope, const std::vector<int64_t>& words,
                           const std::vector<double>& numbers) {
   const Words w = words_of(words, numbers);
@@ -51,9 +50,9 @@ ScannedBack scan_backward(const Maybe& grad_s, const Maybe& grad_i, const Maybe&
   SG_CHECK(u.is_contiguous(), "u must be contiguous");
   SG_CHECK(x.has_value() || !w.keep, "parameter gradients need x");
   check_slope(slope, params);
-  const ScanBackward call{grad_s,  grad_i, grad_v,     grad_a, x,      u,
-                          i,       a,      ready,      support, bits,  i0,
-                          v0,      params, slope,      amplitude, gain, derivative,
+  const ScanBackward call{grad_s,   grad_i,   grad_v,   grad_a,     x,    u,
+                          i,        a,        ready,    support,    bits, i0,
+                          v0,       params,   slope,    amplitude,  gain, derivative,
                           sizes[0], sizes[1], sizes[2], grad_slope, w};
   ScanGradients r = u.scalar_type() == ScalarType::Double ? scan_backward_call<double>(call)
                                                           : scan_backward_call<float>(call);

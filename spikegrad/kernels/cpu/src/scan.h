@@ -86,7 +86,10 @@ void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
     if (kAda && f.a) std::memcpy(f.a + at, a, n * sizeof(T));
     forward_step<T, P, kSyn, kAda, kFire, kR, kSilent>(
         p, n, f.refractory, f.x + t * f.x_step + offset, v, i, a, silent, past ? u_row : f.u + at,
-        !kFire ? nullptr : past ? s_row : f.s + at, kSilent ? f.ready + at : nullptr, nullptr);
+        !kFire ? nullptr
+        : past ? s_row
+               : f.s + at,
+        kSilent ? f.ready + at : nullptr, nullptr);
     if (past) stream(f.u + at, u_row, n);
     if (kFire && past) stream(f.s + at, s_row, n);
     if (kSyn && f.i) std::memcpy(f.i + at, i, n * sizeof(T));

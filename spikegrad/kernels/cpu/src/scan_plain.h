@@ -15,10 +15,11 @@ namespace spikegrad {
 template <class T>
 struct Plain {
   int64_t steps;
-  int64_t tiles;         // of a block with all its columns
-  const T* params;       // [tiles][kRows][64]
-  bool each;             // else the same tile everywhere
-  uint64_t *support, *bits;  // [blocks][T][tiles] with few membranes; bits where the reset reads them
+  int64_t tiles;    // of a block with all its columns
+  const T* params;  // [tiles][kRows][64]
+  bool each;        // else the same tile everywhere
+  uint64_t *support,
+      *bits;  // [blocks][T][tiles] with few membranes; bits where the reset reads them
   Tiled<T> own(int64_t column) const { return tile_of(params, each ? column / kTile : 0); }
 };
 
@@ -112,7 +113,8 @@ void plain_block_back(const Backward<T>& f, const Plain<T>& q, const O& own, int
         if (t > 0) fetch(from.u - f.step, false);
       }
       const Family family = f.rule.shape.family;
-      lif_backward<T, kR, kFew>(family, f.rule.attached, own(column + j), incoming, from, dv + j, dx);
+      lif_backward<T, kR, kFew>(family, f.rule.attached, own(column + j), incoming, from, dv + j,
+                                dx);
       store_row(dx, m, f.dx + at, past);
     }
   }

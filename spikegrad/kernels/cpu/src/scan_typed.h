@@ -76,8 +76,9 @@ ScanOutputs scan_forward_call(const ScanForward& call) {
     return there ? fresh_tensor(one, type) : none(type);
   };
   ScanOutputs r{made(fire, whole, dtype),
-                w.few() ? made(true, {blocks.count, steps, blocks.tiles * kTile}, dtype, Pages::small)
-                        : made(w.graph || !fire || !w.plain(), whole, dtype),
+                w.few()
+                    ? made(true, {blocks.count, steps, blocks.tiles * kTile}, dtype, Pages::small)
+                    : made(w.graph || !fire || !w.plain(), whole, dtype),
                 made(w.graph && syn && w.keep, whole, dtype),
                 made(ada, whole, dtype),
                 made(silent, whole, ScalarType::Byte),
@@ -143,8 +144,12 @@ ScanGradients scan_backward_call(const ScanBackward& call) {
   f.u = data<T>(call.u), f.i = data<T>(call.i), f.a = data<T>(call.a);
   f.ready = data<uint8_t>(call.ready), f.i0 = data<T>(call.i0), f.v0 = data<T>(call.v0);
   f.params = data<T>(call.params), f.param_columns = call.params.size(1);
-  f.rule = {Shape{Family{w.family}, w.shape_a, w.shape_b}, data<T>(call.slope),
-            data<T>(call.amplitude), call.slope.size(0), static_cast<T>(call.gain), w.attached,
+  f.rule = {Shape{Family{w.family}, w.shape_a, w.shape_b},
+            data<T>(call.slope),
+            data<T>(call.amplitude),
+            call.slope.size(0),
+            static_cast<T>(call.gain),
+            w.attached,
             w.keep && call.grad_slope};
   f.derivative = data<T>(call.derivative);
   f.dx = mutable_data<T>(r.dx), f.dv0 = mutable_data<T>(r.dv0);

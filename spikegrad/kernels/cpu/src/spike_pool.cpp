@@ -37,9 +37,12 @@ void over_pieces(const SpikePool<T>& f, int64_t buffers, const F& go) {
   parallel(f.pieces(), grain, [&](int64_t begin, int64_t end) {
     std::vector<T> scratch(buffers * f.piece_size());
     for (int64_t piece = begin; piece < end; ++piece) {
-      if (f.reset == PoolReset::subtract) go.template operator()<PoolReset::subtract>(piece, scratch.data());
-      if (f.reset == PoolReset::zero) go.template operator()<PoolReset::zero>(piece, scratch.data());
-      if (f.reset == PoolReset::none) go.template operator()<PoolReset::none>(piece, scratch.data());
+      if (f.reset == PoolReset::subtract)
+        go.template operator()<PoolReset::subtract>(piece, scratch.data());
+      if (f.reset == PoolReset::zero)
+        go.template operator()<PoolReset::zero>(piece, scratch.data());
+      if (f.reset == PoolReset::none)
+        go.template operator()<PoolReset::none>(piece, scratch.data());
     }
   });
 }
@@ -47,8 +50,8 @@ void over_pieces(const SpikePool<T>& f, int64_t buffers, const F& go) {
 using Pooled = std::tuple<Tensor, Tensor, Tensor>;
 
 template <class T>
-Pooled forward(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& params, int64_t steps,
-               int64_t reset, int64_t kh, int64_t kw) {
+Pooled forward(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& params,
+               int64_t steps, int64_t reset, int64_t kh, int64_t kw) {
   const SpikePool<T> f = problem<T>(x, v0, params, steps, reset, kh, kw);
   const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
   Tensor y = pooled(out, x.scalar_type()), index = pooled(out, ScalarType::Byte);
@@ -66,7 +69,8 @@ Pooled forward(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& p
 Pooled spike_pool(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& params,
                   const Tensor& /*slope*/, int64_t steps, int64_t reset, bool /*attached*/,
                   int64_t kh, int64_t kw, int64_t /*surrogate*/) {
-  if (x.scalar_type() == ScalarType::Double) return forward<double>(x, v0, params, steps, reset, kh, kw);
+  if (x.scalar_type() == ScalarType::Double)
+    return forward<double>(x, v0, params, steps, reset, kh, kw);
   SG_CHECK(x.scalar_type() == ScalarType::Float, "x must be float32 or float64");
   return forward<float>(x, v0, params, steps, reset, kh, kw);
 }
@@ -85,23 +89,28 @@ std::tuple<Tensor, Tensor> backward(SpikePool<T> f, SpikePoolBackward<T> b, cons
 
 // spike_pool_backward(dy, dv_end, x, v0, index, params, slope [1], amplitude [1], ...)
 //   -> (dx of x's shape: summed over time where x is one step, dv0 [B, H, W, C] where there is v0)
-std::tuple<Tensor, Tensor> spike_pool_backward(
-    const std::optional<Tensor>& grad_y, const std::optional<Tensor>& grad_v, const Tensor& x,
-    const std::optional<Tensor>& v0, const Tensor& index, const Tensor& params, const Tensor& slope,
-    const Tensor& amplitude, int64_t steps, int64_t reset, bool attached, int64_t kh, int64_t kw,
-    int64_t family, double shape_a, double shape_b) {
+std::tuple<Tensor, Tensor> spike_pool_backward(const std::optional<Tensor>& grad_y,
+                                               const std::optional<Tensor>& grad_v, const Tensor& x,
+                                               const std::optional<Tensor>& v0, const Tensor& index,
+                                               const Tensor& params, const Tensor& slope,
+                                               const Tensor& amplitude, int64_t steps,
+                                               int64_t reset, bool attached, int64_t kh, int64_t kw,
+                                               int64_t family, double shape_a, double shape_b) {
   const ScalarType dtype = x.scalar_type();
-  SG_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, "x must be float32 or float64");
+  SG_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
+           "x must be float32 or float64");
   SG_CHECK(slope.numel() == 1 && amplitude.numel() == 1 && slope.scalar_type() == dtype &&
                amplitude.scalar_type() == dtype,
            "slope and amplitude must be [1] of x's dtype");
   auto fits = [&](const std::optional<Tensor>& g, int64_t numel) {
-    SG_CHECK(!g.has_value() || (g->is_contiguous() && g->numel() == numel && g->scalar_type() == dtype),
-             "gradients must be contiguous, of x's dtype and the outputs' shapes");
+    SG_CHECK(
+        !g.has_value() || (g->is_contiguous() && g->numel() == numel && g->scalar_type() == dtype),
+        "gradients must be contiguous, of x's dtype and the outputs' shapes");
   };
   auto go = [&]<class T>() {
     const SpikePool<T> f = problem<T>(x, v0, params, steps, reset, kh, kw);
-    SG_CHECK(index.is_contiguous() && index.scalar_type() == ScalarType::Byte, "index must be bytes");
+    SG_CHECK(index.is_contiguous() && index.scalar_type() == ScalarType::Byte,
+             "index must be bytes");
     SG_CHECK(index.numel() == steps * f.batch * f.pooled(), "index must have the output's shape");
     fits(grad_y, index.numel());
     fits(grad_v, f.batch * f.image());
@@ -111,7 +120,8 @@ std::tuple<Tensor, Tensor> spike_pool_backward(
     b.slope = *data<T>(slope), b.amplitude = *data<T>(amplitude), b.attached = attached;
     return backward<T>(f, b, x);
   };
-  return dtype == ScalarType::Double ? go.template operator()<double>() : go.template operator()<float>();
+  return dtype == ScalarType::Double ? go.template operator()<double>()
+                                     : go.template operator()<float>();
 }
 
 }  // namespace

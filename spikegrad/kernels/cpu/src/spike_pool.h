@@ -1,11 +1,14 @@
 // A spiking neuron and the max-pool behind it, over time, channels-last.
 //
-//   u[t] = v_rest + beta (v[t-1] - v_rest) + g x[t];  s[t] = [u >= threshold];  v[t] = u after reset
-//   y[t] = the maximum of s[t] over a window; index[t] = which one it was, the first of equals
+//   u[t] = v_rest + beta (v[t-1] - v_rest) + g x[t]
+//   s[t] = [u >= threshold];  v[t] = u after reset
+//   y[t] = the maximum of s[t] over a window
+//   index[t] = which one it was, the first of equals
 //
-// Operations stand in the order of scan.h, so that spikes and gradients equal those of the scan and of
-// torch's pool. Neither spikes nor membranes are stored: the backward pass runs the membranes again.
-// A piece is some windows of one row of windows, all steps, small enough for the second-level cache.
+// Operations stand in the order of scan.h, so that spikes and gradients equal those of the scan and
+// of torch's pool. Neither spikes nor membranes are stored: the backward pass runs the membranes
+// again. A piece is some windows of one row of windows, all steps, small enough for the
+// second-level cache.
 #pragma once
 
 #include "common.h"
@@ -18,13 +21,20 @@ namespace spikegrad {
 namespace {
 
 // Rows of the parameter matrix [10, 1], as in scan.h.
-enum PoolParam { kPoolBeta = 1, kPoolGain = 3, kPoolThreshold, kPoolRest, kPoolReset, kPoolDrop = 9 };
+enum PoolParam {
+  kPoolBeta = 1,
+  kPoolGain = 3,
+  kPoolThreshold,
+  kPoolRest,
+  kPoolReset,
+  kPoolDrop = 9
+};
 enum class PoolReset : int64_t { subtract, zero, none };
 
 template <class T>
 struct SpikePool {
   int64_t steps, batch, height, width, channels, kh, kw;
-  int64_t x_step;  // 0: the same input at every step
+  int64_t x_step;   // 0: the same input at every step
   const T *x, *v0;  // [T or 1, B, H, W, C], [B, H, W, C]
   T beta, gain, threshold, rest, reset_to, drop;
   PoolReset reset;
@@ -36,7 +46,8 @@ struct SpikePool {
   // Windows of a piece: their membranes of all steps in 256 KB.
   int64_t windows() const {
     const int64_t bytes = steps * kh * kw * channels * static_cast<int64_t>(sizeof(T));
-    return std::clamp<int64_t>((int64_t{1} << 15) / bytes, 1, std::max<int64_t>(1, (width + kw - 1) / kw));
+    return std::clamp<int64_t>((int64_t{1} << 15) / bytes, 1,
+                               std::max<int64_t>(1, (width + kw - 1) / kw));
   }
   int64_t pieces_of_row() const { return ((width + kw - 1) / kw + windows() - 1) / windows(); }
   int64_t rows() const { return (height + kh - 1) / kh; }
@@ -56,7 +67,9 @@ struct Piece {
     row = strip * f.kh, rows = std::min(f.kh, f.height - row);
     column = number % per_row * f.windows() * f.kw;
     run = std::min(f.windows() * f.kw, f.width - column) * f.channels;
-    windows = rows == f.kh ? std::min(f.windows(), f.out_width() - std::min(f.out_width(), column / f.kw)) : 0;
+    windows = rows == f.kh
+                  ? std::min(f.windows(), f.out_width() - std::min(f.out_width(), column / f.kw))
+                  : 0;
     out = image * f.pooled() + (strip * f.out_width() + column / f.kw) * f.channels;
   }
   // Where row k of the piece starts in [B, H, W, C].
@@ -121,7 +134,8 @@ void pool_step(const SpikePool<T>& f, const Piece& p, const T* x, T* v, T* y, ui
 }
 
 template <class T, PoolReset kR>
-void forward_piece(const SpikePool<T>& f, int64_t number, T* scratch, T* y, uint8_t* index, T* v_end) {
+void forward_piece(const SpikePool<T>& f, int64_t number, T* scratch, T* y, uint8_t* index,
+                   T* v_end) {
   const Piece p(f, number);
   T *v = scratch, *u = v + f.piece_size(), *s = u + f.piece_size();
   const int64_t covered = p.windows * f.kw * f.channels;
@@ -161,7 +175,8 @@ void route(const SpikePool<T>& f, const Piece& p, const T* y, const uint8_t* ind
           __builtin_convertvector(take<typename Wide<T>::Bytes>(index + w * channels + c, n), I);
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * channels + c; k < (h + 1) * f.kw; ++k, at += channels)
-          put(to + h * p.run + at, which == static_cast<typename Wide<T>::Number>(k) ? from : V{}, n);
+          put(to + h * p.run + at, which == static_cast<typename Wide<T>::Number>(k) ? from : V{},
+              n);
     }
   for (int64_t k = 0; k < p.rows; ++k)
     std::memset(to + k * p.run + covered, 0, (p.run - covered) * sizeof(T));
@@ -191,15 +206,16 @@ void step_back(const SpikePool<T>& f, const SpikePoolBackward<T>& b, const T* __
 }
 
 template <class T, PoolReset kR>
-void backward_piece(const SpikePool<T>& f, const SpikePoolBackward<T>& b, int64_t number, T* scratch) {
+void backward_piece(const SpikePool<T>& f, const SpikePoolBackward<T>& b, int64_t number,
+                    T* scratch) {
   const Piece p(f, number);
   const int64_t size = f.piece_size(), n = p.rows * p.run;
   T *u = scratch, *v = u + f.steps * size, *s = v + size, *g = s + size, *dx = g + size;
   start<T, kR>(f, p, v);
   for (int64_t t = 0; t < f.steps; ++t)
     for (int64_t k = 0; k < p.rows; ++k)
-      run_step<T, kR>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run, u + t * size + k * p.run, s,
-                      p.run);
+      run_step<T, kR>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run, u + t * size + k * p.run,
+                      s, p.run);
   T *dv = v, *distance = dx + size;
   for (int64_t k = 0; k < p.rows; ++k)
     for (int64_t j = 0; j < p.run; ++j)

@@ -64,9 +64,8 @@ inline int64_t count_of(const uint64_t* bits, int64_t words) {
 
 inline int64_t ones(const uint64_t* bits, int64_t words) {
   std::atomic<int64_t> count{0};
-  parallel(words, 16384, [&](int64_t begin, int64_t end) {
-    count += count_of(bits + begin, end - begin);
-  });
+  parallel(words, 16384,
+           [&](int64_t begin, int64_t end) { count += count_of(bits + begin, end - begin); });
   return count;
 }
 
@@ -93,15 +92,16 @@ inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {
     const int n = __builtin_popcountll(bits[w]);
     const __m512i places = places_of(bits[w]);
     const __m512i first = _mm512_set1_epi16(static_cast<int16_t>(w * kTile));
-    const __m512i low = _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(places)), first);
+    const __m512i low =
+        _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(places)), first);
     if (n <= 16) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(low));
     } else {
       _mm512_storeu_si512(to, low);
       if (n > 32)
         _mm512_storeu_si512(
-            to + 32, _mm512_add_epi16(
-                         _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(places, 1)), first));
+            to + 32,
+            _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(places, 1)), first));
     }
     to += n;
 #else

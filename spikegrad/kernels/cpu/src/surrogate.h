@@ -10,8 +10,18 @@ namespace spikegrad {
 
 // The order is that of FAMILIES in kernels/cpu/scan.py.
 enum class Family : int64_t {
-  arctan, sigmoid, fast_sigmoid, triangle, boxcar, gaussian, exponential, algebraic,
-  multi_gaussian, q_pseudospike, leaky, straight_through
+  arctan,
+  sigmoid,
+  fast_sigmoid,
+  triangle,
+  boxcar,
+  gaussian,
+  exponential,
+  algebraic,
+  multi_gaussian,
+  q_pseudospike,
+  leaky,
+  straight_through
 };
 
 struct Shape {
@@ -43,7 +53,8 @@ inline float exp_(float x) {
 
 // p[j] = family's derivative of unit slope at z = k d[j], n columns.
 template <class T, class K>
-inline void unit_derivative(const Shape& shape, const T* __restrict d, K k, T* __restrict p, int n) {
+inline void unit_derivative(const Shape& shape, const T* __restrict d, K k, T* __restrict p,
+                            int n) {
   const T a = static_cast<T>(shape.a), b = static_cast<T>(shape.b);
   switch (shape.family) {
     case Family::arctan:

@@ -91,8 +91,8 @@ void set_row(T* params, int row, const T* from, bool each, int64_t columns, T re
     for (int j = 0; j < kTile; ++j) to[j] = j < n ? from[each ? tile * kTile + j : 0] : rest;
   }
 }
-// Parameters of all tiles [tiles][kRows][64], the amplitude not set. Columns beyond N never spike and
-// are in no support: nothing reaches them, their threshold is 1 and their slope 2.
+// Parameters of all tiles [tiles][kRows][64], the amplitude not set. Columns beyond N never spike
+// and are in no support: nothing reaches them, their threshold is 1 and their slope 2.
 template <class T>
 Scratch tile_params(const Tensor& params, const Tensor& slope, int64_t columns) {
   Scratch memory = scratch<T>(tiles_of(columns) * kRows * kTile);
@@ -114,7 +114,8 @@ struct Fired {
   uint64_t spikes = 0, support = 0;  // support: of a compact surrogate
 };
 
-// x, v in; v out. leave(k, membranes, spikes, support) takes every vector as it was before the reset.
+// x, v in; v out. leave(k, membranes, spikes, support) takes every vector as it was before the
+// reset.
 template <class T, Reset kR, bool kCompact, class P, class F>
 [[gnu::always_inline]] inline Fired lif_forward(const P& p, const Lane<T>* x, T* v, T edge,
                                                 const F& leave) {
@@ -171,8 +172,8 @@ template <class T, Reset kR, bool kFew, class P>
     const Lane<T> now = kFew ? take_lanes<T>(inside, few) : load(m.u + at);
     const Lane<T> later = load(dv + at), d = now - param(kThreshold);
     const Lane<T> z = d * param(kSlope);
-    Lane<T> g = param(kAmplitude) *
-                (kFew ? top - fall * absolute<T>(z) : plain_derivative<T>(family, z));
+    Lane<T> g =
+        param(kAmplitude) * (kFew ? top - fall * absolute<T>(z) : plain_derivative<T>(family, z));
     if (kFew) g = kept_where<T>(inside, g);
     Lane<T> du = later, ds = incoming[k];
     if (kR == Reset::subtract && attached) ds = ds - later * param(kDrop);

@@ -1,12 +1,12 @@
 // The gradient of a weight behind spikes: dW[:, i] = sum over r in which i spiked of dy[r].
 //
-// Sums stand in the second-level cache and take turns in registers; the rows of dy that they are made
-// of, a chunk of rows of a strip of columns, stay in the first-level cache. A visit of a sum costs
-// as much as a few rows, so where few spike a strip is half as wide and a chunk has twice the
-// rows: half as many visits. Rows are taken a span of memory at a time: every strip meets all pages of
-// a span, more of them than the CPU's table of pages holds would be looked up strip by strip (at 4 KB
-// a page that takes 0.3 ms of 3 at 2.5 % of spikes). A sum runs over the rows in order, however the
-// work is cut.
+// Sums stand in the second-level cache and take turns in registers; the rows of dy that they are
+// made of, a chunk of rows of a strip of columns, stay in the first-level cache. A visit of a sum
+// costs as much as a few rows, so where few spike a strip is half as wide and a chunk has twice the
+// rows: half as many visits. Rows are taken a span of memory at a time: every strip meets all pages
+// of a span, more of them than the CPU's table of pages holds would be looked up strip by strip (at
+// 4 KB a page that takes 0.3 ms of 3 at 2.5 % of spikes). A sum runs over the rows in order,
+// however the work is cut.
 #pragma once
 
 #include "columns.h"
@@ -22,7 +22,8 @@ struct Rows {
   bool filled;
 };
 
-// The front of rows as rows of V vectors, one behind the other and filled up with zeros; sum += them.
+// The front of rows as rows of V vectors, one behind the other and filled up with zeros; sum +=
+// them.
 template <int V, class T>
 const T* copy_rows(const T* from, int64_t stride, int64_t rows, int n, T* to, Lane<T>* sum) {
   constexpr int kWide = V * kLanes<T>;
@@ -99,8 +100,8 @@ void strip_gradient(const Strip<T>& s, const Columns& columns, int64_t c0, int64
   for (int j = 0; s.db && j < s.n; ++j) s.db[j] += all[j / kLanes<T>][j % kLanes<T>];
 }
 
-// total [tiles][I][64] += the products of spikes (bits [R, W]) and gradients dy [R]; db [N] += the sums
-// of dy, if there is a db.
+// total [tiles][I][64] += the products of spikes (bits [R, W]) and gradients dy [R]; db [N] += the
+// sums of dy, if there is a db.
 template <class T>
 void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uint64_t* bits,
                      int64_t inputs, T* total, T* db) {
@@ -110,12 +111,12 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
   const int64_t wide = columns.few ? kTile / 2 : kTile, strips = (outputs + wide - 1) / wide;
   const int64_t parts = columns.parts, chunks = columns.chunks;
   const int64_t chunk = columns.rows * dy.apart;  // numbers from one to the next
-  const int64_t span =
-      std::max<int64_t>(1, kSpan / (chunk * static_cast<int64_t>(sizeof(T))));
+  const int64_t span = std::max<int64_t>(1, kSpan / (chunk * static_cast<int64_t>(sizeof(T))));
   parallel(strips * parts, 1, [&](int64_t begin, int64_t end) {
     const Scratch copied = scratch<T>(dy.filled ? 0 : columns.rows * wide);
     auto chunk_of = [&](int64_t piece, int64_t c) -> Ahead<T> {
-      return {dy.first + piece / parts * wide + c * chunk, std::min(rows - c * columns.rows, columns.rows)};
+      return {dy.first + piece / parts * wide + c * chunk,
+              std::min(rows - c * columns.rows, columns.rows)};
     };
     for (int64_t c0 = 0; c0 < chunks; c0 += span)
       for (int64_t piece = begin; piece < end; ++piece) {

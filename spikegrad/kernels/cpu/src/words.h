@@ -30,8 +30,19 @@ struct Words {
 inline Words words_of(const std::vector<int64_t>& words, const std::vector<double>& numbers) {
   SG_CHECK(words.size() == 11 && numbers.size() == 5, "eleven words and five numbers");
   auto yes = [&](int k) { return words[k] != 0; };
-  return {words[0], words[1], words[3], words[5], yes(2), yes(6), yes(7), yes(8), yes(9), yes(10),
-          numbers[0], numbers[1], {numbers[2], numbers[3], numbers[4]}};
+  return {words[0],
+          words[1],
+          words[3],
+          words[5],
+          yes(2),
+          yes(6),
+          yes(7),
+          yes(8),
+          yes(9),
+          yes(10),
+          numbers[0],
+          numbers[1],
+          {numbers[2], numbers[3], numbers[4]}};
 }
 
 }  // namespace spikegrad
