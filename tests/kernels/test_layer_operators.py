@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from layers import Setting, by_kernels
-from native import CHECKS, Seen, detached, forced, needs_kernels
+from native import CHECKS, Seen, detached, forced, needs_kernels, same_layout
 
 from spikegrad.errors import UserError
 from spikegrad.kernels import cpu
@@ -38,21 +38,24 @@ def test_operators_pass_opcheck(s: Setting, route: str) -> None:
 
 
 @pytest.mark.parametrize("incoming", ["sum", "over time", "random"])
-@pytest.mark.parametrize("static", [False, True])
-def test_a_connection_alone_passes_opcheck(static: bool, incoming: str) -> None:
-    x = (torch.rand(5, 3, 70) < 0.2).float()
-    x = x[0].expand(5, 3, 70) if static else x.requires_grad_()
+@pytest.mark.parametrize("x", ["spikes", "static", "real"])
+def test_a_connection_alone_passes_opcheck(x: str, incoming: str) -> None:
+    rows = (torch.rand(5, 3, 70) < 0.2).float() if x != "real" else torch.rand(5, 3, 70)
+    seen_x = rows[0].expand(5, 3, 70) if x == "static" else rows.requires_grad_()
     weight = torch.randn(65, 70, requires_grad=True)
     with forced("events"), Seen() as seen:
-        y = cpu.linear(x, weight=weight)
+        y = cpu.linear(seen_x, weight=weight)
         gradient = {
             "sum": torch.ones(()).expand(y.shape),
             "over time": torch.rand(3, 65).expand(y.shape),
             "random": torch.rand(y.shape),
         }[incoming]
         y.backward(gradient)
+    assert len(seen.calls) == (2 if incoming != "random" else 3)
     for function, args in seen.calls:
         torch.library.opcheck(function, detached(args), test_utils=CHECKS)
+        if function.name() != "spikegrad::same_every_step":
+            assert same_layout(function, args)
 
 
 def test_passing_on_passes_opcheck() -> None:
@@ -147,7 +150,13 @@ def test_a_connection_alone_refuses_what_it_cannot_read() -> None:
         linear(x, None, None, weight, None, [0.5], None)
     for gradient in (y[:3], y[..., 1:], y[0], y.double()):
         with pytest.raises(RuntimeError, match=r"the gradient must be \[T, B, N\]"):
-            backward(gradient, x, bits, None, weight, choice, True, True, shares)
+            backward(gradient, x, bits, None, weight, choice, True, True, False, shares)
+    for wrong in (choice[:2], choice.int(), choice[None]):
+        with pytest.raises(RuntimeError, match="three int64"):
+            backward(y, x, bits, None, weight, wrong, True, True, False, shares)
+    places = torch.zeros(3), bits, bits, weight, torch.tensor([0, -1, -1])
+    with pytest.raises(RuntimeError, match="is spikes"):
+        backward(y, *places, True, True, False, shares)
 
 
 def test_a_layer_keeps_nothing_without_gradients() -> None:

@@ -163,6 +163,49 @@ def test_a_column_number_has_16_bits() -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_spikes_beyond_16_bits_are_multiplied_as_numbers() -> None:
+    """Spikes that come as bits, one of them where a column number would begin again."""
+    x = torch.zeros(3, 1, 65_600)
+    x[0, 0, 65_599] = x[1, 0, 63] = 1.0
+    weight = torch.randint(-9, 9, (40, 65_600)).float().requires_grad_()
+    bits = cpu.packed(x)
+    assert bits is not None
+    gradient = torch.randint(-9, 9, (3, 1, 40)).float()
+    with forced("events"), poisoned():
+        y = cpu.linear(bits, weight=weight)
+        (got,) = torch.autograd.grad(y, weight, gradient)
+    want = F.linear(x, weight=weight)
+    assert torch.equal(y, want)
+    assert torch.equal(got, torch.autograd.grad(want, weight, gradient)[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 100, 256), (1, 1, 100, 256), (7, 1, 100, 256)])
+def test_a_gradient_that_is_the_same_in_every_sample(shape: tuple[int, ...]) -> None:
+    """Rows of no distance: what a sum over the batch hands down."""
+    t, b, i, n = shape
+    x, weight = spikes(t, b, i, 0.05), torch.randn(n, i).requires_grad_()
+    for gradient in (torch.randn(n).expand(t, b, n), torch.randn(t, 1, n).expand(t, b, n)):
+        with forced("events"), poisoned():
+            (got,) = torch.autograd.grad(cpu.linear(x, weight=weight), weight, gradient)
+        (want,) = torch.autograd.grad(F.linear(x, weight=weight), weight, gradient)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bias_alone_and_its_sum_do_not_depend_on_the_layout() -> None:
+    """A weight that is frozen; the same numbers in rows that lie further apart."""
+    x, weight = spikes(60, 40, 30, 0.2), torch.randn(300, 30)
+    bias = torch.randn(600)[::2].requires_grad_()
+    wide = torch.randn(60, 40, 2000)
+    incoming = wide[..., :300].contiguous()
+    sums = []
+    for gradient in (incoming, wide[..., :300]):
+        with forced("events"), poisoned():
+            y = cpu.linear(x, weight=weight, bias=bias)
+            sums.append(torch.autograd.grad(y, bias, gradient)[0])
+    assert torch.equal(*sums)
+    torch.testing.assert_close(sums[0], incoming.sum((0, 1)), rtol=1e-4, atol=1e-4)
+
+
 def test_more_outputs_than_16_bits() -> None:
     weight = torch.randn(65_600, 2)
     x = spikes(2, 2, 2, 0.5)

@@ -8,13 +8,23 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import deterministic
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu.crossover import Crossover, table, using
 
-__all__ = ["CHECKS", "Seen", "detached", "forced", "needs_kernels", "poisoned", "threads"]
+__all__ = [
+    "CHECKS",
+    "Seen",
+    "detached",
+    "forced",
+    "needs_kernels",
+    "poisoned",
+    "same_layout",
+    "threads",
+]
 
 needs_kernels = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
 
@@ -91,3 +101,11 @@ def detached(args: tuple[Any, ...]) -> tuple[Any, ...]:
         a.detach().requires_grad_(a.is_floating_point()) if isinstance(a, torch.Tensor) else a
         for a in args
     )
+
+
+def same_layout(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether what a trace believes of the results' strides is true: `opcheck` does not ask."""
+    real = function(*args)
+    with FakeTensorMode() as mode:
+        fake = function(*(mode.from_tensor(a) if isinstance(a, torch.Tensor) else a for a in args))
+    return all(a.stride() == b.stride() for a, b in zip(real, fake, strict=True) if a.numel())

@@ -110,7 +110,7 @@ def call(
         given.bits,
         given.support,
         None if weight is None else weight.contiguous(),
-        bias,
+        None if bias is None else bias.contiguous(),
         None if feedback is None else feedback.contiguous(),
         None if first is None else first.contiguous(),
         *n.starts,

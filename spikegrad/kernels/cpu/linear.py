@@ -32,7 +32,7 @@ def linear(
         given.bits,
         given.support,
         weight.contiguous(),
-        bias,
+        None if bias is None else bias.contiguous(),
         shares,
         given.steady,
     )

@@ -51,10 +51,10 @@ def gradient(ctx: Any, incoming: Tensor | None, *_: Any) -> tuple[Tensor | None,
         return (None,) * 7
     x, in_bits, in_support, weight, choice = ctx.saved_tensors
     need = ctx.needs_input_grad
-    need_x = need[0] or need[6]
+    need_x, once = need[0] or need[6], is_once(incoming)
     dx, dweight, dbias = below_autograd(
         torch.ops.spikegrad.linear_backward,
-        once(incoming),
+        incoming,
         x,
         in_bits,
         in_support,
@@ -62,6 +62,7 @@ def gradient(ctx: Any, incoming: Tensor | None, *_: Any) -> tuple[Tensor | None,
         choice,
         need_x,
         need[3] or need[4],
+        once,
         ctx.shares,
     )
     # Of an input at places the gradient of every step takes the other edge.
@@ -77,17 +78,17 @@ def gradient(ctx: Any, incoming: Tensor | None, *_: Any) -> tuple[Tensor | None,
     )
 
 
-def once(gradient: Tensor) -> Tensor:
-    """The same gradient at every step as one step seen T times: what a mean over time leaves.
+def is_once(gradient: Tensor) -> bool:
+    """Whether the gradient is the same at every step: what a mean over time leaves.
 
-    Only of real tensors: a trace must not depend on values.
+    By values only of real tensors: a trace must not depend on them.
     """
-    plain = type(gradient) is Tensor and gradient.is_contiguous() and gradient.shape[0] > 1
+    if gradient.shape[0] < 2 or gradient.stride(0) == 0:
+        return gradient.shape[0] > 1
+    plain = type(gradient) is Tensor and gradient.is_contiguous()
     if not plain or torch.compiler.is_compiling():
-        return gradient
-    if not torch.ops.spikegrad.same_every_step(gradient):
-        return gradient
-    return gradient[0].expand(gradient.shape)
+        return False
+    return bool(torch.ops.spikegrad.same_every_step(gradient))
 
 
 def fake_linear_backward(
@@ -99,6 +100,7 @@ def fake_linear_backward(
     choice: Tensor,
     need_x: bool,
     need_weight: bool,
+    once: bool,
     shares: Any,
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
@@ -109,7 +111,7 @@ def fake_linear_backward(
         return weight.new_empty(shape if there else (0,))
 
     dx = made(need_x, *x.shape)
-    if need_x and grad_y.stride(0) == 0 and steps > 1 and in_bits is not None:
+    if need_x and once:
         dx = made(True, batch, inputs)
         dx = dx.expand(steps, batch, inputs) if x.dim() == 3 else dx
     return dx, made(need_weight, outputs, inputs), made(need_weight, outputs)

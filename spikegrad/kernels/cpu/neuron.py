@@ -16,7 +16,7 @@ from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, su
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Value
 
-__all__ = ["Neuron", "described", "few", "shareable", "usual"]
+__all__ = ["Neuron", "described", "few", "usual"]
 
 _SURROGATE = arctan(2.0)
 _NUMBERS = ("threshold", "v_rest", "v_reset")

@@ -82,7 +82,8 @@ class Connection {
     }
     Scratch starts = starts_of(bits, rows, words);
     choice.ones = starts.as<int64_t>()[rows];
-    if (choice.ones <= call.crossover.forward * static_cast<double>(rows * inputs)) {
+    if (inputs <= kMostColumns &&
+        choice.ones <= call.crossover.forward * static_cast<double>(rows * inputs)) {
       choice.route = kEvents;
       from_spikes(bits, std::move(starts), *call.weight);
     } else if (call.in_bits.has_value()) {

@@ -23,7 +23,7 @@ struct ConnectionBack {
   const Needs needs;
   const ScalarType dtype;
   const int64_t steps, batch, inputs, outputs, tiles, words, rows, stride;
-  const bool constant, once;
+  const bool constant;
   const int64_t most_rows;
   Scratch total, wt, spread;
   bool started = false;  // the gradient of the weight has its first part
@@ -31,15 +31,13 @@ struct ConnectionBack {
   Places in_places;  // of the input's support
   Tensor dx, dweight, dbias;
 
-  // once: the gradient of the currents is the same at every step. piece: steps whose gradients
-  // exist at a time.
-  ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, bool is_once,
-                 int64_t piece)
+  // piece: steps whose gradients exist at a time.
+  ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, int64_t piece)
       : call(c), needs(n), dtype(c.x.scalar_type()), steps(c.sizes().steps), batch(c.sizes().batch),
         inputs(c.sizes().inputs), outputs(c.outputs()), tiles(tiles_of(outputs)),
         words(tiles_of(inputs)), rows(steps * batch), stride(padded<T>(outputs)),
-        constant(is_constant), once(is_once), most_rows(std::min(rows, piece * batch)),
-        dx(none(dtype)), dweight(none(dtype)), dbias(none(dtype)) {
+        constant(is_constant), most_rows(std::min(rows, piece * batch)), dx(none(dtype)),
+        dweight(none(dtype)), dbias(none(dtype)) {
     choose();
   }
 
@@ -83,10 +81,10 @@ struct ConnectionBack {
   }
   // Of a connection alone: the gradient of the currents is the gradient that comes in.
   void from(const Tensor& g) {
-    if (once) return from_one(g);
-    // Rows that nobody needs filled up stay where they are.
-    const bool here = g.stride(2) == 1 && g.stride(0) == batch * g.stride(1) && tiles >= 4 &&
-                      by_events && !by_support;
+    if (needs.once) return from_one(g);
+    // Rows that nobody needs filled up stay where they are, if they lie apart.
+    const bool here = g.stride(2) == 1 && g.stride(1) >= outputs &&
+                      g.stride(0) == batch * g.stride(1) && tiles >= 4 && by_events && !by_support;
     const int64_t most = here && !needs.x ? rows : most_rows;
     const Scratch dI = scratch<T>(here ? 0 : most * stride);
     for (int64_t r0 = 0; r0 < rows; r0 += most) {
@@ -112,9 +110,9 @@ struct ConnectionBack {
   void choose() {
     const double all = static_cast<double>(rows) * static_cast<double>(inputs);
     if (needs.weight) {
-      if (spikes() && !once && inputs <= kMostColumns)
+      if (spikes() && !needs.once && inputs <= kMostColumns)
         by_events = static_cast<double>(needs.ones) <= call.crossover.weight * all;
-      if (!spikes() && !once && (constant || call.x.is_contiguous())) {
+      if (!spikes() && !needs.once && (constant || call.x.is_contiguous())) {
         const int64_t many = constant ? batch : rows;
         const double most = most_nonzeros(call.crossover.weight, many, inputs, outputs);
         by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
@@ -124,7 +122,7 @@ struct ConnectionBack {
       std::memset(mutable_data<T>(dbias), 0, outputs * sizeof(T));
       if (by_events) total = zeros_of_tiles<T>(tiles, inputs);
     }
-    if (!needs.x || once) return;
+    if (!needs.x || needs.once) return;
     if (call.x.dim() == 1) {
       in_places = Places(words_of(call.in_support), steps, batch, words);
       SG_CHECK(in_places.count() == call.x.numel(), "x must have one element a place");
@@ -205,7 +203,7 @@ struct ConnectionBack {
       }
     });
   }
-  // The same gradient at every step (the mean over time behind): counts of spikes are enough.
+  // The same gradient at every step (the mean over time behind): the sum of x over time is enough.
   void from_one(const Tensor& g) {
     const Scratch one_step = scratch<T>(batch * stride);
     rows_of(g, 0, batch, one_step.as<T>());
@@ -215,7 +213,7 @@ struct ConnectionBack {
       T* db = mutable_data<T>(dbias);
       for (int64_t j = 0; j < outputs; ++j) db[j] *= static_cast<T>(steps);
       spread = scratch<T>(batch * inputs);
-      count_spikes(spread.as<T>());
+      sum_over_time(spread.as<T>());
       add_dense(gradient, view_of(spread.as<T>(), batch, inputs, inputs, dtype), batch);
     }
     if (!needs.x) return;
@@ -223,7 +221,17 @@ struct ConnectionBack {
         torch::stable::matmul(view_of(gradient, batch, outputs, stride, dtype), *call.weight);
     dx = call.x.dim() == 1 ? one : expanded(one, {steps, batch, inputs});
   }
-  void count_spikes(T* counts) const {
+  void sum_over_time(T* sums) const {
+    if (!spikes()) {
+      const T* x = data<T>(call.x);
+      const int64_t step = batch * inputs;
+      parallel(step, 1 << 12, [&](int64_t begin, int64_t end) {
+        std::fill(sums + begin, sums + end, T(0));
+        for (int64_t t = 0; t < steps; ++t)
+          for (int64_t k = begin; k < end; ++k) sums[k] += x[t * step + k];
+      });
+      return;
+    }
     const uint64_t* bits = bits_in();
     parallel(batch * words, 64, [&](int64_t begin, int64_t end) {
       alignas(64) T row[kTile];
@@ -236,7 +244,7 @@ struct ConnectionBack {
             sum[v] += kept_where<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), all_of(T(1)));
         }
         for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
-        std::memcpy(counts + b * inputs + k * kTile, row, columns_of(k, inputs) * sizeof(T));
+        std::memcpy(sums + b * inputs + k * kTile, row, columns_of(k, inputs) * sizeof(T));
       }
     });
   }

@@ -17,9 +17,7 @@ ConnectionResult connection_call(const ConnectionCall& call) {
 template <class T>
 ConnectionGradients connection_backward_call(const ConnectionCall& call, const Needs& needs,
                                              const Tensor& grad_y) {
-  const Sizes s = call.sizes();
-  const bool once = needs.ones >= 0 && grad_y.stride(0) == 0 && s.steps > 1;
-  ConnectionBack<T> back(call, needs, false, once, segment_steps(s.batch));
+  ConnectionBack<T> back(call, needs, false, segment_steps(call.sizes().batch));
   back.from(grad_y);
   return back.finish();
 }

@@ -31,6 +31,7 @@ struct ConnectionCall {
 struct Needs {
   int64_t ones;  // spikes of the input; -1: it is numbers
   bool x, weight;
+  bool once = false;  // the gradient of the currents is the same at every step
 };
 
 struct ConnectionResult {
@@ -45,6 +46,8 @@ template <class T>
 ConnectionGradients connection_backward_call(const ConnectionCall& call, const Needs& needs,
                                              const Tensor& grad_y);
 
+// How many spikes the forward pass counted, from what it told of its choice.
+int64_t ones_of(const Tensor& choice, const ConnectionCall& call);
 void check_connection(const ConnectionCall& call, ScalarType dtype);
 void check_matrix(const Maybe& m, int64_t rows, int64_t columns, ScalarType dtype,
                   const char* what);

@@ -63,7 +63,7 @@ LayerGradients layer_backward(const Maybe& grad_y, const Maybe& grad_last, const
                "the gradient of every step must be a contiguous [B, N]");
   // Bits that were made of numbers which are no spikes say nothing.
   const Maybe nothing;
-  const int64_t ones = in_bits.has_value() ? data<int64_t>(choice)[1] : -1;
+  const int64_t ones = ones_of(choice, all);
   const BackwardCall call{{x, ones >= 0 ? in_bits : nothing, in_support, weight, bias, w.crossover},
                           {ones, need_x, need_weight},
                           grad_y,

@@ -31,10 +31,9 @@ struct Back {
         tiles(e.tiles), rows(steps * batch), stride(padded<T>(outputs)),
         constant(may_be_constant(c.in, c.needs) && !c.feedback.has_value()),
         piece(constant && !w.lean ? steps : segment_steps(batch)),
-        in(c.in, c.needs, constant, false, piece),
-        r{none(dtype), none(dtype), none(dtype),
-          none(dtype), none(dtype), none(dtype),
-          none(dtype), none(dtype), none(ScalarType::Double)} {
+        in(c.in, c.needs, constant, piece), r{none(dtype), none(dtype), none(dtype),
+                                              none(dtype), none(dtype), none(dtype),
+                                              none(dtype), none(dtype), none(ScalarType::Double)} {
     if (call.feedback.has_value()) choose_feedback();
     if (call.need_first) r.dfirst = fresh_tensor({batch, outputs}, dtype);
   }

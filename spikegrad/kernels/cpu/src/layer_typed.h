@@ -1,5 +1,5 @@
 // A whole layer, host side: which way each product goes, outputs made, tiles handed to threads.
-// Included by layer_f32.cpp and layer_f64.cpp, which compile at the same time.
+// Included by a file for float and one for double, which compile at the same time.
 #pragma once
 
 #include "connection_backward.h"

@@ -1,7 +1,11 @@
 // Turning matrices of bits around, 64 by 64.
 #pragma once
 
-#include "common.h"
+#include <cstdint>
+
+#if defined(__GFNI__) && defined(__AVX512VBMI__)
+#include <immintrin.h>
+#endif
 
 namespace spikegrad {
 

@@ -44,14 +44,15 @@ const T* copy_rows(const T* from, int64_t stride, int64_t rows, int n, T* to, La
   return to - rows * kWide;
 }
 
-// A strip of n columns: total [I][64] and db [n], if there is one, from rows dy.
+// A strip of n columns of rows dy: total [I][64], and the sums of the rows as whole vectors, or
+// null.
 template <class T>
 struct Strip {
   Rows<T> dy;
   int64_t rows;
   int n;
   int64_t part;  // of the inputs
-  T *total, *db;
+  T *total, *sums;
   T* copied;  // room for a chunk of rows that are not filled
 };
 
@@ -70,11 +71,12 @@ void strip_gradient(const Strip<T>& s, const Columns& columns, int64_t c0, int64
   const Rows<T>& dy = s.dy;
   const int64_t apart = dy.filled ? dy.apart : kWide;
   Lane<T> all[V] = {};
+  for (int v = 0; s.sums && v < V; ++v) all[v] = load(s.sums + v * kLanes<T>);
   for (int64_t c = c0; c < c1; ++c) {
     const int64_t first = c * columns.rows, many = std::min(s.rows - first, columns.rows);
     const T* block = dy.first + first * dy.apart;
     if (!dy.filled) block = copy_rows<V>(block, dy.apart, many, s.n, s.copied, all);
-    for (int64_t r = 0; s.db && dy.filled && r < many; ++r)
+    for (int64_t r = 0; s.sums && dy.filled && r < many; ++r)
       for (int v = 0; v < V; ++v) all[v] = all[v] + load(block + r * apart + v * kLanes<T>);
     // Meanwhile the rows of the next chunk come closer.
     const int64_t later = s.rows - first - many;
@@ -97,7 +99,7 @@ void strip_gradient(const Strip<T>& s, const Columns& columns, int64_t c0, int64
       for (int v = 0; v < V; ++v) store(to + v * kLanes<T>, sum[v]);
     });
   }
-  for (int j = 0; s.db && j < s.n; ++j) s.db[j] += all[j / kLanes<T>][j % kLanes<T>];
+  for (int v = 0; s.sums && v < V; ++v) store(s.sums + v * kLanes<T>, all[v]);
 }
 
 // total [tiles][I][64] += the products of spikes (bits [R, W]) and gradients dy [R]; db [N] += the
@@ -112,6 +114,8 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
   const int64_t parts = columns.parts, chunks = columns.chunks;
   const int64_t chunk = columns.rows * dy.apart;  // numbers from one to the next
   const int64_t span = std::max<int64_t>(1, kSpan / (chunk * static_cast<int64_t>(sizeof(T))));
+  const Scratch sums = scratch<T>(strips * wide);
+  std::fill(sums.as<T>(), sums.as<T>() + strips * wide, T(0));
   parallel(strips * parts, 1, [&](int64_t begin, int64_t end) {
     const Scratch copied = scratch<T>(dy.filled ? 0 : columns.rows * wide);
     auto chunk_of = [&](int64_t piece, int64_t c) -> Ahead<T> {
@@ -128,7 +132,7 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
                              n,
                              part,
                              total + j / kTile * inputs * kTile + j % kTile,
-                             db && part == 0 ? db + j : nullptr,
+                             db && part == 0 ? sums.template as<T>() + j : nullptr,
                              copied.template as<T>()};
         Ahead<T> next{nullptr, 0};
         if (!dy.filled && piece + 1 < end) next = chunk_of(piece + 1, c0);
@@ -136,6 +140,7 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
         by_vectors<T>(n, [&]<int V>() { strip_gradient<V>(strip, columns, c0, c1, next); });
       }
   });
+  for (int64_t j = 0; db && j < outputs; ++j) db[j] += sums.as<T>()[j];
 }
 
 // [tile][columns][64], each tile's from the thread that will add to them.
