@@ -32,7 +32,7 @@ class Columns {
   bool few;
 
   Columns(const uint64_t* bits, int64_t all_rows, int64_t inputs, int64_t most_parts)
-      : words_(tiles_of(inputs)) {
+      : inputs_(inputs), words_(tiles_of(inputs)) {
     parts = std::clamp<int64_t>(most_parts, 1, words_);
     width_ = (words_ + parts - 1) / parts * 64;
     auto piece = [&](int64_t k, int64_t chunk) {
@@ -83,6 +83,18 @@ class Columns {
         f(*column++, places, run->spikes);
   }
 
+  // f(column) for those of the inputs that have no spike
+  template <class F>
+  void visit_silent(int64_t chunk, int64_t part, const F& f) const {
+    const int64_t at = chunk * parts + part;
+    const uint16_t* column = orders_.as<uint16_t>() + at * width_;
+    const uint16_t* const end = column + (words_ * (part + 1) / parts - words_ * part / parts) * 64;
+    for (const Run* run = runs_.as<Run>() + at * (rows + 1); run->columns; ++run)
+      column += run->columns;
+    for (; column != end; ++column)
+      if (*column < inputs_) f(*column);
+  }
+
  private:
   struct Run {
     int32_t spikes, columns;
@@ -122,7 +134,7 @@ class Columns {
     for (int count = 1; count <= rows; ++count)
       if (next[count + 1]) *run++ = {count, next[count + 1]};
     if (run != runs_.as<Run>() + (at + 1) * (rows + 1)) run->columns = 0;
-    // Those without spikes go behind the others, where nobody looks.
+    // Those without spikes go behind the others.
     next[0] = static_cast<int32_t>(many) - next[1], next[1] = 0;
     for (int count = 1; count <= rows; ++count) next[count + 1] += next[count];
     uint16_t* order = orders_.as<uint16_t>() + at * width_;
@@ -137,7 +149,7 @@ class Columns {
     if (aside) std::memcpy(start, aside, to - aside);
   }
 
-  int64_t words_, width_;
+  int64_t inputs_, words_, width_;
   Scratch starts_, orders_, runs_, places_;
 };
 

@@ -46,7 +46,8 @@ struct ConnectionBack {
     const T* gradient = g.first;
     if (needs.weight && by_events) {
       weight_gradient(g, n, outputs, bits_in() + r0 * words, inputs, total.as<T>(),
-                      mutable_data<T>(dbias));
+                      mutable_data<T>(dbias), !started);
+      started = true;
     } else if (needs.weight) {
       add_bias(gradient, n);
       by_numbers ? add_numbers(gradient, r0, n) : add_dense(gradient, numbers(r0, n), n);
@@ -120,7 +121,7 @@ struct ConnectionBack {
       dweight = pooled({outputs, inputs}, dtype);
       dbias = fresh_tensor({outputs}, dtype);
       std::memset(mutable_data<T>(dbias), 0, outputs * sizeof(T));
-      if (by_events) total = zeros_of_tiles<T>(tiles, inputs);
+      if (by_events) total = scratch<T>(tiles * inputs * kTile);
     }
     if (!needs.x || needs.once) return;
     if (call.x.dim() == 1) {

@@ -115,7 +115,7 @@ void Back<T>::feedback_products(int64_t t0, int64_t t1) {
   if (!call.need_feedback || n <= 0) return;
   weight_gradient(Rows<T>{dI.as<T>() + (from - t0) * batch * stride, stride, true}, n, outputs,
                   words_of(call.bits) + (from - 1) * batch * tiles, outputs, back_total.as<T>(),
-                  static_cast<T*>(nullptr));
+                  static_cast<T*>(nullptr), false);
 }
 
 template <class T>

@@ -53,7 +53,8 @@ struct Strip {
   int n;
   int64_t part;  // of the inputs
   T *total, *sums;
-  T* copied;  // room for a chunk of rows that are not filled
+  T* copied;   // room for a chunk of rows that are not filled
+  bool fresh;  // nobody wrote to total yet
 };
 
 // The rows that a thread reads next.
@@ -80,6 +81,7 @@ void strip_gradient(const Strip<T>& s, const Columns& columns, int64_t c0, int64
       for (int v = 0; v < V; ++v) all[v] = all[v] + load(block + r * apart + v * kLanes<T>);
     // Meanwhile the rows of the next chunk come closer.
     const int64_t later = s.rows - first - many;
+    const bool begins = s.fresh && c == 0;
     Ahead<T> ahead = after;
     if (!dy.filled && c + 1 < c1)
       ahead = {dy.first + (first + many) * dy.apart, std::min(later, columns.rows)};
@@ -91,22 +93,26 @@ void strip_gradient(const Strip<T>& s, const Columns& columns, int64_t c0, int64
       }
       Lane<T> sum[V];
       T* to = s.total + i * kTile;
-      for (int v = 0; v < V; ++v) sum[v] = load(to + v * kLanes<T>);
+      for (int v = 0; v < V; ++v) sum[v] = begins ? Lane<T>{} : load(to + v * kLanes<T>);
       for (int e = 0; e < spikes; ++e) {
         const T* g = block + places[e] * apart;
         for (int v = 0; v < V; ++v) sum[v] = sum[v] + load(g + v * kLanes<T>);
       }
       for (int v = 0; v < V; ++v) store(to + v * kLanes<T>, sum[v]);
     });
+    if (begins)
+      columns.visit_silent(c, s.part, [&](int64_t i) {
+        for (int v = 0; v < V; ++v) store(s.total + i * kTile + v * kLanes<T>, Lane<T>{});
+      });
   }
   for (int v = 0; s.sums && v < V; ++v) store(s.sums + v * kLanes<T>, all[v]);
 }
 
-// total [tiles][I][64] += the products of spikes (bits [R, W]) and gradients dy [R]; db [N] += the
-// sums of dy, if there is a db.
+// total [tiles][I][64] += the products of spikes (bits [R, W]) and gradients dy [R], or if it is
+// fresh = them; db [N] += the sums of dy, if there is a db.
 template <class T>
 void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uint64_t* bits,
-                     int64_t inputs, T* total, T* db) {
+                     int64_t inputs, T* total, T* db, bool fresh) {
   constexpr int64_t kSpan = int64_t{4} << 20;  // bytes
   // Narrow layers have few strips: their inputs are cut into parts as well.
   const Columns columns(bits, rows, inputs, 8 / tiles_of(outputs));
@@ -133,7 +139,8 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
                              part,
                              total + j / kTile * inputs * kTile + j % kTile,
                              db && part == 0 ? sums.template as<T>() + j : nullptr,
-                             copied.template as<T>()};
+                             copied.template as<T>(),
+                             fresh};
         Ahead<T> next{nullptr, 0};
         if (!dy.filled && piece + 1 < end) next = chunk_of(piece + 1, c0);
         if (!dy.filled && piece + 1 == end && c1 < chunks) next = chunk_of(begin, c1);
