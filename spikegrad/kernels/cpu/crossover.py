@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from spikegrad.errors import UserError, message
 
 __all__ = ["DEFAULT", "Crossover", "Table", "crossover", "followed", "table", "using"]
@@ -49,7 +51,9 @@ class Table:
         >>> DEFAULT.at(700, 512)
         Crossover(forward=0.3, weight=0.25, input=0.45)
         """
-        i, j = nearest(self.sizes, inputs), nearest(self.sizes, outputs)
+        # A trace walks past a cache, and torch warns of that.
+        near = nearest.__wrapped__ if torch.compiler.is_compiling() else nearest
+        i, j = near(self.sizes, inputs), near(self.sizes, outputs)
         return Crossover(*(self.shares[product][i][j] for product in PRODUCTS))
 
     def json(self) -> dict[str, Any]:
