@@ -15,8 +15,8 @@ struct Back {
   Engine<T> e;
   const ScalarType dtype;
   const int64_t steps, batch, outputs, tiles, rows, stride;
-  const bool
-      constant;  // of a constant input no gradient of all steps exists that segments keep small
+  // Of a constant input no gradient of all steps exists that segments would keep small.
+  const bool constant;
   const int64_t piece;
   ConnectionBack<T> in;
   Scratch dI, back_total, back_wt, back_dense;

@@ -1,4 +1,8 @@
 // Turning matrices of bits around, 64 by 64.
+//
+// turn_bits(from, stride, rows, words, to): rows of up to 8 words, `stride` apart, word by word:
+// bit c of the w-th word of row r is bit r of to[w][c]. Of 64 rows those from `rows` on count as
+// zeros.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +53,6 @@ template <bool back>
   return _mm512_permutexvar_epi8(_mm512_load_si512(index.at), v);
 }
 
-// Rows of up to 8 words, `stride` apart, turned around word by word: bit c of the w-th word of row
-// r is bit r of to[w][c]. Of 64 rows those from `rows` on count as zeros.
 inline void turn_bits(const uint64_t* from, int64_t stride, int rows, int words,
                       uint64_t (*to)[64]) {
   const __mmask8 there = static_cast<__mmask8>((1u << words) - 1);
@@ -80,8 +82,6 @@ inline void turn_bits(const uint64_t* from, int64_t stride, int rows, int words,
   }
 }
 #else
-// Rows of up to 8 words, `stride` apart, turned around word by word: bit c of the w-th word of row
-// r is bit r of to[w][c]. Of 64 rows those from `rows` on count as zeros.
 inline void turn_bits(const uint64_t* from, int64_t stride, int rows, int words,
                       uint64_t (*to)[64]) {
   for (int w = 0; w < words; ++w) {
