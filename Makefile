@@ -19,7 +19,7 @@ STAMP := $(VENV)/.ready
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # The kernels with every access checked, in a cache of their own.
 SANITIZED := CXX=g++ SPIKEGRAD_CACHE=$(CURDIR)/build/sanitized SPIKEGRAD_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-KERNELS := spikegrad/kernels/cpu/src/*
+KERNELS := $(shell find spikegrad/kernels/cpu/src -name '*.h' -o -name '*.cpp')
 # A failing step says which one it was and how to run it alone.
 FAILED = || { echo; echo "make $@: failed (the output above says why; run it alone with: make $@)"; exit 1; }
 

@@ -87,6 +87,7 @@ def measured(quick: bool) -> dict[str, Any]:
 
     from spikegrad.cli.doctor import processor
     from spikegrad.kernels import choose
+    from spikegrad.kernels.cpu import isa
     from spikegrad.version import __version__
 
     rows = []
@@ -98,6 +99,7 @@ def measured(quick: bool) -> dict[str, Any]:
         "spikegrad": __version__,
         "torch": torch.__version__,
         "backend": choose("lif").backend,
+        "isa": isa(),
         "threads": torch.get_num_threads(),
         "processor": processor(),
         "rows": rows,
@@ -275,6 +277,8 @@ def show(result: dict[str, Any]) -> None:
         )
     console.print(table, highlight=False)
     threads, backend = result["threads"], result["backend"]
+    if backend == "cpu":
+        backend = f"cpu with {result['isa']}"
     console.print(
         f"\nMedians; {threads} thread{'s' if threads > 1 else ''}, backend {backend}. x ReLU: over "
         "the time of a ReLU network with the same layers and dense products. Activity: spikes per "

@@ -16,7 +16,8 @@ __all__ = ["build", "make_ready"]
 def build(force: bool, no_measure: bool) -> None:
     """Build the native CPU kernels now rather than at their first use, and measure them.
 
-    They are compiled for this CPU and this torch, and kept in SPIKEGRAD_CACHE or the user's cache
+    They are compiled for this CPU (or for the instruction set that SPIKEGRAD_ISA names: avx512,
+    avx2, neon or generic) and this torch, and kept in SPIKEGRAD_CACHE or the user's cache
     folder. Measured is up to which activity a product that follows the spikes beats the dense one,
     in a few seconds on a quiet machine; runs started from then on store and use that table.
     """
@@ -26,13 +27,15 @@ def build(force: bool, no_measure: bool) -> None:
     start = time.perf_counter()
     try:
         there = cpu.library_path().exists()
+        chosen = cpu.in_force()
         path = cpu.build(force=force)
     except cpu.BuildError as error:
         raise RunError(str(error)) from None
     if there and not force:
-        click.echo(f"already built: {path}")
+        click.echo(f"already built for {chosen.name} ({chosen.reason}): {path}")
     else:
-        click.echo(f"built in {time.perf_counter() - start:.0f} s: {path}")
+        seconds = time.perf_counter() - start
+        click.echo(f"built for {chosen.name} ({chosen.reason}) in {seconds:.0f} s: {path}")
     if not no_measure:
         measure_once(force=force)
 

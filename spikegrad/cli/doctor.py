@@ -28,6 +28,7 @@ PACKAGES = (
     "tomli-w",
 )
 """What `pyproject.toml` asks for."""
+REFUSED = "refused: "
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,8 +102,16 @@ def processor() -> dict[str, Any]:
         "cores of the machine": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instruction sets": instruction_sets(),
+        "instruction set of torch": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def instruction_sets() -> str:
+    """Those of ours that the CPU has, the best first."""
+    from spikegrad.kernels.cpu.instructions import NEEDS, missing
+
+    return ", ".join(name for name in NEEDS if not missing(name))
 
 
 def devices() -> dict[str, str]:
@@ -121,11 +130,17 @@ def devices() -> dict[str, str]:
 
 def kernels() -> dict[str, str]:
     """Backends, and which would run each scan, with the reason."""
+    from spikegrad.errors import UserError
     from spikegrad.kernels import available, choose
-    from spikegrad.kernels.cpu import table
+    from spikegrad.kernels.cpu import in_force, table
     from spikegrad.kernels.dispatch import SCANS
 
-    found = {f"backend {name}": why or "can run" for name, why in available().items()}
+    try:
+        chosen = in_force()
+    except UserError as error:
+        return {"instruction set": f"{REFUSED}{error}"}
+    found = {"instruction set": f"{chosen.name} ({chosen.reason})"}
+    found |= {f"backend {name}": why or "can run" for name, why in available().items()}
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"
@@ -183,6 +198,8 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
         said.append(f"OMP_NUM_THREADS={asked} on {cores} cores; set it to {cores} or less")
     elif threads > cores:
         said.append(f"torch starts {threads} threads on {cores} cores; use --threads {cores}")
+    if found["kernels"]["instruction set"].startswith(REFUSED):
+        said.append(found["kernels"]["instruction set"].removeprefix(REFUSED))
     folder = found["data"]["SPIKEGRAD_DATA"]
     if folder != "not set" and not Path(folder).expanduser().is_dir():
         said.append(f"SPIKEGRAD_DATA={folder} is no folder; correct it or unset it")

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from spikegrad.cli import bench as module
 from spikegrad.cli.bench import TASKS, bench, show
 from spikegrad.cli.main import COMMANDS
+from spikegrad.kernels.cpu import isa
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,7 @@ def test_json_has_a_row_per_task_threads_come_back_and_the_table_names_all(capsy
     assert torch.get_num_threads() == before
     assert torch.equal(torch.random.get_rng_state(), state)
     assert result["threads"] == 1
+    assert result["isa"] == isa()
     assert [row["task"] for row in result["rows"]] == [task.name for task in TASKS]
     for row in result["rows"]:
         assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
@@ -44,6 +46,8 @@ def test_json_has_a_row_per_task_threads_come_back_and_the_table_names_all(capsy
     for task in TASKS:
         assert task.name in out
     assert "samples/s" in out
+    if result["backend"] == "cpu":
+        assert f"backend cpu with {isa()}" in " ".join(out.split())
 
 
 def test_threads_below_one_are_refused():

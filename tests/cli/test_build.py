@@ -18,7 +18,7 @@ def test_build_says_what_is_there_and_measures_once(
     place = tmp_path / "table.json"  # a table measured beside other tests must not be the user's
     monkeypatch.setattr(cpu, "crossover_path", lambda: place)
     assert main(["build", "--no-measure"]) == 0
-    assert capsys.readouterr().out.startswith("already built: ")
+    assert capsys.readouterr().out.startswith(f"already built for {cpu.isa()} (")
     assert not place.exists()
     assert main(["build"]) == 0
     assert f": {place}" in capsys.readouterr().out

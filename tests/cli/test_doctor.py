@@ -14,7 +14,7 @@ from spikegrad.cli.data import data
 from spikegrad.cli.doctor import doctor, examine, warnings_of
 from spikegrad.cli.main import main
 from spikegrad.data import catalogue, names
-from spikegrad.kernels import choose
+from spikegrad.kernels import choose, cpu
 from spikegrad.kernels.dispatch import SCANS
 
 
@@ -41,6 +41,9 @@ def test_the_facts_are_those_of_this_machine(monkeypatch):
     assert set(names()) < set(found["data"])
     for scan in SCANS:
         assert found["kernels"][scan].startswith(choose(scan).backend)
+    chosen = cpu.in_force()
+    assert found["kernels"]["instruction set"] == f"{chosen.name} ({chosen.reason})"
+    assert chosen.name in found["processor"]["instruction sets"].split(", ")
 
 
 def test_the_page_has_every_group(capsys):
@@ -71,6 +74,16 @@ def test_each_fault_has_its_warning(healthy, group, key, value, words):
     healthy["determinism"]["CUBLAS_WORKSPACE_CONFIG"] = "not set"
     (warning,) = warnings_of(healthy)
     assert words in warning
+
+
+def test_an_instruction_set_that_cannot_be_used_is_seen(monkeypatch, capsys):
+    monkeypatch.setenv("SPIKEGRAD_ISA", "avx1024")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "warning: SPIKEGRAD_ISA: unknown instruction set 'avx1024'" in out
+    assert "unset it" in out
+    assert main(["build"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_wrong_folder_is_seen_by_the_command(monkeypatch, capsys):

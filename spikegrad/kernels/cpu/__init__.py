@@ -12,8 +12,9 @@ from spikegrad.kernels.cpu.build import (
 )
 from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.crossover import Table, table
+from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.layer import layer, recurrent
-from spikegrad.kernels.cpu.library import FAMILIES, load
+from spikegrad.kernels.cpu.library import FAMILIES, isa, load
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
@@ -38,6 +39,7 @@ __all__ = [
     "FAMILIES",
     "TABLE",
     "BuildError",
+    "InstructionSet",
     "Spikes",
     "Table",
     "alif",
@@ -46,7 +48,9 @@ __all__ = [
     "conv2d",
     "crossover_path",
     "cuba_lif",
+    "in_force",
     "integrate_and_fire",
+    "isa",
     "layer",
     "li",
     "library_path",

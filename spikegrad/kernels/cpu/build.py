@@ -12,9 +12,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import shlex
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,23 +19,21 @@ from pathlib import Path
 
 import torch
 
+from spikegrad.kernels.cpu.compiler import (
+    BuildError,
+    compile_file,
+    compiler_version,
+    flags_of,
+    library_suffix,
+    link,
+    target_flags,
+)
+from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
+from spikegrad.kernels.cpu.processor import described
+
 __all__ = ["BuildError", "build", "cache_folder", "crossover_path", "library_path"]
 
 SOURCES = Path(__file__).parent / "src"
-FLAGS = [
-    "-std=c++20",
-    "-O3",
-    "-march=native",
-    "-ffp-contract=off",  # multiply, then add, each rounded: bit for bit the reference's results
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fPIC",
-    "-fvisibility=hidden",
-]
-
-
-class BuildError(RuntimeError):
-    """The kernels cannot be built or loaded here; the message says why and what would help."""
 
 
 def cache_folder() -> Path:
@@ -51,20 +46,33 @@ def cache_folder() -> Path:
 
 
 def library_path() -> Path:
-    """The cached library for these sources, this compiler, this CPU and this torch."""
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    """The cached library for these sources, instruction set, compiler, CPU and torch.
+
+    Raises UserError for a set that `SPIKEGRAD_ISA` names and this CPU does not have.
+    """
+    chosen = in_force()
+    digest = hashlib.sha256(sources_digest())
     for part in [
-        *FLAGS,
-        *more_flags(),
+        *flags_of(chosen),
+        *target_flags(chosen),
         compiler_version(),
-        cpu_name(),
+        described() if chosen.native else "",  # else nothing in the library depends on the CPU
         torch.__version__,
         platform.platform(),
     ]:
         digest.update(b"\0" + part.encode())
-    return cache_folder() / f"kernels-{digest.hexdigest()[:20]}.so"
+    name = f"kernels-{chosen.name}-{digest.hexdigest()[:20]}{library_suffix()}"
+    return cache_folder() / name
+
+
+def sources_digest() -> bytes:
+    """A digest of every source's place below `src` and content."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.rglob("*")):
+        if path.is_file():
+            text = path.read_bytes()
+            digest.update(f"{path.relative_to(SOURCES).as_posix()}\0{len(text)}\0".encode() + text)
+    return digest.digest()
 
 
 def crossover_path() -> Path:
@@ -84,7 +92,7 @@ def build(*, force: bool = False) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
             if force or not path.exists():
-                compile_into(path)
+                compile_into(path, in_force())
     except OSError as error:
         raise BuildError(
             f"cannot write the kernel cache {path.parent}: {error.strerror or error}; "
@@ -93,89 +101,22 @@ def build(*, force: bool = False) -> Path:
     return path
 
 
-def compile_into(path: Path) -> None:
+def compile_into(path: Path, chosen: InstructionSet) -> None:
     """Compile every source, two at a time, link, and put the library in place at once."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
-        sources = sorted(SOURCES.glob("*.cpp"))
-        objects = [Path(folder) / f"{source.stem}.o" for source in sources]
+        sources = sorted(SOURCES.rglob("*.cpp"))
+        objects = [
+            Path(folder) / f"{number}-{source.stem}.o" for number, source in enumerate(sources)
+        ]
 
         def one(pair: tuple[Path, Path]) -> None:
-            source, to = map(str, pair)
-            run([compiler(), *FLAGS, *more_flags(), *includes(), "-c", source, "-o", to])
+            compile_file(*pair, chosen, SOURCES)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(one, zip(sources, objects, strict=True)))
-        linked = Path(folder) / "kernels.so"
-        libraries = Path(torch.__file__).parent / "lib"
-        run(
-            [
-                compiler(),
-                *more_flags(),
-                "-shared",
-                *map(str, objects),
-                "-o",
-                str(linked),
-                f"-L{libraries}",
-                f"-Wl,-rpath,{libraries}",
-                "-ltorch",
-                "-ltorch_cpu",
-            ]
-        )
+        linked = Path(folder) / path.name
+        link(objects, linked)
         os.replace(linked, path)
-
-
-def more_flags() -> list[str]:
-    """What `SPIKEGRAD_CXXFLAGS` adds for compiler and linker, a sanitizer for example."""
-    return shlex.split(os.environ.get("SPIKEGRAD_CXXFLAGS", ""))
-
-
-def run(command: list[str]) -> None:
-    """Run a compiler, or say what it said."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise BuildError(f"cannot run {command[0]}: {error.strerror or error}") from None
-    if done.returncode != 0:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-        raise BuildError(f"{command[0]} failed: {first.strip()[:300] or 'without a word'}")
-
-
-def compiler() -> str:
-    """The C++ compiler: `CXX`, or g++, c++ or clang++."""
-    named = os.environ.get("CXX")
-    for name in [named] if named else ["g++", "c++", "clang++"]:
-        found = shutil.which(name)
-        if found:
-            return found
-    raise BuildError(
-        f"no C++ compiler ({named or 'g++, c++ or clang++'}); install one, "
-        "for example with apt-get install g++"
-    )
-
-
-def compiler_version() -> str:
-    """The compiler's own words about its version."""
-    command = [compiler(), "--version"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"cannot run {command[0]}: {error}") from None
-    return done.stdout
-
-
-def cpu_name() -> str:
-    """What the library is built for: the model of CPU and its instruction sets."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        kept = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
-        return "\n".join(sorted(kept))
-    return platform.processor() or platform.machine()
-
-
-def includes() -> list[str]:
-    """torch's headers."""
-    folder = Path(torch.__file__).parent / "include"
-    return [f"-I{folder}"]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import torch
 
 from spikegrad.errors import SpikegradWarning
 from spikegrad.kernels.cpu.build import BuildError, build, crossover_path
+from spikegrad.kernels.cpu.instructions import in_force
 from spikegrad.surrogate import Surrogate
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "KINDS",
     "PARAMETERS",
     "RESETS",
+    "isa",
     "load",
     "record_of",
     "surrogate_id",
@@ -55,6 +57,7 @@ COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
 """Families whose derivative is 0 beyond one slope's width."""
 
 _REASON: list[str] = []
+_LOADED: list[str] = []  # the instruction set of the library that was loaded
 _RECORDS: list[Surrogate] = []
 
 
@@ -66,13 +69,23 @@ def load() -> str:
     return _REASON[0]
 
 
+def isa() -> str:
+    """The instruction set of the kernels that run, or of those that would be loaded.
+
+    Raises UserError for a set that `SPIKEGRAD_ISA` names and this CPU does not have.
+    """
+    return _LOADED[0] if _LOADED else in_force().name
+
+
 def load_now() -> str:
     """Build if need be, load and register the kernels; return "" or the reason why they are not.
 
     One warning says what is lost. `SPIKEGRAD_KERNELS=off` leaves them out without one.
+    Raises UserError for a set that `SPIKEGRAD_ISA` names and this CPU does not have.
     """
     if os.environ.get("SPIKEGRAD_KERNELS", "") == "off":
         return "SPIKEGRAD_KERNELS=off"
+    chosen = in_force()
     try:
         path = build()
         torch.ops.load_library(str(path))
@@ -98,6 +111,7 @@ def load_now() -> str:
     for room in (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool):
         room.register()
     crossover.adopt(crossover_path())
+    _LOADED.append(chosen.name)
     return ""
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, using
+from spikegrad.kernels.cpu.library import isa
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.spikes import Spikes
 
@@ -39,7 +40,7 @@ def measure(progress: Callable[[int, int], None] = lambda done, of: None) -> Tab
         for product in PRODUCTS:
             found[product][inputs, outputs] = share(product, inputs, outputs)
     progress(len(pairs), len(pairs))
-    words = f"with {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    words = f"with {torch.get_num_threads()} threads, {isa()}"
     shares = {
         product: tuple(tuple(found[product][i, o] for o in SIZES) for i in SIZES)
         for product in PRODUCTS
