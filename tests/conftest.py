@@ -14,4 +14,4 @@ from spikegrad.kernels.cpu import crossover
 def _cautious_crossovers() -> None:
     """What was measured on this machine must not decide which way a test's products go."""
     cpu.load()
-    crossover.adopt(Path("no table"))
+    crossover.adopt(Path("no table"), cpu.isa())

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from spikegrad.errors import UserError
-from spikegrad.kernels.cpu.crossover import DEFAULT, Table, crossover, table, using
+from spikegrad.kernels.cpu import crossover as module
+from spikegrad.kernels.cpu.crossover import (
+    CAUTIOUS,
+    Crossover,
+    Table,
+    adopt,
+    crossover,
+    table,
+    unmeasured,
+    using,
+)
+from spikegrad.kernels.cpu.instructions import NEEDS
 from spikegrad.train.crossover import crossover_of, crossover_text
 
 SMALL, LARGE = 0.1, 0.9
@@ -37,7 +48,7 @@ def test_a_file_gives_the_same_table(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     path.write_text(json.dumps(TABLE.json()))
     assert Table.load(path) == TABLE
-    assert Table.read(DEFAULT.json()) == DEFAULT
+    assert Table.read(unmeasured("avx2").json()) == unmeasured("avx2")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,27 @@ def test_anything_else_is_refused(tmp_path: Path, damage: dict) -> None:
     path.write_text("{")
     assert Table.load(path) is None
     assert Table.load(tmp_path / "nothing") is None
+
+
+def test_every_instruction_set_has_cautious_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(CAUTIOUS) == set(NEEDS)
+    other = Crossover(0.1, 0.2, 0.3)
+    monkeypatch.setattr(module, "_now", [TABLE])
+    monkeypatch.setitem(CAUTIOUS, "neon", other)
+    for isa in NEEDS:
+        adopt(Path("no table"), isa)
+        assert table().at(700, 512) == CAUTIOUS[isa]
+        assert f"cautious values for {isa};" in table().measured
+    assert unmeasured("neon").at(1, 1) == other
+
+
+def test_a_measured_table_comes_before_cautious_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_now", [unmeasured("avx2")])
+    (tmp_path / "table.json").write_text(json.dumps(TABLE.json()))
+    adopt(tmp_path / "table.json", "avx2")
+    assert table() == TABLE
 
 
 def test_a_run_goes_on_with_its_own_table(tmp_path: Path) -> None:

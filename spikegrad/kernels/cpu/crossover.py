@@ -20,7 +20,16 @@ import torch
 
 from spikegrad.errors import UserError, message
 
-__all__ = ["DEFAULT", "Crossover", "Table", "crossover", "followed", "table", "using"]
+__all__ = [
+    "CAUTIOUS",
+    "Crossover",
+    "Table",
+    "crossover",
+    "followed",
+    "table",
+    "unmeasured",
+    "using",
+]
 
 PRODUCTS = ("forward", "weight", "input")
 
@@ -48,7 +57,7 @@ class Table:
     def at(self, inputs: int, outputs: int) -> Crossover:
         """The shares for a layer.
 
-        >>> DEFAULT.at(700, 512)
+        >>> unmeasured("avx512").at(700, 512)
         Crossover(forward=0.3, weight=0.25, input=0.45)
         """
         # A trace walks past a cache, and torch warns of that.
@@ -91,14 +100,26 @@ class Table:
             return None
 
 
-DEFAULT = Table(
-    "nowhere (cautious values; `spikegrad build` measures)",
-    (1,),
-    {"forward": ((0.3,),), "weight": ((0.25,),), "input": ((0.45,),)},
-)
-"""What holds until a table was measured; taken from AVX-512 CPUs with two cores."""
+def unmeasured(isa: str) -> Table:
+    """What holds for an instruction set until a table was measured: cautious values.
 
-_now: list[Table] = [DEFAULT]
+    >>> unmeasured("avx512").at(700, 512)
+    Crossover(forward=0.3, weight=0.25, input=0.45)
+    """
+    words = f"nowhere (cautious values for {isa}; `spikegrad build` measures)"
+    shares = {product: ((s,),) for product, s in zip(PRODUCTS, CAUTIOUS[isa], strict=True)}
+    return Table(words, (1,), shares)
+
+
+CAUTIOUS = {
+    "avx512": Crossover(0.3, 0.25, 0.45),
+    "avx2": Crossover(0.3, 0.25, 0.45),
+    "neon": Crossover(0.3, 0.25, 0.45),
+    "generic": Crossover(0.3, 0.25, 0.45),
+}
+"""Shares below which the spikes were faster for every size of layer, on CPUs with two cores."""
+
+_now: list[Table] = [unmeasured("generic")]
 
 
 def table() -> Table:
@@ -106,9 +127,9 @@ def table() -> Table:
     return _now[-1]
 
 
-def adopt(path: Path) -> None:
-    """Take a measured table, if the file has one, as this process's."""
-    _now[0] = Table.load(path) or DEFAULT
+def adopt(path: Path, isa: str) -> None:
+    """Take a measured table, if the file has one, as this process's; else the cautious one."""
+    _now[0] = Table.load(path) or unmeasured(isa)
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ def load_now() -> str:
 
     for room in (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool):
         room.register()
-    crossover.adopt(crossover_path())
+    crossover.adopt(crossover_path(), chosen.name)
     _LOADED.append(chosen.name)
     return ""
 
