@@ -17,6 +17,7 @@ from spikegrad.functional.loss import (
     loss_floor,
     membrane_cross_entropy,
     rate_cross_entropy,
+    rate_mse,
     rate_penalty,
     tet,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "over_time",
     "poisson",
     "rate_cross_entropy",
+    "rate_mse",
     "rate_penalty",
     "recurrent",
     "spiking",

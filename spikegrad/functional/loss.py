@@ -22,6 +22,7 @@ __all__ = [
     "loss_floor",
     "membrane_cross_entropy",
     "rate_cross_entropy",
+    "rate_mse",
     "rate_penalty",
     "tet",
 ]
@@ -99,13 +100,28 @@ def count_mse(s: Tensor, labels: Tensor, *, correct: float = 0.8, incorrect: flo
     0.0
     """
     check_labels(s, labels)
-    for name, rate in (("correct", correct), ("incorrect", incorrect)):
-        if not 0.0 <= rate <= 1.0:
-            raise UserError(message(f"expected {name} between 0 and 1 spikes a step", str(rate)))
     steps = s.shape[0]
-    hot = one_hot(labels, s.shape[2]).to(s.device)
-    target = steps * (incorrect + (correct - incorrect) * hot)
+    target = steps * _target_rates(s, labels, correct, incorrect)
     return ((over_time(s, "sum").float() - target) ** 2).mean() / steps
+
+
+def rate_mse(s: Tensor, labels: Tensor, *, correct: float = 1.0, incorrect: float = 0.0) -> Tensor:
+    """Squared error of firing rates against target rates.
+
+    mean over B and C of `(mean_t s - rate)^2`, where `rate` is `correct` for the labelled class
+    and `incorrect` for the others (spikes per step, 0 to 1).
+
+    s: output spikes `[T, B, C]`; labels: int64 `[B]`.
+    Source: Fang et al. (2023), Science Advances 9(40): the loss of SpikingJelly's first example.
+
+    >>> import torch
+    >>> s = torch.ones(4, 1, 2); s[:2, 0, 1] = 0.0      # rates 1 and 0.5
+    >>> rate_mse(s, torch.tensor([0])).item()
+    0.125
+    """
+    check_labels(s, labels)
+    target = _target_rates(s, labels, correct, incorrect)
+    return ((over_time(s, "mean").float() - target) ** 2).mean()
 
 
 def tet(
@@ -185,6 +201,15 @@ def loss_floor(
     return margin * (1.0 - q) + math.log1p((classes - 1) * math.exp(-margin))
 
 
+def _target_rates(s: Tensor, labels: Tensor, correct: float, incorrect: float) -> Tensor:
+    """The rate that each output should have, `[B, C]`."""
+    for name, rate in (("correct", correct), ("incorrect", incorrect)):
+        if not 0.0 <= rate <= 1.0:
+            raise UserError(message(f"expected {name} between 0 and 1 spikes a step", str(rate)))
+    hot = one_hot(labels, s.shape[2]).to(s.device)
+    return incorrect + (correct - incorrect) * hot
+
+
 def check_labels(y: Tensor, labels: Tensor) -> None:
     """An output sequence `[T, B, C]` and int64 labels `[B]` in 0..C-1."""
     check_current(y, name="y")
@@ -198,10 +223,9 @@ def check_labels(y: Tensor, labels: Tensor) -> None:
             )
         )
     if bool(((labels < 0) | (labels >= y.shape[2])).any()):
-        raise UserError(
-            message(
-                f"expected labels in 0..{y.shape[2] - 1}",
-                f"{labels.min().item()} to {labels.max().item()}",
-                "give the network as many outputs as there are classes",
-            )
-        )
+        low, high = int(labels.min()), int(labels.max())
+        remedy = "give the network as many outputs as there are classes"
+        if low >= 1 and high == y.shape[2]:
+            remedy = f"labels are counted from 0: if yours go from 1 to {high}, subtract 1"
+        expected = f"expected labels in 0..{y.shape[2] - 1}"
+        raise UserError(message(expected, f"{low} to {high}", remedy))

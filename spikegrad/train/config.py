@@ -29,6 +29,7 @@ __all__ = [
 _OURS = {"model": ("mlp", "recurrent", "conv")}
 """What the article's network, which is built as written there, does not read."""
 _LEAKY = {**_OURS, "neuron": ("lif", "cuba", "alif")}
+_TARGETS = {"objective": ("count_mse", "rate_mse")}
 _CROSS_ENTROPIES = ("rate_ce", "count_ce", "membrane_mean", "membrane_max", "membrane_last")
 _ADAPTIVE = {**_OURS, "neuron": ("alif",)}
 _PENALTY = {"rate_weight": SET}
@@ -187,9 +188,35 @@ class TrainingConfig(_Group):
     objective: str = declare(
         "membrane_mean",
         "loss, by what of the output it reads",
-        choices=(*_CROSS_ENTROPIES, "count_mse", "tet"),
+        choices=(*_CROSS_ENTROPIES, "rate_mse", "count_mse", "tet"),
     )
     temperature: float = declare(1.0, "divides the scores before the softmax", above=0)
+    target_correct: float | None = declare(
+        None,
+        "target rate of the right output (spikes per step); default: rate_mse 1, count_mse 0.8",
+        least=0,
+        most=1,
+        needs=[_TARGETS],
+    )
+    target_incorrect: float | None = declare(
+        None,
+        "target rate of the other outputs (spikes per step); default: rate_mse 0, count_mse 0.1",
+        least=0,
+        most=1,
+        needs=[_TARGETS],
+    )
+    tet_weight: float = declare(
+        0.05,
+        "tet: weight of the squared distance from tet_target",
+        least=0,
+        most=1,
+        needs=[{"objective": ("tet",)}],
+    )
+    tet_target: float = declare(
+        1.0,
+        "tet: where outputs are pulled to, usually the threshold",
+        needs=[{"objective": ("tet",)}],
+    )
     label_smoothing: float = declare(
         0.0,
         "share of the target spread over all classes",

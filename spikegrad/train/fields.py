@@ -111,7 +111,7 @@ def coerce(option: Option, value: Any) -> Any:
         raise TypeError(message(f"expected a value for {option.name}", "None"))
     if option.listed:
         if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
+            value = _items(option, value)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = [value]
         if not isinstance(value, (list, tuple)):
@@ -152,6 +152,17 @@ def check_group(values: Mapping[str, Any], options: Mapping[str, Option], where:
     for name in values:
         if name not in options:
             raise UserError(unknown(f"option in {where}", name, options))
+
+
+def _items(option: Option, text: str) -> list[str]:
+    """The parts between commas; a text without any value is the empty list."""
+    parts = [part.strip() for part in text.split(",")]
+    if parts == [""]:
+        return []
+    if "" in parts:
+        expected = f"expected a value between any two commas of {option.name}"
+        raise UserError(message(expected, repr(text), "leave the extra comma out"))
+    return parts
 
 
 def _scalar(option: Option, value: Any) -> Any:

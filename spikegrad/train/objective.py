@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ OBJECTIVES = (
     "membrane_mean",
     "membrane_max",
     "membrane_last",
+    "rate_mse",
     "count_mse",
     "tet",
 )
@@ -35,13 +36,17 @@ class Objective:
 
     Args:
         name: "rate_ce" and "count_ce" (cross-entropy on spike rates or counts), "membrane_mean",
-            "membrane_max", "membrane_last" (on a membrane or a linear readout), "count_mse", "tet".
+            "membrane_max", "membrane_last" (on a membrane or a linear readout), "rate_mse" and
+            "count_mse" (squared error of rates or counts), "tet".
         temperature: divides the scores before the softmax.
         label_smoothing: share of the target spread over all classes.
+        target_correct, target_incorrect: for rate_mse and count_mse, the rates that the right
+            output and the others should have (spikes per step); None: those of the loss.
+        tet_weight, tet_target: for tet, the weight of the squared distance from the target.
         rate_lower, rate_upper: hidden firing rates outside are penalised (spikes per step).
         rate_weight: weight of that penalty; 0 switches it off.
     Raises:
-        UserError: an unknown name.
+        UserError: an unknown name, or a value out of range.
 
     >>> import torch
     >>> y = torch.zeros(5, 1, 2); y[:, 0, 1] = 1.0
@@ -53,6 +58,10 @@ class Objective:
     name: str = "membrane_mean"
     temperature: float = 1.0
     label_smoothing: float = 0.0
+    target_correct: float | None = None
+    target_incorrect: float | None = None
+    tet_weight: float = 0.05
+    tet_target: float = 1.0
     rate_lower: float = 0.0
     rate_upper: float = 1.0
     rate_weight: float = 0.0
@@ -64,10 +73,12 @@ class Objective:
     def __call__(self, y: Tensor, labels: Tensor) -> Tensor:
         """The mean loss over the batch; y `[T, B, C]`, labels int64 `[B]`."""
         smooth, temperature = self.label_smoothing, self.temperature
-        if self.name == "count_mse":
-            return losses.count_mse(y, labels)
+        if self.name in ("rate_mse", "count_mse"):
+            error = losses.rate_mse if self.name == "rate_mse" else losses.count_mse
+            return error(y, labels, **self._targets())
         if self.name == "tet":
-            return losses.tet(y, labels, label_smoothing=smooth)
+            weight, target = self.tet_weight, self.tet_target
+            return losses.tet(y, labels, weight=weight, target=target, label_smoothing=smooth)
         if self.name in ("rate_ce", "count_ce"):
             loss = (
                 losses.rate_cross_entropy if self.name == "rate_ce" else losses.count_cross_entropy
@@ -81,6 +92,11 @@ class Objective:
             temperature=temperature,
             label_smoothing=smooth,
         )
+
+    def _targets(self) -> dict[str, float]:
+        """The target rates that were given."""
+        named = {"correct": self.target_correct, "incorrect": self.target_incorrect}
+        return {name: rate for name, rate in named.items() if rate is not None}
 
     def penalty(self, tapes: Mapping[str, Tape]) -> Tensor | float:
         """The firing-rate penalty of the recorded layers, weighted; 0.0 when it is off."""
@@ -99,7 +115,7 @@ class Objective:
 
     def floor(self, classes: int, steps: int = 1) -> float:
         """The lowest value the loss can reach with this readout, whatever the weights."""
-        if self.name == "count_mse":
+        if self.name in ("rate_mse", "count_mse"):
             return 0.0
         kind = {"rate_ce": "rate", "count_ce": "count"}.get(self.name, "membrane")
         return losses.loss_floor(
@@ -118,11 +134,5 @@ def objective_of(config: Config) -> Objective:
     'membrane_mean'
     """
     t = config.training
-    return Objective(
-        t.objective,
-        temperature=t.temperature,
-        label_smoothing=t.label_smoothing,
-        rate_lower=t.rate_lower,
-        rate_upper=t.rate_upper,
-        rate_weight=t.rate_weight,
-    )
+    own = {f.name: getattr(t, f.name) for f in fields(Objective) if f.name != "name"}
+    return Objective(t.objective, **own)

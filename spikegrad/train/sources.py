@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from spikegrad.errors import UserError, unknown
+from spikegrad.errors import UserError, message, unknown
 from spikegrad.train.config import OPTIONS, Config, gather
 from spikegrad.train.fields import check_group, coerce
 from spikegrad.train.together import not_read, unread
@@ -104,6 +104,10 @@ def absolute(values: Mapping[str, Any], folder: Path | None = None) -> dict[str,
 def _own_data(given: dict[str, Any], file: dict[str, Any]) -> None:
     """Own arrays have no data set's defaults; a data set named above them puts them aside."""
     if given.get("data"):
+        if "dataset" in given:
+            expected = "expected either the name of a data set or --data with your own arrays"
+            got = f"both, {given['dataset']} and {given['data']}"
+            raise UserError(message(expected, got, "leave one of them out"))
         given["dataset"] = Path(given["data"]).stem
     elif "dataset" in given:
         file.pop("data", None)

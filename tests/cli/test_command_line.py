@@ -178,6 +178,12 @@ ERRORS = [
     (["train", "--encoder", "delta"], "expected encoder direct or poisson or latency"),
     (["train", "--model", "conv", "--channels", "4,4,4,4,4"], "expected at most 3 convolutions"),
     (["train", "--hidden", ""], "expected at least one hidden layer"),
+    (
+        ["train", "--hidden", "12,,3"],
+        "expected a value between any two commas of hidden, got '12,,",
+    ),
+    (["train", "--hidden", "12,"], "of hidden, got '12,'; leave the extra comma out"),
+    (["train", "mnist", "--data", "nope.npz"], "either the name of a data set or --data with your"),
     (["train", "yin-yang", "--shift", "1"], "expected images for augmentation"),
     (["train", "--beta", "1.5"], "expected beta < 1"),
     (["train", "--device", "tpu"], "unknown device 'tpu'"),

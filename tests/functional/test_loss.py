@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from spikegrad import functional as F
 from spikegrad.errors import UserError
@@ -70,6 +70,16 @@ def test_count_mse_by_hand() -> None:
     assert F.count_mse(s, torch.tensor([0])).item() == pytest.approx(0.25)
 
 
+def test_rate_mse_is_torchs_on_rates_and_one_hot_targets() -> None:
+    """Both losses are the same up to a factor T: one on rates, one on counts."""
+    hot = torch.nn.functional.one_hot(LABELS, 3).float()
+    torch.testing.assert_close(F.rate_mse(Y, LABELS), mse_loss(Y.mean(0), hot))
+    wanted = {"correct": 0.8, "incorrect": 0.1}
+    torch.testing.assert_close(F.count_mse(Y, LABELS), 6 * F.rate_mse(Y, LABELS, **wanted))
+    with pytest.raises(UserError, match="expected correct between 0 and 1"):
+        F.rate_mse(Y, LABELS, correct=1.1)
+
+
 def test_tet_by_hand() -> None:
     each = torch.stack([cross_entropy(y, LABELS) for y in Y]).mean()
     got = F.tet(Y, LABELS, weight=0.2, target=0.5)
@@ -91,13 +101,19 @@ def test_labels_are_checked() -> None:
     for y, labels, words in [
         (Y, torch.tensor([0, 1]), r"shape \[4\]"),
         (Y, LABELS.float(), "integer labels"),
-        (Y, LABELS + 1, r"labels in 0\.\.2, got 1 to 3"),
+        (
+            Y,
+            LABELS + 1,
+            r"labels in 0\.\.2, got 1 to 3; labels are counted from 0: if yours go from",
+        ),
+        (Y, LABELS + 5, r"labels in 0\.\.2, got 5 to 7; give the network as many outputs"),
         (Y[0], LABELS, r"y of shape \[T, B, C\]"),
     ]:
         for loss in (
             F.rate_cross_entropy,
             F.count_cross_entropy,
             F.membrane_cross_entropy,
+            F.rate_mse,
             F.count_mse,
             F.tet,
         ):
