@@ -107,7 +107,9 @@ def unmeasured(isa: str) -> Table:
     Crossover(forward=0.3, weight=0.25, input=0.45)
     """
     words = f"nowhere (cautious values for {isa}; `spikegrad build` measures)"
-    shares = {product: ((s,),) for product, s in zip(PRODUCTS, CAUTIOUS[isa], strict=True)}
+    shares: dict[str, tuple[tuple[float, ...], ...]] = {
+        product: ((share,),) for product, share in zip(PRODUCTS, CAUTIOUS[isa], strict=True)
+    }
     return Table(words, (1,), shares)
 
 
