@@ -25,7 +25,7 @@ class Batches:
 
     Batch `i` of epoch `e`, with its augmentation, depends on `(seed, e, i)` and on nothing that
     was drawn before. With several processes the global batch is the one a single process would
-    see, and each rank takes an equal, contiguous part of it.
+    see, and each rank takes a contiguous part of it; parts differ by one sample at most.
 
     Args:
         split: the samples.
@@ -36,9 +36,8 @@ class Batches:
             applied to scaled values before `normalise`.
         normalise: (mean, std) for `standardise`, or None.
         drop_last: whether a last, smaller batch is left out.
-        rank, world_size: this process and the number of them. `batch_size` must divide by
-            `world_size`; a last, smaller batch is trimmed to a multiple of it, so up to
-            `world_size - 1` samples are left out (evaluate with `world_size=1` to see all).
+        rank, world_size: this process and the number of them. A batch that does not divide gives
+            the first ranks one sample more; of one smaller than `world_size` some get none.
 
     Raises:
         UserError: a size, rank or seed out of range, or not a single batch.
@@ -79,12 +78,11 @@ class Batches:
         if not len(self):
             expected = "expected at least one batch"
             got = f"{len(split)} samples with batch_size={batch_size}, drop_last={drop_last}"
-            remedy = f"world_size={world_size}: take a smaller batch or fewer processes"
-            raise UserError(message(expected, got, remedy))
+            raise UserError(message(expected, got, "take a smaller batch"))
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch_size)
-        return full + int(not self.drop_last and rest >= self.world_size)
+        return full + int(not self.drop_last and rest > 0)
 
     def __iter__(self) -> Iterator[Batch]:
         """The next epoch: 0 at first, then 1, ...; `set_epoch` says which one instead."""
@@ -119,9 +117,9 @@ class Batches:
 
     def _batch(self, order: torch.Tensor, epoch: int, i: int) -> Batch:
         index = order[i * self.batch_size : (i + 1) * self.batch_size]
-        share = len(index) // self.world_size
-        index = index[: share * self.world_size]
-        mine = slice(self.rank * share, (self.rank + 1) * share)
+        each, more = divmod(len(index), self.world_size)
+        first = self.rank * each + min(self.rank, more)
+        mine = slice(first, first + each + (self.rank < more))
         y = self.split.y[index[mine].to(self.split.y.device)]
         x = self._augmented(index, mine, epoch, i)
         return x if self.normalise is None else standardise(x, *self.normalise), y
@@ -149,7 +147,3 @@ def _check_sizes(batch_size: int, rank: int, world_size: int) -> None:
     if world_size < 1 or not 0 <= rank < world_size:
         got = f"rank {rank}, world_size {world_size}"
         raise UserError(message("expected 0 <= rank < world_size", got))
-    if batch_size % world_size:
-        got = f"batch_size {batch_size} for {world_size} processes"
-        remedy = f"take {-(-batch_size // world_size) * world_size}"
-        raise UserError(message("expected batch_size as a multiple of world_size", got, remedy))

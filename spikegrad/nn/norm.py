@@ -9,6 +9,9 @@ Source: Zheng, Wu, Deng, Hu & Li (2021), AAAI 35(12), eqs. 6-8.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
@@ -17,7 +20,9 @@ from spikegrad.checks import check_current, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.nn.fold import is_static
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "standing_in"]
+
+_standing_in = False
 
 
 class BatchNorm(nn.Module):
@@ -78,34 +83,31 @@ class BatchNorm(nn.Module):
             return batch_norm(
                 rows, self.running_mean, self.running_var, gain, self.bias, False, 0.0, self.eps
             )
-        count = rows.numel() // self.features
         if is_distributed():
             return self.normalise_together(rows, repeats, gain)
-        if count * repeats < 2 or count < 2:
-            raise UserError(
-                message(
-                    "expected more than one value per channel",
-                    str(list(rows.shape)),
-                    "use a larger batch, or eval()",
-                )
-            )
+        count = rows.numel() // self.features
+        check_count(count, rows)
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         y = batch_norm(rows, mean, var, gain, self.bias, True, 1.0, self.eps)
         self.remember(mean, var * ((count - 1) / count), count * repeats)
         return y
 
     def normalise_together(self, rows: Tensor, repeats: int, gain: Tensor) -> Tensor:
-        """The same over all processes: sums are reduced with their gradients."""
+        """The same over all processes: sums are reduced with their gradients.
+
+        A process that stands in adds nothing to them.
+        """
         axes = [0, *range(2, rows.dim())]
         shape = [1, -1, *[1] * (rows.dim() - 2)]
-        wide = rows.double()
+        wide, weight = rows.double(), 0.0 if _standing_in else 1.0
         count = wide.new_full((1,), rows.numel() // self.features)
-        total = added_up(torch.cat([wide.sum(axes), count]))
+        total = added_up(torch.cat([wide.sum(axes), count]) * weight)
         n, mean = total[-1], total[:-1] / total[-1]
+        check_count(int(n), rows)
         spread = wide - mean.reshape(shape)
-        var = added_up(spread.square().sum(axes)) / n
+        var = added_up(spread.square().sum(axes) * weight) / n
         y = spread * torch.rsqrt(var + self.eps).reshape(shape)
-        self.remember(mean.float(), var.float(), int(n) * repeats)
+        self.remember(mean, var, int(n) * repeats)
         return (y.to(rows.dtype) * gain.reshape(shape)) + self.bias.reshape(shape)
 
     def remember(self, mean: Tensor, var: Tensor, count: int) -> None:
@@ -117,6 +119,30 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.features}, scale={self.scale:g}, momentum={self.momentum}"
+
+
+def check_count(count: int, rows: Tensor) -> None:
+    """More than one value per channel, over all processes."""
+    if count < 2:
+        expected, remedy = (
+            "expected more than one value per channel",
+            "use a larger batch, or eval()",
+        )
+        raise UserError(message(expected, str(list(rows.shape)), remedy))
+
+
+@contextmanager
+def standing_in(on: bool) -> Iterator[None]:
+    """Let what this process computes count for nothing: it has no sample of the batch.
+
+    It runs a network all the same, because the others wait for it in every batch norm.
+    """
+    global _standing_in
+    before, _standing_in = _standing_in, on
+    try:
+        yield
+    finally:
+        _standing_in = before
 
 
 def added_up(x: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from spikegrad.train.preflight import check_loaders, preflight
 from spikegrad.train.progress import watcher
 from spikegrad.train.running import Encode
 from spikegrad.train.settings import settings
+from spikegrad.train.shares import check_divisible
 from spikegrad.train.signals import StopFlag, listening
 from spikegrad.train.toml import read_file, to_toml
 
@@ -256,10 +257,8 @@ def _check_job(job: Job) -> None:
     if processes > 1 and isinstance(job.optimizer, torch.optim.Optimizer):
         expected = "expected the optimizer as a name or a function with several processes"
         raise UserError(message(expected, "an optimizer", "each process makes its own"))
-    size = getattr(job.loader, "batch_size", None)
-    if processes > 1 and isinstance(size, int) and size % processes:
-        expected = f"expected a batch size that divides by {processes} processes"
-        raise UserError(message(expected, str(size)))
+    if processes > 1:
+        check_divisible(job.network, job.loader)
 
 
 def _open(job: Job, resume: bool) -> RunFolder | None:

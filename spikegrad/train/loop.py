@@ -25,8 +25,9 @@ from spikegrad.train.objective import Objective
 from spikegrad.train.optimizers import make_optimizer
 from spikegrad.train.parallel import sum_over_processes
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Encode, Place, pair, too_few
+from spikegrad.train.running import Encode, Place
 from spikegrad.train.schedule import learning_rate_factor
+from spikegrad.train.shares import Shared, shares
 from spikegrad.train.signals import StopFlag
 from spikegrad.train.slopes import current_slope, set_slopes, slope_schedules
 from spikegrad.train.state import RunState, Tally
@@ -119,8 +120,10 @@ class Trainer:
         if state.batch and state.batch == self.batches:
             return  # broken off between the last batch and the end of the epoch
         source = batches(self.loader, state.epoch, start=state.batch, seed=self.running.seed)
-        for batch in source:
-            outcome, number, due = self.agree(self.one_step(batch))
+        parts = getattr(self.loader, "world_size", 1) == self.place.world
+        for shared in shares(source, self.place, parts=parts):
+            outcome = self.one_step(shared)
+            number, due = self.agree()
             state.tally.add(outcome)
             state.batch += 1
             state.step += 1
@@ -135,22 +138,17 @@ class Trainer:
                 self.save()
         self._clock()
 
-    def one_step(self, batch: Any) -> Outcome:
+    def one_step(self, shared: Shared) -> Outcome:
         """Learning rate, slope, random state, then one step; errors say where they happened."""
         state = self.state
         self.set_schedules()
         seeding.seed_all(self.running.seed, seeding.STEP, state.step, self.place.rank)
-        x, labels = pair(batch)
-        if getattr(self.loader, "world_size", 1) != self.place.world:
-            x, labels = self.place.share(x, equal=True), self.place.share(labels, equal=True)
-        if not len(labels):
-            raise UserError(too_few(len(batch[1]), self.place.world))
-        x, labels = self.place.put(x, labels)
         try:
             return train_step(
                 self.engine,
-                x,
-                labels,
+                shared.x,
+                shared.labels,
+                share=shared.share,
                 clip=self.training.clip,
                 truncate=self.training.truncate,
                 watch=state.batch % _WATCH_EVERY == 0,
@@ -161,22 +159,16 @@ class Trainer:
             note = f"; the last checkpoint in {self.job.folder} is untouched" if kept else ""
             raise RunError(where + note) from None
 
-    def agree(self, outcome: Outcome) -> tuple[Outcome, int, bool]:
-        """The outcome of the whole batch, the signal that came, and whether a checkpoint is due."""
+    def agree(self) -> tuple[int, bool]:
+        """The signal that came to any process, and whether a checkpoint is due."""
         late = time.perf_counter() - self.saved > self.running.checkpoint_seconds
+        asked = self.stop.number  # one that comes later waits a step
         if self.place.world == 1:
-            return outcome, self.stop.number, late and self.folder is not None
-        names, asked = list(outcome.rates), self.stop.number  # one that comes later waits a step
-        own = [outcome.loss * outcome.count, outcome.correct, outcome.count]
-        own += [float(asked), float(late and self.first)]
-        own += [outcome.rates[name] * outcome.count for name in names]
-        loss, correct, count, signals, due, *rates = sum_over_processes(
-            own, self.place.world, self.place.device
-        )
-        means = {name: rate / count for name, rate in zip(names, rates, strict=True)}
-        whole = Outcome(loss / count, int(correct), int(count), outcome.gradient_norm, means)
+            return asked, late and self.folder is not None
+        own = [float(asked), float(late and self.first)]
+        signals, due = sum_over_processes(own, self.place.world, self.place.device)
         number = (asked or signal.SIGTERM) if signals else 0
-        return whole, int(number), due > 0 and self.folder is not None
+        return int(number), due > 0 and self.folder is not None
 
     def end_epoch(self) -> None:
         """Measure, choose, write the line and the checkpoint, go to the next epoch."""

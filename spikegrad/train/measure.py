@@ -14,8 +14,9 @@ from spikegrad.nn import Tape
 from spikegrad.train import seeding
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.objective import Objective
-from spikegrad.train.parallel import device_of
-from spikegrad.train.running import Encode, Place, dtype_of, evaluating, pair, recorded, run
+from spikegrad.train.parallel import device_of, sum_over_processes
+from spikegrad.train.running import Encode, Place, dtype_of, evaluating, recorded, run
+from spikegrad.train.shares import shares
 
 __all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict", "predicted"]
 
@@ -176,49 +177,21 @@ def measured(
     loss, count, rates = 0.0, 0, Rates()
     confusion = torch.zeros(0, 0, dtype=torch.int64)
     with evaluating(network):
-        for index, batch in enumerate(epoch_of(loader)):
+        for index, (x, labels, share) in enumerate(shares(epoch_of(loader), place)):
             seeding.seed_all(seed, seeding.EVALUATE, index, place.rank)
-            x, labels = place.put(*pair(batch))
-            x, labels = place.share(x), place.share(labels)
-            if not len(labels):
-                continue
             with recorded(network) as tapes, place.autocast():
                 y, _ = run(network, encode(x))
+            rates.add(tapes, len(labels))  # our own, added up at the end
+            y, labels = share.whole(y, 1), share.whole(labels)
             loss += objective(y, labels).item() * len(labels)  # checks the labels
             confusion = add_confusion(confusion, labels, objective.scores(y))
             count += len(labels)
-            rates.add(tapes, len(labels))
             check()
-    return _joined(loss, count, rates, confusion, place)
-
-
-def _joined(loss: float, count: int, rates: Rates, confusion: Tensor, place: Place) -> Evaluation:
-    if place.world > 1:
-        loss, count, confusion = _over_processes(loss, count, rates, confusion, place)
     if not count:
         remedy = "pass a loader that can be iterated again; a generator is used up after one epoch"
         raise UserError(message("expected at least one batch to evaluate", "none", remedy))
     accuracy = confusion.diagonal().sum().item() / count
-    return Evaluation(loss / count, accuracy, confusion, rates.means(), count)
-
-
-def _over_processes(
-    loss: float, count: int, rates: Rates, confusion: Tensor, place: Place
-) -> tuple[float, int, Tensor]:
-    """Sum everything over the processes; each may have seen a different number of samples."""
-    import torch.distributed as dist
-
-    parts: list[Any] = [None] * place.world
-    dist.all_gather_object(parts, (loss, count, rates.totals, rates.weight, confusion))
-    rates.totals, rates.weight = {}, 0.0
-    largest = max((p[4] for p in parts), key=len)
-    total = torch.zeros_like(largest)
-    for _, _, totals, weight, part in parts:
-        total[: len(part), : len(part)] += part
-        for name, value in totals.items():
-            rates.totals[name] = rates.totals.get(name, 0.0) + value
-        rates.weight += weight
-    return sum(p[0] for p in parts), sum(p[1] for p in parts), total
+    return Evaluation(loss / count, accuracy, confusion, rates.means(place), count)
 
 
 class Rates:
@@ -236,9 +209,11 @@ class Rates:
             tape.clear()
         self.weight += weight
 
-    def means(self) -> dict[str, float]:
-        """Spikes per neuron and step by layer."""
-        return {name: total / self.weight for name, total in self.totals.items()}
+    def means(self, place: Place) -> dict[str, float]:
+        """Spikes per neuron and step by layer, over all processes."""
+        own = [*self.totals.values(), self.weight]
+        *totals, weight = sum_over_processes(own, place.world, place.device)
+        return {name: total / weight for name, total in zip(self.totals, totals, strict=True)}
 
 
 def add_confusion(confusion: Tensor, labels: Tensor, scores: Tensor) -> Tensor:

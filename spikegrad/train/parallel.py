@@ -1,8 +1,8 @@
-"""Several processes, each with an equal share of every batch.
+"""Several processes, each with a share of every batch (`shares`).
 
 Fabric starts the processes (`spawn`, so that it works from a terminal, a script and a notebook's
 module alike: a script needs the usual `if __name__ == "__main__"`), chooses the device of each and
-connects them. Gradients are averaged in one flat reduction after the backward pass, so that any
+connects them. Gradients are added up in one flat reduction after the backward pass, so that any
 network trains, truncated BPTT included, without a wrapper around it.
 """
 
@@ -27,7 +27,7 @@ from torch import nn
 from spikegrad.errors import RunError, UserError, message
 from spikegrad.train.signals import Interrupted
 
-__all__ = ["average_gradients", "device_of", "launch", "make_fabric", "sum_over_processes"]
+__all__ = ["add_up_gradients", "device_of", "launch", "make_fabric", "sum_over_processes"]
 
 PRECISIONS = {"32": "32-true", "64": "64-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
 
@@ -57,18 +57,25 @@ def make_fabric(*, device: str = "auto", processes: int = 1, precision: str = "3
         )
 
 
-def average_gradients(network: nn.Module, world: int) -> None:
-    """Replace every gradient by its mean over the processes: that of the whole batch."""
+def add_up_gradients(network: nn.Module, world: int) -> None:
+    """Replace every gradient by its sum over the processes: that of the whole batch.
+
+    A parameter that took no part in any process keeps None, as in one process.
+    """
     if world == 1:
         return
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    if not gradients:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if not parameters:
         return
-    flat = torch.cat([g.flatten() for g in gradients])
+    present = parameters[0].new_tensor([p.grad is not None for p in parameters])
+    parts = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters]
+    flat = torch.cat([*parts, present])
     dist.all_reduce(flat)
-    flat /= world
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    sizes = [*(p.numel() for p in parameters), len(parameters)]
+    *sums, present = flat.split(sizes)
+    for parameter, total, known in zip(parameters, sums, present.tolist(), strict=True):
+        if known:
+            parameter.grad = total.view_as(parameter).to(parameter.dtype)
 
 
 def sum_over_processes(numbers: list[float], world: int, device: torch.device) -> list[float]:

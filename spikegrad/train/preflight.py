@@ -19,7 +19,7 @@ from spikegrad.train.batches import peek
 from spikegrad.train.loop import Job
 from spikegrad.train.parallel import device_of
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Place, dtype_of, evaluating, pair, run, too_few
+from spikegrad.train.running import Place, dtype_of, evaluating, pair, run
 
 __all__ = ["check_loaders", "preflight"]
 
@@ -37,7 +37,7 @@ def check_loaders(job: Job) -> tuple[Job, Any]:
         UserError: no batch, no pair (x, y), wrong shapes or labels, values that are not finite.
     """
     batch, loader = peek(job.loader, seed=job.config.run.seed)
-    _check(job, batch, job.config.run.processes)
+    _check(job, batch)
     whole: dict[str, Any] = {"loader": loader}
     for name in ("val_loader", "test_loader"):
         if (held := getattr(job, name)) is None:
@@ -53,11 +53,12 @@ def check_loaders(job: Job) -> tuple[Job, Any]:
     return dataclasses.replace(job, **whole), batch
 
 
-def _check(job: Job, batch: Any, processes: int = 1) -> None:
+def _check(job: Job, batch: Any) -> None:
     """Refuse a batch that the network or the objective cannot take."""
     x, labels = pair(batch)
-    if len(labels) < processes:
-        raise UserError(too_few(len(labels), processes))
+    if not len(labels):
+        remedy = "leave empty batches out"
+        raise UserError(message("expected at least 1 sample per batch", "0", remedy))
     network = job.network
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     x, labels = Place(device, dtype_of(network)).put(x, labels)

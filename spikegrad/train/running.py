@@ -15,7 +15,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape, record
 from spikegrad.types import State
 
-__all__ = ["Encode", "Place", "dtype_of", "evaluating", "pair", "recorded", "run", "too_few"]
+__all__ = ["Encode", "Place", "dtype_of", "evaluating", "pair", "recorded", "run"]
 
 Encode = Callable[[Tensor], Tensor]
 """From a batch of samples to the input sequence of a network."""
@@ -23,7 +23,7 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """Where and in which number format a network runs, and which part of a batch is ours."""
+    """Where and in which number format a network runs, and which process of how many this is."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
@@ -40,15 +40,6 @@ class Place:
         check_finite(x)
         dtype = self.dtype if x.is_floating_point() else x.dtype
         return x.to(self.device, dtype, non_blocking=True)
-
-    def share(self, x: Tensor, *, equal: bool = False) -> Tensor:
-        """This process's contiguous part of a batch; equal: what does not divide is left out."""
-        if self.world == 1:
-            return x
-        if not equal:
-            return x.tensor_split(self.world)[self.rank]
-        size = len(x) // self.world
-        return x[self.rank * size : (self.rank + 1) * size]
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:
@@ -112,14 +103,3 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
     if y.is_floating_point():
         raise UserError(message("expected integer labels", str(y.dtype), "use y.long()"))
     return x, y.long()
-
-
-def too_few(count: int, processes: int = 1) -> str:
-    """What to say of a batch that has not a sample for every process.
-
-    >>> too_few(0)
-    'expected at least 1 sample per batch, got 0; leave empty batches out'
-    """
-    plural = "s" if processes > 1 else ""
-    remedy = "lower --processes" if processes > 1 and count else "leave empty batches out"
-    return message(f"expected at least {processes} sample{plural} per batch", str(count), remedy)

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.errors import RunError, UserError, message
+from spikegrad.nn import Tape
+from spikegrad.nn.norm import standing_in
 from spikegrad.train.objective import Objective
-from spikegrad.train.parallel import average_gradients
+from spikegrad.train.parallel import add_up_gradients
 from spikegrad.train.running import Encode, Place, evaluating, recorded, run
+from spikegrad.train.shares import ALONE, Share
 from spikegrad.types import State, cut
 
 __all__ = ["Engine", "Outcome", "first_not_finite", "train_step"]
@@ -55,6 +58,7 @@ def train_step(
     x: Tensor,
     labels: Tensor,
     *,
+    share: Share = ALONE,
     clip: float = 0.0,
     truncate: int = 0,
     watch: bool = False,
@@ -64,6 +68,7 @@ def train_step(
     Args:
         engine: network, optimizer, objective and where they run.
         x: samples `[B, ...]` as the encoder wants them; labels: int64 `[B]`; both in place.
+        share: how they lie in the whole batch; the update, and what is returned, are those of it.
         clip: largest gradient norm, 0 for none; the surrogate itself is never clipped.
         truncate: steps per chunk of truncated BPTT, 0 for the whole sequence.
         watch: whether to measure firing rates.
@@ -73,8 +78,9 @@ def train_step(
         RunError: the loss or a gradient is not finite; names the layer. Nothing was updated.
     """
     engine.optimizer.zero_grad(set_to_none=True)
-    loss, y, rates = _propagate(engine, engine.encode(x), labels, truncate, watch)
-    average_gradients(engine.network, engine.place.world)
+    labels = share.whole(labels)
+    loss, y, rates = _propagate(engine, engine.encode(x), labels, share, truncate, watch)
+    add_up_gradients(engine.network, engine.place.world)
     norm = _clip(engine, clip)
     engine.optimizer.step()
     correct = int((engine.objective.scores(y).argmax(1) == labels).sum())
@@ -111,7 +117,7 @@ def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
 
 
 def _propagate(
-    engine: Engine, sequence: Tensor, labels: Tensor, truncate: int, watch: bool
+    engine: Engine, sequence: Tensor, labels: Tensor, share: Share, truncate: int, watch: bool
 ) -> tuple[float, Tensor, dict[str, float]]:
     """Forward and backward, chunk by chunk: the loss, the outputs `[T, B, C]`, the rates."""
     steps = sequence.shape[0]
@@ -119,9 +125,11 @@ def _propagate(
     states: State = None
     total, outputs, rates = 0.0, [], dict[str, float]()
     for part in sequence.split(truncate or steps):
-        share = part.shape[0] / steps
+        length = part.shape[0] / steps
         with recorded(engine.network, on=watch) as tapes, engine.fabric.autocast():
-            y, after = run(engine.network, part, states)
+            with standing_in(not share.weight):
+                y, after = run(engine.network, part, states)
+            y, tapes = share.whole(y, 1), _whole(tapes, share)
             loss = engine.objective(y, labels) + engine.objective.penalty(tapes)
         value = loss.item()
         if not math.isfinite(value):
@@ -129,14 +137,24 @@ def _propagate(
         if not loss.requires_grad:
             remedy = "give the network parameters that require gradients"
             raise UserError(message("expected a loss with a gradient", "none", remedy))
-        engine.fabric.backward(loss * share)
+        engine.fabric.backward(loss * length)
         for name, tape in tapes.items():
             mean = tape.spikes.detach().float().mean().item()
-            rates[name] = rates.get(name, 0.0) + share * mean
+            rates[name] = rates.get(name, 0.0) + length * mean
         states = cut(after)
-        total += share * value
+        total += length * value
         outputs.append(y.detach())
     return total, torch.cat(outputs), rates
+
+
+def _whole(tapes: dict[str, Tape], share: Share) -> dict[str, Tape]:
+    """The firing rates of the whole batch, as one step of one sample."""
+    if share.alone:
+        return tapes
+    found = {name: Tape(membrane=False) for name in tapes}
+    for name, tape in tapes.items():
+        found[name].add_output(share.mean(tape.spikes.float().mean((0, 1), keepdim=True)))
+    return found
 
 
 def _clip(engine: Engine, clip: float) -> float:

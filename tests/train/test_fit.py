@@ -236,7 +236,6 @@ X, Y = torch.ones(4, 6), torch.tensor([0, 1, 2, 0])
         ({"test_loader": [(X, Y + 5)]}, "test_loader: expected labels in 0..2, got 5 to 7"),
         ({"test_loader": [(X * float("nan"), Y)]}, "test_loader: expected"),
         ({"test_loader": [(X[:, :5], Y)]}, ""),
-        ({"processes": 8}, "expected at least 8 samples per batch, got 4; lower --processes"),
         ({"optimizer": lambda groups: 1 / 0}, "division"),
     ],
 )
