@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cpu_seconds", "machine", "peak_mb", "reset_peak", "resident_mb", "settle"]
+__all__ = ["cores", "cpu_seconds", "machine", "peak_mb", "reset_peak", "resident_mb", "settle"]
 
 
 def resident_mb() -> float:
@@ -41,6 +41,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def machine() -> dict[str, Any]:
     """Enough to know later what was measured."""
     model = platform.processor() or platform.machine()
@@ -50,7 +55,7 @@ def machine() -> dict[str, Any]:
             break
     return {
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "load": [round(value, 2) for value in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),

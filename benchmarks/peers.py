@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import meter
-from benchmarks.harness import Settings, tasks, workload_rows
+from benchmarks import options as given
+from benchmarks.harness import tasks, workload_rows
 from benchmarks.networks.registry import IMPLEMENTATIONS, missing
 from benchmarks.table import show
+from benchmarks.workers import Settings
 from benchmarks.workloads import SURROGATES, WORKLOADS, tiny
 
 __all__ = ["main"]
@@ -35,13 +37,15 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the JSON, print the table; the exit status."""
     options = parsed(arguments)
-    settings = Settings(options.threads, options.repeats)
+    settings = Settings(options.threads, options.repeats, options.isa)
     reasons = {n: why for n in options.only if (why := missing(IMPLEMENTATIONS[n])) is not None}
     for why in reasons.values():
         print(why)
     present = [n for n in options.only if n not in reasons]
     result: dict[str, Any] = {
         "machine": meter.machine(),
+        "isa": options.isa,
+        "torch": version("torch"),
         "threads": options.threads,
         "repeats": options.repeats,
         "skipped": list(reasons.values()),
@@ -82,24 +86,19 @@ def measure(
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; lists are comma-separated."""
-    cores = len(os.sched_getaffinity(0))
     summary = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=summary)
     parser.add_argument("--workload", default=",".join(WORKLOADS), help="which (%(default)s)")
     parser.add_argument("--only", default=",".join(IMPLEMENTATIONS), help="which (%(default)s)")
     parser.add_argument("--surrogate", default=",".join(SURROGATES), help="which (%(default)s)")
     parser.add_argument("--repeats", type=int, default=7, help="turns (%(default)s)")
-    parser.add_argument("--threads", type=int, default=cores, help="of each (%(default)s)")
+    given.threads(parser)
+    given.isa(parser)
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     parser.add_argument("--tiny", action="store_true", help="a few neurons: tests the harness")
     options = parser.parse_args(arguments)
-    known = (("workload", WORKLOADS), ("only", IMPLEMENTATIONS), ("surrogate", SURROGATES))
-    for key, names in known:
-        words = [word for word in getattr(options, key).split(",") if word]
-        for word in words:
-            if word not in names:
-                parser.error(f"expected --{key} among {', '.join(names)}, got {word}")
-        setattr(options, key, words)
+    known = {"workload": WORKLOADS, "only": IMPLEMENTATIONS, "surrogate": SURROGATES}
+    given.listed(parser, options, known)
     if options.repeats < 1 or options.threads < 1:
         parser.error("expected --repeats and --threads of at least 1")
     return options

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import meter
+from benchmarks import options as given
 from benchmarks.floors import kept_mb, traffic_bytes
-from benchmarks.harness import Settings, tasks, workload_rows
+from benchmarks.harness import tasks, workload_rows
+from benchmarks.workers import Settings
 from benchmarks.workloads import WORKLOADS, Workload, tiny
 
 __all__ = ["AXES", "at", "main"]
@@ -33,7 +35,17 @@ AXES: dict[str, tuple[float, ...]] = {
     "activity": (0.01, 0.02, 0.05, 0.1, 0.2),
     "threads": (1, 2, 4, 8, 16),
 }
-KEPT = ("implementation", "version", "median_ms", "min_ms", "max_ms", "peak_mb", "activity", "void")
+KEPT = (
+    "implementation",
+    "version",
+    "isa",
+    "median_ms",
+    "min_ms",
+    "max_ms",
+    "peak_mb",
+    "activity",
+    "void",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result: dict[str, Any] = {
         "machine": meter.machine(),
         "network": options.network,
+        "isa": options.isa,
+        "torch": version("torch"),
         "threads": options.threads,
         "base": {"T": base.steps, "N": base.hidden[0], "B": base.batch, "activity": base.rate},
         "points": [],
@@ -61,20 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    cores = len(os.sched_getaffinity(0))
     summary = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=summary)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
     parser.add_argument("--network", choices=sorted(BASE), default="dense", help="(%(default)s)")
     parser.add_argument("--axis", default=",".join(AXES), help="which (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (%(default)s)")
-    parser.add_argument("--threads", type=int, default=cores, help="of each (%(default)s)")
+    given.threads(parser)
+    given.isa(parser)
     parser.add_argument("--tiny", action="store_true", help="a few neurons: tests the program")
     options = parser.parse_args(arguments)
-    options.axis = options.axis.split(",")
-    for axis in options.axis:
-        if axis not in AXES:
-            parser.error(f"expected --axis among {', '.join(AXES)}, got {axis}")
+    given.listed(parser, options, {"axis": AXES})
     return options
 
 
@@ -84,10 +95,11 @@ def points(options: argparse.Namespace, base: Workload, scratch: Path) -> Iterat
     for axis in options.axis:
         for value in values(axis, options.tiny):
             threads = int(value) if axis == "threads" else options.threads
+            settings = Settings(threads, options.repeats, options.isa)
             if threads not in speeds:
-                speeds[threads] = copy_speed(threads, scratch, options.tiny)
+                speeds[threads] = copy_speed(settings, scratch, options.tiny)
             workload = at(base, axis, value)
-            rows = measured(workload, ("ours", "relu"), threads, options.repeats, scratch)
+            rows = measured(workload, ("ours", "relu"), settings, scratch)
             yield {
                 "axis": axis,
                 "value": value,
@@ -101,8 +113,7 @@ def points(options: argparse.Namespace, base: Workload, scratch: Path) -> Iterat
 def values(axis: str, small: bool) -> tuple[float, ...]:
     """The values of an axis: threads up to the cores there are; a tiny run takes two."""
     if axis == "threads":
-        cores = len(os.sched_getaffinity(0))
-        return tuple(value for value in AXES[axis] if value <= cores)
+        return tuple(value for value in AXES[axis] if value <= meter.cores())
     if not small:
         return AXES[axis]
     return (0.05, 0.1) if axis == "activity" else (4, 8)
@@ -126,23 +137,23 @@ def at(base: Workload, axis: str, value: float) -> Workload:
 
 
 def measured(
-    workload: Workload, only: Sequence[str], threads: int, repeats: int, scratch: Path
+    workload: Workload, only: Sequence[str], settings: Settings, scratch: Path
 ) -> list[dict[str, Any]]:
     """The rows of a workload, every implementation in a new process."""
     import torch
 
     from benchmarks.material import make
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(settings.threads)
     material, _ = make(workload, scratch)
     chosen = tasks(workload, only, ("triangle",))
-    return list(workload_rows(chosen, material, Settings(threads, repeats)))
+    return list(workload_rows(chosen, material, settings))
 
 
-def copy_speed(threads: int, scratch: Path, small: bool) -> float:
+def copy_speed(settings: Settings, scratch: Path, small: bool) -> float:
     """Bytes per second that the fastest of some copies reads and writes together."""
     workload = tiny(WORKLOADS["W4"]) if small else WORKLOADS["W4"]
-    (row,) = measured(workload, ("copy",), threads, 3, scratch)
+    (row,) = measured(workload, ("copy",), replace(settings, repeats=3), scratch)
     moved = 6 * 4 * workload.steps * workload.batch * workload.inputs
     return moved / (row["min_ms"] / 1000)
 

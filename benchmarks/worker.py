@@ -67,6 +67,7 @@ def prepare(order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     baseline = meter.resident_mb()
     spikes = trainer.spikes()
     found = {
+        **trainer.about(),
         "surrogate": trainer.surrogate,
         "activities": [float(s.mean(dtype=np.float64)) for s in spikes],
         "spikes_differ": differing(spikes, entry.convention, order["material"]),

@@ -55,6 +55,10 @@ class Trainer:
     def adam_alone(self) -> None:
         """Leave parameters, gradients and moments in memory: the baseline of `peak_mb`."""
 
+    def about(self) -> dict[str, Any]:
+        """isa: the instruction set of what is timed, in the library's own word."""
+        raise NotImplementedError
+
 
 class TorchTrainer(Trainer):
     """A torch module from x to `[T, B, C]`, or in W4 from a current to spikes."""
@@ -101,6 +105,9 @@ class TorchTrainer(Trainer):
         for p in self.net.parameters():
             p.grad = torch.zeros_like(p)
         self.optimizer.step()
+
+    def about(self) -> dict[str, Any]:
+        return {"isa": torch.backends.cpu.get_cpu_capability().lower()}
 
 
 class Network(nn.Module):

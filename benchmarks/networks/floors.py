@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks.base import Job, Network, TorchTrainer, Trainer, torch_build
+from benchmarks.networks.base import Job, Network, TorchTrainer, torch_build
 
 __all__ = ["build"]
 
@@ -35,7 +36,7 @@ class Sequence(nn.Module):
         return self.readout(self.memory(x)[0])
 
 
-class Copy(Trainer):
+class Copy(TorchTrainer):
     """The traffic of a neuron layer's two passes: three tensors read, three written.
 
     Forward: read x, write s and u. Backward: read the gradient and u, write the gradient of x.
@@ -49,8 +50,14 @@ class Copy(Trainer):
         for _ in range(3):
             self.y.copy_(self.x)
 
+    def spikes(self) -> list[np.ndarray]:
+        return []
 
-def build(job: Job) -> Trainer:
+    def adam_alone(self) -> None:
+        """There are no parameters."""
+
+
+def build(job: Job) -> TorchTrainer:
     name, kind = job.implementation, job.workload.kind
     if name == "copy":
         return Copy(job)

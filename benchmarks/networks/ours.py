@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +12,7 @@ from torch import Tensor
 import spikegrad as sg
 from benchmarks.material import ours, sequence
 from benchmarks.networks.base import Job, TorchTrainer
+from spikegrad.kernels import cpu
 
 __all__ = ["build"]
 
@@ -28,6 +32,14 @@ class Trainer(TorchTrainer):
                     found.append(sg.Sequential(*self.net.layers[: index + 1])(x)[0].numpy().copy())
         torch.ops.spikegrad.pool_trim()
         return found
+
+    def about(self) -> dict[str, Any]:
+        """Also the package that runs and whose crossover table it follows: two checkouts may be
+        compared. One from before the sets had names has none.
+        """
+        named = getattr(cpu, "isa", lambda: "not named")
+        package = str(Path(sg.__file__).resolve().parent)
+        return {"isa": named(), "package": package, "crossover": cpu.table().measured}
 
 
 class Network(torch.nn.Module):

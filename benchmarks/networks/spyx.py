@@ -9,6 +9,8 @@ heights, so both are passed in by its `axn.custom`.
 from __future__ import annotations
 
 import math
+import os
+import re
 from typing import Any
 
 import jax
@@ -126,12 +128,21 @@ class SpyxTrainer(Trainer):
         self.weights, self.moments, last = self.timed(self.weights, self.moments, x, labels)
         jax.block_until_ready((self.weights, last))
 
+    def about(self) -> dict[str, Any]:
+        return {"isa": limit()}
+
     def spikes(self) -> list[np.ndarray]:
         net = nnx.merge(self.graph, self.weights, self.rest)
         if self.alone:
             return [np.asarray(spyx.nn.run(net.neurons[0], self.x)[0])]
         found = [np.asarray(s) for s in nnx.jit(lambda net, x: net(x)[1])(net, self.x)]
         return [np.moveaxis(s, -1, 2) if s.ndim == 5 else s for s in found]
+
+
+def limit() -> str:
+    """The largest instruction set that XLA may use, from its own flag."""
+    found = re.search(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
+    return found[1].lower() if found else "native"
 
 
 def build(job: Job) -> SpyxTrainer:

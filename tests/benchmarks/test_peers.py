@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from benchmarks import harness, material, meter, peers, worker
+from benchmarks import harness, material, meter, peers, worker, workers
 from benchmarks.networks.registry import IMPLEMENTATIONS, Implementation
 from benchmarks.table import ratios
 from benchmarks.workloads import WORKLOADS, tiny, void
@@ -72,7 +72,7 @@ def test_rows_of_ours_and_of_what_needs_no_peer(tmp_path, capsys):
 def test_a_worker_that_fails_leaves_a_void_row_with_its_last_words(tmp_path):
     workload = tiny(WORKLOADS["W2"])
     chosen = harness.tasks(workload, ["ours"], ["triangle"])
-    (row,) = harness.workload_rows(chosen, tmp_path / "none.npz", harness.Settings(1, 1))
+    (row,) = harness.workload_rows(chosen, tmp_path / "none.npz", workers.Settings(1, 1))
     assert "none.npz" in row["void"]
     assert row["median_ms"] is None
 
@@ -101,7 +101,7 @@ def test_spikes_of_another_convention_are_not_taken_for_ours(convention, order):
     given = order("W2", "ours")
     spikes = worker.build(given).spikes()
     differ = worker.differing(spikes, convention, given["material"])
-    assert differ > 10 * harness.MOST_DIFFERING
+    assert differ > 10 * workers.MOST_DIFFERING
 
 
 @pytest.mark.parametrize("convention", ["delayed", "late"])
@@ -134,10 +134,10 @@ def test_what_has_no_spikes_is_never_void(name, implementation, order):
 
 
 def task_row(activities: list[float], name: str = "W3") -> dict:
-    task = harness.Task(WORKLOADS[name], IMPLEMENTATIONS["ours"], "triangle")
+    task = workers.Task(WORKLOADS[name], IMPLEMENTATIONS["ours"], "triangle")
     found = {"activities": activities, "peak_mb": 30.0, "baseline_mb": 10.0}
-    done = harness.Worker(task, None, None, found=found, ms=[3.0, 1.0, 2.0])
-    return harness.row_of(done, harness.Settings(1))
+    done = workers.Worker(task, workers.Settings(1), None, None, found=found, ms=[3.0, 1.0, 2.0])
+    return harness.row_of(done)
 
 
 def test_activity_outside_the_window_voids_a_row():
