@@ -2,22 +2,8 @@
 #pragma once
 
 #include "spikes.h"
-#include "turn_bits.h"
 
 namespace spikegrad {
-
-// The places of the ones of a word, from `first` on; up to 63 bytes behind them are written as
-// well.
-inline uint8_t* list_byte_places(uint64_t word, int first, uint8_t* to) {
-#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
-  _mm512_storeu_si512(to,
-                      _mm512_add_epi8(places_of(word), _mm512_set1_epi8(static_cast<char>(first))));
-  return to + __builtin_popcountll(word);
-#else
-  for (; word; word &= word - 1) *to++ = static_cast<uint8_t>(first + __builtin_ctzll(word));
-  return to;
-#endif
-}
 
 // Of bits [R, W], by chunks of rows and parts of words: the columns that spiked, those with as many
 // spikes side by side, so that the loops over them are of one length for a while, and their rows.
@@ -60,15 +46,15 @@ class Columns {
     }
     orders_ = scratch<uint16_t>(chunks * parts * width_);
     runs_ = scratch<Run>(chunks * parts * (rows + 1));
-    places_ = scratch<uint8_t>(ones + 64);
+    places_ = scratch<uint8_t>(ones + kListSlack);
     parallel(chunks * parts, 1, [&](int64_t begin, int64_t end) {
       const Scratch columns = scratch<uint64_t>(width_ * (kMostRows / 64 + 1));
-      const Scratch aside = scratch<uint8_t>(rows * width_ + 64);
+      const Scratch aside = scratch<uint8_t>(rows * width_ + kListSlack);
       // Behind the places of a piece lie those of the next ones: close to the end of what is this
       // thread's they go by memory of their own.
       for (int64_t k = begin; k < end; ++k)
         sort(piece(k, rows), k, columns.as<uint64_t>(),
-             starts[k + 1] + 64 > starts[end] ? aside.as<uint8_t>() : nullptr);
+             starts[k + 1] + kListSlack > starts[end] ? aside.as<uint8_t>() : nullptr);
     });
   }
 
@@ -112,10 +98,11 @@ class Columns {
     void turned(int64_t parts_of_rows, int64_t width, uint64_t* columns) const {
       for (int64_t w = first; w < last; w += 8)
         for (int64_t k = 0; k < parts_of_rows; ++k)
-          turn_bits(bits + k * 64 * words + w, words,
-                    static_cast<int>(std::clamp<int64_t>(rows - k * 64, 0, 64)),
-                    static_cast<int>(std::min<int64_t>(last - w, 8)),
-                    reinterpret_cast<uint64_t (*)[64]>(columns + k * width + (w - first) * 64));
+          transpose_bits(
+              bits + k * 64 * words + w, words,
+              static_cast<int>(std::clamp<int64_t>(rows - k * 64, 0, 64)),
+              static_cast<int>(std::min<int64_t>(last - w, 8)),
+              reinterpret_cast<uint64_t (*)[64]>(columns + k * width + (w - first) * 64));
     }
   };
   // columns: room for the turned piece and its counts. aside: where the places go first, or null.
@@ -144,8 +131,8 @@ class Columns {
     uint8_t* to = aside ? aside : start;
     for (int j = 0; j < next[rows]; ++j)
       for (int64_t k = 0; k < deep; ++k)
-        to = list_byte_places(columns[k * width_ + order[j] - piece.first * 64],
-                              static_cast<int>(k * 64), to);
+        to = list_ones(columns[k * width_ + order[j] - piece.first * 64], static_cast<int>(k * 64),
+                       to);
     if (aside) std::memcpy(start, aside, to - aside);
   }
 

@@ -1,6 +1,8 @@
 // What all kernels share: tensors of the stable ABI, a pool of buffers, threads, subnormals.
 #pragma once
 
+#include "simd/subnormals.h"
+
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -11,10 +13,6 @@
 #include <cstring>
 #include <optional>
 #include <vector>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace spikegrad {
 
@@ -85,18 +83,6 @@ int64_t pool_live();
 int64_t pool_idle();
 void pool_trim();
 void pool_poison(bool on);
-
-// Subnormal numbers are flushed to zero while this lives; the caller's mode comes back after it.
-class FlushSubnormals {
- public:
-#if defined(__x86_64__)
-  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushSubnormals() { _mm_setcsr(before_); }
-
- private:
-  unsigned before_;
-#endif
-};
 
 // body(begin, end) over [0, n) on torch's own threads; grain: the least that is worth a thread.
 template <class F>

@@ -242,7 +242,7 @@ struct ConnectionBack {
         for (int64_t t = 0; t < steps; ++t) {
           const uint64_t word = bits[t * batch * words + place];
           for (int v = 0; v < kVectors<T>; ++v)
-            sum[v] += kept_where<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), all_of(T(1)));
+            sum[v] += keep<T>(mask_from<T>(word >> (v * kLanes<T>)), all_of(T(1)));
         }
         for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
         std::memcpy(sums + b * inputs + k * kTile, row, columns_of(k, inputs) * sizeof(T));

@@ -44,9 +44,10 @@ int lanes_of(int64_t outputs) { return outputs <= 16 ? 16 : outputs <= 32 ? 32 :
 // Calls go with the number of vectors of a tile as a constant.
 template <class F>
 void by_lanes(int lanes, const F& go) {
-  if (lanes == 16) go.template operator()<1>();
-  if (lanes == 32) go.template operator()<2>();
-  if (lanes == 64) go.template operator()<4>();
+  constexpr int kOne = 16 / kLanes<float>;
+  if (lanes == 16) go.template operator()<kOne>();
+  if (lanes == 32) go.template operator()<2 * kOne>();
+  if (lanes == 64) go.template operator()<4 * kOne>();
 }
 
 // conv_pack(x [R, C, H, W]) -> (bits [R, H, W, words] int64, spikes of each image [R] int64); no
@@ -73,7 +74,7 @@ std::tuple<Tensor, Tensor> conv_pack(const Tensor& x) {
           const float* from = values + r * sr + p / width * sh + p % width * sw;
           for (int64_t w = 0; w < words; ++w) {
             const int n = static_cast<int>(std::min<int64_t>(64, channels - 64 * w));
-            image[p * words + w] = bits_of(from + 64 * w, n, odd);
+            image[p * words + w] = ones_of(from + 64 * w, n, odd);
           }
         }
       } else {

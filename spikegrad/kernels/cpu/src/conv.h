@@ -5,31 +5,13 @@
 // the weights [tile][kh][kw][c][lanes] of a run are found by one shift.
 #pragma once
 
-#include "bits.h"
+#include "spikes.h"
 
 #include <algorithm>
 #include <cstring>
 
 namespace spikegrad {
 namespace {
-
-constexpr int kLanes = 16;
-typedef float Lane __attribute__((vector_size(kLanes * sizeof(float))));
-
-inline Lane load(const float* p) {
-  Lane v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void store(float* p, Lane v) { std::memcpy(p, &v, sizeof v); }
-
-inline Lane multiply_add(float a, Lane b, Lane c) {
-#if defined(__AVX512F__)
-  return (Lane)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
-#else
-  return a * b + c;
-#endif
-}
 
 // images [R, H, W, C] -> [R, OH, OW, O]
 struct Conv {
@@ -57,9 +39,9 @@ struct Events {
 
   Events(const Conv& g, bool values) {
     const int64_t rows = std::min(g.height, g.band() * g.stride_h + g.kh);
-    index.resize(rows * g.row_events() + kLanes);
+    index.resize(rows * g.row_events() + kListSlack);
     start.resize(rows * g.width + 1);
-    if (values) value.resize(rows * g.row_events() + kLanes);
+    if (values) value.resize(rows * g.row_events() + kListSlack);
   }
 
   // The rows that outputs [begin, end) see; count: rows of them.
@@ -77,8 +59,7 @@ struct Events {
         *at++ = static_cast<int32_t>(to - index.data());
         const uint64_t* b = bits + ((first + row) * g.width + w) * words;
         for (int64_t word = 0; word < words; ++word)
-          for (uint64_t left = b[word]; left; left &= left - 1)
-            *to++ = static_cast<int32_t>(w * g.channels + 64 * word + __builtin_ctzll(left));
+          if (b[word]) to = list_ones(b[word], static_cast<int>(w * g.channels + 64 * word), to);
       }
     *at = static_cast<int32_t>(to - index.data());
   }
@@ -98,23 +79,15 @@ struct Events {
 
  private:
   int32_t append(const float* x, int64_t number, int64_t n, int32_t count) {
-    int64_t j = 0;
-#if defined(__AVX512F__)
-    const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (; j + kLanes <= n; j += kLanes) {
-      const __m512 v = _mm512_loadu_ps(x + j);
-      const __mmask16 some = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-      const __m512i first = _mm512_set1_epi32(static_cast<int>(number + j));
-      const __m512i numbers = _mm512_add_epi32(first, steps), zeros = (__m512i)opaque_zeros();
-      _mm512_storeu_ps(value.data() + count, _mm512_mask_compress_ps((__m512)zeros, some, v));
-      _mm512_storeu_si512(index.data() + count, _mm512_mask_compress_epi32(zeros, some, numbers));
-      count += __builtin_popcount(some);
-    }
-#endif
-    for (; j < n; ++j) {
-      value[count] = x[j];
-      index[count] = static_cast<int32_t>(number + j);
-      count += x[j] != 0.0f;
+    for (int64_t j = 0; j < n; j += kLanes<float>) {
+      const Lane<float> v = load_front(x + j, static_cast<int>(std::min<int64_t>(n - j, kTile)));
+      const unsigned bits = bits_of<float>(unequal<float>(v, Lane<float>{}));
+      const Integers<float> numbers = lane_numbers<float>() + static_cast<int32_t>(number + j);
+      float* values = value.data() + count;
+      float* places = reinterpret_cast<float*>(index.data() + count);
+      compress_store<float>(bits, v, values);
+      compress_store<float>(bits, (Lane<float>)numbers, places);
+      count += static_cast<int32_t>(values - (value.data() + count));
     }
     return count;
   }
@@ -136,47 +109,46 @@ struct Run {
 };
 
 // out[oh, ow, tile] = rest + sum over events of weights (times the event's value), rows [begin,
-// end).
+// end). Two sums take turns, of every other event, as many vectors at a time as there are registers
+// for.
 template <int V, bool kValues>
 void gather(const Conv& g, const Events& events, const float* weights, const float* rest, int n,
             int64_t begin, int64_t end, float* out) {
-  constexpr int kTile = V * kLanes;
+  constexpr int kWide = V * kLanes<float>, kPart = std::min(V, kRegisters / 4);
   const int32_t* index = events.index.data();
   const float* value = events.value.data();
+  auto add = [&](const float* row, int32_t e, Lane<float>* sum) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kPart; ++v) {
+      const Lane<float> w = load(row + v * kLanes<float>);
+      sum[v] = kValues ? fused<float>(all_of(value[e]), w, sum[v]) : sum[v] + w;
+    }
+  };
   for (int64_t oh = begin; oh < end; ++oh)
     for (int64_t ow = 0; ow < g.out_width; ++ow) {
-      Lane even[V], odd[V] = {};
-      for (int v = 0; v < V; ++v) even[v] = load(rest + v * kLanes);
-      for (int64_t kh = 0; kh < g.kh; ++kh) {
-        const int64_t row = oh * g.stride_h - g.pad_h + kh;
-        if (row < 0 || row >= g.height) continue;
-        const Run run(g, events, row, kh, ow);
-        int32_t e = run.begin;
-        for (; e + 1 < run.end; e += 2) {
-          const float* one = weights + (index[e] + run.shift) * kTile;
-          const float* two = weights + (index[e + 1] + run.shift) * kTile;
-          for (int v = 0; v < V; ++v) {
-            if (kValues) {
-              even[v] = multiply_add(value[e], load(one + v * kLanes), even[v]);
-              odd[v] = multiply_add(value[e + 1], load(two + v * kLanes), odd[v]);
-            } else {
-              even[v] = even[v] + load(one + v * kLanes);
-              odd[v] = odd[v] + load(two + v * kLanes);
-            }
-          }
-        }
-        if (e < run.end) {
-          const float* one = weights + (index[e] + run.shift) * kTile;
-          for (int v = 0; v < V; ++v)
-            even[v] = kValues ? multiply_add(value[e], load(one + v * kLanes), even[v])
-                              : even[v] + load(one + v * kLanes);
-        }
-      }
       float* to = out + (oh * g.out_width + ow) * g.outputs;
-      alignas(64) float whole[kTile];
-      float* whereto = n == kTile ? to : whole;
-      for (int v = 0; v < V; ++v) store(whereto + v * kLanes, even[v] + odd[v]);
-      if (n < kTile) std::memcpy(to, whole, n * sizeof(float));
+      alignas(64) float whole[kWide];
+      float* whereto = n == kWide ? to : whole;
+      for (int part = 0; part < V; part += kPart) {
+        const int first = part * kLanes<float>;
+        Lane<float> even[kPart], odd[kPart] = {};
+        for (int v = 0; v < kPart; ++v) even[v] = load(rest + first + v * kLanes<float>);
+        for (int64_t kh = 0; kh < g.kh; ++kh) {
+          const int64_t row = oh * g.stride_h - g.pad_h + kh;
+          if (row < 0 || row >= g.height) continue;
+          const Run run(g, events, row, kh, ow);
+          auto from = [&](int32_t e) { return weights + (index[e] + run.shift) * kWide + first; };
+          int32_t e = run.begin;
+          for (; e + 1 < run.end; e += 2) {
+            add(from(e), e, even);
+            add(from(e + 1), e + 1, odd);
+          }
+          if (e < run.end) add(from(e), e, even);
+        }
+        for (int v = 0; v < kPart; ++v)
+          store(whereto + first + v * kLanes<float>, Lane<float>(even[v] + odd[v]));
+      }
+      if (n < kWide) std::memcpy(to, whole, n * sizeof(float));
     }
 }
 
@@ -185,10 +157,10 @@ void gather(const Conv& g, const Events& events, const float* weights, const flo
 template <int V>
 void scatter(const Conv& g, const Events& events, const float* gradient, int n, int64_t begin,
              int64_t end, float* sums, float* bias) {
-  constexpr int kTile = V * kLanes;
+  constexpr int kWide = V * kLanes<float>;
   const int32_t* index = events.index.data();
-  Lane all[V];
-  for (int v = 0; v < V; ++v) all[v] = load(bias + v * kLanes);
+  Lane<float> all[V];
+  for (int v = 0; v < V; ++v) all[v] = load(bias + v * kLanes<float>);
   for (int64_t kh = 0; kh < g.kh; ++kh)
     for (int64_t oh = begin; oh < end; ++oh) {
       const int64_t row = oh * g.stride_h - g.pad_h + kh;
@@ -196,23 +168,24 @@ void scatter(const Conv& g, const Events& events, const float* gradient, int n, 
       if (!inside && kh > 0) continue;
       for (int64_t ow = 0; ow < g.out_width; ++ow) {
         const float* from = gradient + (oh * g.out_width + ow) * g.outputs;
-        alignas(64) float whole[kTile] = {};
-        if (n < kTile)
+        alignas(64) float whole[kWide] = {};
+        if (n < kWide)
           from = static_cast<const float*>(std::memcpy(whole, from, n * sizeof(float)));
-        Lane d[V];
+        Lane<float> d[V];
         for (int v = 0; v < V; ++v) {
-          d[v] = load(from + v * kLanes);
+          d[v] = load(from + v * kLanes<float>);
           if (kh == 0) all[v] = all[v] + d[v];
         }
         if (!inside) continue;
         const Run run(g, events, row, kh, ow);
         for (int32_t e = run.begin; e < run.end; ++e) {
-          float* to = sums + (index[e] + run.shift) * kTile;
-          for (int v = 0; v < V; ++v) store(to + v * kLanes, load(to + v * kLanes) + d[v]);
+          float* to = sums + (index[e] + run.shift) * kWide;
+          for (int v = 0; v < V; ++v)
+            store(to + v * kLanes<float>, load(to + v * kLanes<float>) + d[v]);
         }
       }
     }
-  for (int v = 0; v < V; ++v) store(bias + v * kLanes, all[v]);
+  for (int v = 0; v < V; ++v) store(bias + v * kLanes<float>, all[v]);
 }
 
 }  // namespace

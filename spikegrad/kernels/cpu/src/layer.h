@@ -35,7 +35,7 @@ template <class T>
 struct Layer : Source<T> {
   int64_t steps, batch, outputs, tiles;
   const T* first;         // [B, N], added at the first step, or null
-  uint16_t* back_list;    // [B][N + kSlack] the spikes of the step before
+  uint16_t* back_list;    // [B][N + kListSlack] the spikes of the step before
   int32_t* back_count;    // [B]
   const T* back_weights;  // [tile][N][64], or null: no feedback
   const T* params;        // [tiles][kRows][64]
@@ -65,7 +65,7 @@ template <class T>
   if (f.back_weights && f.back_count[b]) {
     Lane<T> back[kVectors<T>] = {};
     add_rows(back, f.back_weights + tile * f.outputs * kTile,
-             f.back_list + b * (f.outputs + kSlack), f.back_count[b]);
+             f.back_list + b * (f.outputs + kListSlack), f.back_count[b]);
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
   }
   if (t == 0 && f.first) add_row(f.first + b * f.outputs + tile * kTile, n, sum);
@@ -168,9 +168,9 @@ template <class T>
   const int n = columns_of(tile, f.outputs);
   for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.few_gradients) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors<T>; ++v)
-      sum[v] = take_lanes<T>(static_cast<Bits<T>>(word >> (v * kLanes<T>)), few);
+      sum[v] = expand_load<T>(static_cast<unsigned>(word >> (v * kLanes<T>)), few);
   } else if (f.grad_y) {
     const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile * f.grad_n;
     if (f.grad_n == 1) {

@@ -28,9 +28,9 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
       Lane<T> x[kVectors<T>], u[kVectors<T>];
       current_of(f, tile, t, b, x);
       const Fired fired = lif_forward<T, kR, kCompact>(
-          p, x, f.state.v + at, edge, [&](int k, Lane<T> now, Bits<T>, Bits<T> inside) {
+          p, x, f.state.v + at, edge, [&](int k, Lane<T> now, Mask<T>, unsigned inside) {
             if (kFew)
-              put_lanes<T>(inside, now, few);
+              compress_store<T>(inside, now, few);
             else
               u[k] = now;
           });

@@ -107,7 +107,7 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1, LayerRun<T> run) {
   step.support = f.support ? step.bits + f.tiles * stride : nullptr;
   auto list = [&](const uint64_t* bits, int64_t b) {
     f.back_count[b] = static_cast<int32_t>(
-        list_row(bits + b * f.tiles, f.tiles, f.back_list + b * (f.outputs + kSlack)));
+        list_row(bits + b * f.tiles, f.tiles, f.back_list + b * (f.outputs + kListSlack)));
   };
   if (t0 == 0) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
   for (int64_t b = 0; t0 > 0 && b < f.batch; ++b) list(f.bits + (t0 - 1) * row, b);
@@ -148,7 +148,7 @@ struct Engine {
     f.first = data<T>(first);
     if (feedback.has_value()) {
       back_weights = tiled(data<T>(*feedback), outputs, outputs);
-      back_list = scratch<uint16_t>(batch * (outputs + kSlack)),
+      back_list = scratch<uint16_t>(batch * (outputs + kListSlack)),
       back_count = scratch<int32_t>(batch);
       f.back_weights = back_weights.template as<T>();
       f.back_list = back_list.as<uint16_t>(), f.back_count = back_count.as<int32_t>();

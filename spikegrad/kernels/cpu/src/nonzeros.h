@@ -4,34 +4,14 @@
 
 #include "places.h"
 #include "products.h"
-#include "turn.h"
 
 namespace spikegrad {
 
 // Which of up to 64 values are not 0.
 template <class T>
 inline uint64_t nonzero_word(const T* x, int n) {
-  uint64_t word = 0;
-  for (int j = 0; j < n; ++j) word |= static_cast<uint64_t>(x[j] != T(0)) << j;
-  return word;
+  return word_where(x, n, [](Lane<T> v) { return unequal<T>(v, Lane<T>{}); });
 }
-#if defined(__AVX512F__)
-template <>
-inline uint64_t nonzero_word<float>(const float* x, int n) {
-  auto bits = [](__m512 v) {
-    return static_cast<uint64_t>(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ));
-  };
-  uint64_t word = 0;
-  if (n == kTile) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kTile; j += 16) word |= bits(_mm512_loadu_ps(x + j)) << j;
-    return word;
-  }
-  for (int j = 0; j < n; j += 16)
-    word |= bits(_mm512_maskz_loadu_ps(first_of(std::min(16, n - j)), x + j)) << j;
-  return word;
-}
-#endif
 
 template <class T>
 inline int64_t nonzeros_in(const T* row, int64_t columns) {
@@ -88,7 +68,8 @@ void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, c
       by_vectors<T>(n, [&]<int V>() {
         for (int64_t part = 0; part < tiles_of(inputs); ++part) {
           const int m = columns_of(part, inputs);
-          turn(weight + tile * kTile * inputs + part * kTile, inputs, n, m, turned.as<T>(), kTile);
+          transpose(weight + tile * kTile * inputs + part * kTile, inputs, n, m, turned.as<T>(),
+                    kTile);
           for (int64_t r = r0; r < r1; ++r) {
             const T* from = x + r * inputs + part * kTile;
             T* row = sums.as<T>() + (r - r0) * kTile;
@@ -101,7 +82,7 @@ void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, c
               const int i = __builtin_ctzll(word);
               const Lane<T> value = all_of(from[i]);
               for (int v = 0; v < V; ++v)
-                sum[v] = fused(value, load(w + i * kTile + v * kLanes<T>), sum[v]);
+                sum[v] = fused<T>(value, load(w + i * kTile + v * kLanes<T>), sum[v]);
             }
             for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
           }
@@ -117,44 +98,31 @@ void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, c
 template <class T>
 struct NumberColumns {
   static constexpr int kRows = 128;
-  alignas(64) T values[kTile][kRows + kTurned];
-  uint8_t rows[kTile][kRows + kTurned];
+  alignas(64) T values[kTile][kRows + kTransposed];
+  uint8_t rows[kTile][kRows + kListSlack];
   int count[kTile];
 
   void take(const T* x, int64_t stride, int many, int columns) {
-    alignas(64) T turned[kTile * kTurned];
+    alignas(64) T turned[kTile * kTransposed];
     std::fill(count, count + columns, 0);
-    for (int r = 0; r < many; r += kTurned) {
-      const int some = std::min(kTurned, many - r);
-      turn(x + r * stride, stride, some, columns, turned, kTurned);
-      for (int c = 0; c < columns; ++c) append(c, r, turned + c * kTurned, some);
+    for (int r = 0; r < many; r += kTransposed) {
+      const int some = std::min(kTransposed, many - r);
+      transpose(x + r * stride, stride, some, columns, turned, kTransposed);
+      for (int c = 0; c < columns; ++c) append(c, r, turned + c * kTransposed, some);
     }
   }
 
  private:
   void append(int c, int r, const T* v, int some) {
     int& next = count[c];
-    for (int j = 0; j < some; ++j) {
-      values[c][next] = v[j], rows[c][next] = static_cast<uint8_t>(r + j);
-      next += v[j] != T(0);
-    }
+    T* to = values[c] + next;
+    const uint64_t word = word_where(v, some, [](Lane<T> x) { return unequal<T>(x, Lane<T>{}); });
+    for (int j = 0; j < some; j += kLanes<T>)
+      compress_store<T>(static_cast<unsigned>(word >> j), load(v + j), to);
+    list_ones(word, r, rows[c] + next);
+    next += std::popcount(word);
   }
 };
-#if defined(__AVX512F__)
-template <>
-inline void NumberColumns<float>::append(int c, int r, const float* v, int some) {
-  alignas(64) static constexpr int32_t kCount[16] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                                     8, 9, 10, 11, 12, 13, 14, 15};
-  const __m512 all = _mm512_load_ps(v);
-  const __mmask16 mask = _mm512_cmp_ps_mask(all, _mm512_setzero_ps(), _CMP_NEQ_UQ) & first_of(some);
-  const __m512i place = _mm512_add_epi32(_mm512_load_si512(kCount), _mm512_set1_epi32(r));
-  _mm512_storeu_ps(values[c] + count[c], compressed(mask, all));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(rows[c] + count[c]),
-                   _mm512_cvtepi32_epi8((__m512i)compressed(mask, (__m512)place)));
-  count[c] += __builtin_popcount(mask);
-}
-#endif
-
 // dW [N, I] = the products of numbers x [R, I] and gradients dy [R], `stride` apart; add: on top.
 template <class T>
 void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs, const T* x,
@@ -186,7 +154,8 @@ void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
               for (int e = 0; e < columns.count[i]; ++e) {
                 const T* g = gradients + columns.rows[i][e] * stride;
                 const Lane<T> value = all_of(columns.values[i][e]);
-                for (int v = 0; v < V; ++v) sum[v] = fused(value, load(g + v * kLanes<T>), sum[v]);
+                for (int v = 0; v < V; ++v)
+                  sum[v] = fused<T>(value, load(g + v * kLanes<T>), sum[v]);
               }
               for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
             }
@@ -198,10 +167,10 @@ void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
         const int n = columns_of(tile, outputs);
         T* to = dw + tile * kTile * inputs + part * kTile;
         if (!add) {
-          turn(sums, kTile, m, n, to, inputs);
+          transpose(sums, kTile, m, n, to, inputs);
           continue;
         }
-        turn(sums, kTile, m, n, spare.as<T>(), kTile);
+        transpose(sums, kTile, m, n, spare.as<T>(), kTile);
         for (int j = 0; j < n; ++j)
           for (int i = 0; i < m; ++i) to[j * inputs + i] += spare.as<T>()[j * kTile + i];
       }

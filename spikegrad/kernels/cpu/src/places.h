@@ -5,64 +5,12 @@
 // step, sample, column: what one piece of a layer's work reads and writes lies together.
 #pragma once
 
-#include "masks.h"
 #include "spikes.h"
 
 namespace spikegrad {
 
 constexpr int64_t kGroup = 32;  // samples whose states one piece of work holds
 inline int64_t groups_of(int64_t batch) { return (batch + kGroup - 1) / kGroup; }
-
-// Some lanes, put side by side; a whole vector is written.
-template <class T>
-inline void put_lanes(Bits<T> some, Lane<T> v, T*& to) {
-  for (int j = 0; j < kLanes<T>; ++j)
-    if (some >> j & 1) *to++ = v[j];
-}
-// The same lanes from there, zeros elsewhere; nothing beyond the values is read.
-template <class T>
-inline Lane<T> take_lanes(Bits<T> some, const T*& from) {
-  Lane<T> v = {};
-  for (int j = 0; j < kLanes<T>; ++j)
-    if (some >> j & 1) v[j] = *from++;
-  return v;
-}
-// The columns of a row of 64 that a word names, put side by side; nothing else is read or written.
-template <class T>
-inline void put_row(uint64_t word, const T* row, T*& to) {
-  for (; word; word &= word - 1) *to++ = row[__builtin_ctzll(word)];
-}
-#if defined(__AVX512F__)
-inline __m512 compressed(__mmask16 mask, __m512 v) {
-  return _mm512_mask_compress_ps(opaque_zeros(), mask, v);
-}
-inline __m512 spread(__mmask16 mask, __m512 v) {
-  return _mm512_mask_expand_ps(opaque_zeros(), mask, v);
-}
-inline __mmask16 first_of(int n) { return static_cast<__mmask16>((1u << n) - 1); }
-template <>
-inline void put_lanes<float>(Bits<float> some, Lane<float> v, float*& to) {
-  _mm512_storeu_ps(to, compressed(some, (__m512)v));
-  to += __builtin_popcount(some);
-}
-template <>
-inline Lane<float> take_lanes<float>(Bits<float> some, const float*& from) {
-  const int n = __builtin_popcount(some);
-  const __m512 v = _mm512_maskz_loadu_ps(first_of(n), from);
-  from += n;
-  return (Lane<float>)spread(some, v);
-}
-template <>
-inline void put_row<float>(uint64_t word, const float* row, float*& to) {
-  for (int j = 0; j < kTile; j += 16) {
-    const __mmask16 mask = static_cast<__mmask16>(word >> j);
-    const int n = __builtin_popcount(mask);
-    const __m512 v = _mm512_maskz_loadu_ps(mask, row + j);
-    _mm512_mask_storeu_ps(to, first_of(n), compressed(mask, v));
-    to += n;
-  }
-}
-#endif
 
 // Where the values of every row and tile begin.
 class Places {
@@ -109,7 +57,7 @@ class Places {
     for (int64_t r = 0; r < n; ++r) {
       if (b == batch_) b = 0, ++t;
       if (b % kGroup == 0) to = all + start(tile, b / kGroup, t);
-      put_row(word(tile, t, b++), from + r * stride, to);
+      compress_row(word(tile, t, b++), from + r * stride, to);
     }
   }
 

@@ -54,21 +54,21 @@ void maxima(const Windows& g, const T* x, T* y, uint8_t* index) {
   using V = typename Wide<T>::Values;
   using I = typename Wide<T>::Numbers;
   g.over([&](int64_t out, int64_t h, int64_t w) {
-    for (int64_t c = 0; c < g.channels; c += 16) {
-      const int n = static_cast<int>(std::min<int64_t>(16, g.channels - c));
+    for (int64_t c = 0; c < g.channels; c += Wide<T>::kStep) {
+      const int n = Wide<T>::left(g.channels, c);
       V most{};
       I which{};
       bool first = true;
       g.pixels(h, w, [&](int64_t at, int64_t number) {
-        const V now = take<V>(x + at + c, n);
+        const V now = take(x + at + c, n);
         const I k = I{} + static_cast<typename Wide<T>::Number>(number);
         const auto more = (now > most) | (now != now);
         which = first ? k : (more ? k : which);
         most = first ? now : (more ? now : most);
         first = false;
       });
-      put(y + out + c, most, n);
-      put(index + out + c, __builtin_convertvector(which, typename Wide<T>::Bytes), n);
+      put<T>(y + out + c, most, n);
+      put_numbers<T>(index + out + c, which, n);
     }
   });
 }
@@ -79,13 +79,13 @@ void routed(const Windows& g, const T* dy, const uint8_t* index, T* dx) {
   using I = typename Wide<T>::Numbers;
   std::memset(dx, 0, g.in() * sizeof(T));
   g.over([&](int64_t out, int64_t h, int64_t w) {
-    for (int64_t c = 0; c < g.channels; c += 16) {
-      const int n = static_cast<int>(std::min<int64_t>(16, g.channels - c));
-      const V from = take<V>(dy + out + c, n);
-      const I which = __builtin_convertvector(take<typename Wide<T>::Bytes>(index + out + c, n), I);
+    for (int64_t c = 0; c < g.channels; c += Wide<T>::kStep) {
+      const int n = Wide<T>::left(g.channels, c);
+      const V from = take(dy + out + c, n);
+      const I which = take_numbers<T>(index + out + c, n);
       g.pixels(h, w, [&](int64_t at, int64_t number) {
         const V here = which == static_cast<typename Wide<T>::Number>(number) ? from : V{};
-        put(dx + at + c, take<V>(dx + at + c, n) + here, n);
+        put<T>(dx + at + c, take(dx + at + c, n) + here, n);
       });
     }
   });

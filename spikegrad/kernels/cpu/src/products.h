@@ -11,9 +11,7 @@
 // threads. Numbers instead of spikes are for nonzeros.h.
 #pragma once
 
-#include "masks.h"
 #include "spikes.h"
-#include "turn.h"
 
 namespace spikegrad {
 
@@ -54,7 +52,7 @@ Scratch tiled(const T* weight, int64_t outputs, int64_t inputs) {
     for (int r = 0; r < n; ++r)  // more rows at a time than the CPU asks for by itself
       for (int64_t c = 0; c < many; c += kLanes<T>)
         __builtin_prefetch(weight + (tile * kTile + r) * inputs + i + c, 0, 2);
-    turn(weight + tile * kTile * inputs + i, inputs, n, many, to, kTile);
+    transpose(weight + tile * kTile * inputs + i, inputs, n, many, to, kTile);
   });
   return memory;
 }
@@ -67,7 +65,7 @@ Scratch transposed(const T* weight, int64_t outputs, int64_t inputs) {
   over_weights(tiles, inputs, [&](int64_t tile, int64_t i, int64_t many) {
     const int n = columns_of(tile, outputs);
     T* to = memory.as<T>() + i * stride + tile * kTile;
-    turn(weight + tile * kTile * inputs + i, inputs, n, many, to, stride);
+    transpose(weight + tile * kTile * inputs + i, inputs, n, many, to, stride);
     for (int64_t k = 0; tile == tiles - 1 && k < many; ++k)
       std::memset(to + k * stride + n, 0, (stride - outputs) * sizeof(T));
   });
@@ -137,28 +135,56 @@ void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T*
   });
 }
 
-// kMany dots of the vectors g with rows of wt, added to out at the lowest ones of a word.
+// A piece of a row of dy: in registers where there are enough of them, else where it lies.
+constexpr bool kHoldPiece = kRegisters >= 32;
+template <class T>
+constexpr int kPieceVectors = kHoldPiece ? 16 : 1024 / kLaneBytes;
+template <class T>
+struct HeldPiece {
+  Lane<T> v[kPieceVectors<T>];
+  HeldPiece(const T* from, int vectors) {
+    for (int n = 0; n < vectors; ++n) v[n] = load(from + n * kLanes<T>);
+  }
+  Lane<T> operator()(int n) const { return v[n]; }
+};
+template <class T>
+struct LyingPiece {
+  const T* from;
+  LyingPiece(const T* p, int) : from(p) {}
+  Lane<T> operator()(int n) const { return load(from + n * kLanes<T>); }
+};
+template <class T>
+using Piece = std::conditional_t<kHoldPiece, HeldPiece<T>, LyingPiece<T>>;
+
+// kMany dots of a piece with rows of wt, added to out at the lowest ones of a word. Two sums a dot
+// take turns: one alone would wait for itself.
 template <int kMany, int kVectors, class T>
-[[gnu::always_inline]] inline void dots(uint64_t& word, const Lane<T>* g, int vectors, const T* wt,
+[[gnu::always_inline]] inline void dots(uint64_t& word, const Piece<T>& g, int vectors, const T* wt,
                                         int64_t stride, T* out) {
   const T* row[kMany];
   int place[kMany];
   for (int k = 0; k < kMany; ++k, word &= word - 1) {
-    place[k] = __builtin_ctzll(word);
+    place[k] = std::countr_zero(word);
     row[k] = wt + place[k] * stride;
   }
-  Lane<T> sum[4] = {};
+  Lane<T> even[4] = {}, odd[4] = {};
   const int count = kVectors > 0 ? kVectors : vectors;
-  for (int n = 0; n < count; ++n)
-    for (int k = 0; k < kMany; ++k) sum[k] = fused(g[n], load(row[k] + n * kLanes<T>), sum[k]);
+  auto add = [&](int n, Lane<T>* sum) {
+    for (int k = 0; k < kMany; ++k) sum[k] = fused<T>(g(n), load(row[k] + n * kLanes<T>), sum[k]);
+  };
+  int n = 0;
+#pragma GCC unroll 16
+  for (; n + 1 < count; n += 2) add(n, even), add(n + 1, odd);
+  if (n < count) add(n, even);
+  for (int k = 0; k < kMany; ++k) even[k] = even[k] + odd[k];
   T made[4];
-  sums_of<T>(sum, made);
+  sums_of<T>(even, made);
   for (int k = 0; k < kMany; ++k) out[place[k]] += made[k];
 }
 template <int kVectors, class T>
-inline void all_dots(uint64_t word, const Lane<T>* g, int vectors, const T* wt, int64_t stride,
+inline void all_dots(uint64_t word, const Piece<T>& g, int vectors, const T* wt, int64_t stride,
                      T* out) {
-  int left = __builtin_popcountll(word);
+  int left = std::popcount(word);
   for (; left >= 4; left -= 4) dots<4, kVectors>(word, g, vectors, wt, stride, out);
   if (left == 3) dots<3, kVectors>(word, g, vectors, wt, stride, out);
   if (left == 2) dots<2, kVectors>(word, g, vectors, wt, stride, out);
@@ -167,11 +193,11 @@ inline void all_dots(uint64_t word, const Lane<T>* g, int vectors, const T* wt, 
 
 // out [R][64] = dots of rows dy [R][padded N] with the 64 rows of wt that a tile has, where the
 // word of a row has ones, 0 elsewhere. N is walked in pieces and the tile in halves: what a piece
-// of 32 rows of wt takes stays in the first-level cache, what it meets of dy in registers.
+// of 32 rows of wt takes stays in the first-level cache.
 template <class T>
 void sampled_tile(const uint64_t* support, int64_t words, const T* dy, int64_t dy_stride,
                   int64_t rows, const T* wt, int64_t stride, int64_t width, T* out) {
-  constexpr int kPiece = 16;  // vectors
+  constexpr int kPiece = kPieceVectors<T>;
   std::memset(out, 0, rows * kTile * sizeof(T));
   for (int64_t n0 = 0; n0 < width; n0 += kPiece * kLanes<T>) {
     const int many =
@@ -181,15 +207,11 @@ void sampled_tile(const uint64_t* support, int64_t words, const T* dy, int64_t d
       for (int64_t r = 0; r < rows; ++r) {
         const uint64_t word = support[r * words] & mask;
         if (!word) continue;
-        Lane<T> g[kPiece];
-        const T* from = dy + r * dy_stride + n0;
-        if (many == kPiece) {
-          for (int n = 0; n < kPiece; ++n) g[n] = load(from + n * kLanes<T>);
+        const Piece<T> g(dy + r * dy_stride + n0, many);
+        if (many == kPiece)
           all_dots<kPiece>(word, g, kPiece, wt + n0, stride, out + r * kTile);
-        } else {
-          for (int n = 0; n < many; ++n) g[n] = load(from + n * kLanes<T>);
+        else
           all_dots<0>(word, g, many, wt + n0, stride, out + r * kTile);
-        }
       }
     }
   }

@@ -6,8 +6,8 @@
 
 #pragma once
 
-#include "lanes.h"
 #include "neuron.h"
+#include "tiles.h"
 
 namespace spikegrad {
 
@@ -30,27 +30,17 @@ struct Blocks {
   }
 };
 
+// Whether rows of p, `step` apart, go past the caches.
 template <class T>
 inline bool streams(const T* p, int64_t step, int64_t steps) {
-#if defined(__AVX512F__)
-  return p && steps * step * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
+  return kStreams && p && steps * step * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
          reinterpret_cast<uintptr_t>(p) % 64 == 0 && step * sizeof(T) % 64 == 0;
-#else
-  return false;
-#endif
 }
 template <class T>
-inline void stream(T* to, const T* from, int n) {
-#if defined(__AVX512F__)
-  char* out = reinterpret_cast<char*>(to);
-  const char* in = reinterpret_cast<const char*>(from);
-  const size_t bytes = n * sizeof(T), whole = bytes / 64 * 64;
-  for (size_t k = 0; k < whole; k += 64)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(out + k), _mm512_load_si512(in + k));
-  std::memcpy(out + whole, in + whole, bytes - whole);
-#else
-  std::memcpy(to, from, n * sizeof(T));
-#endif
+inline void stream_row(T* to, const T* from, int n) {
+  int j = 0;
+  for (; j + kLanes<T> <= n; j += kLanes<T>) stream<T>(to + j, load(from + j));
+  std::memcpy(to + j, from + j, (n - j) * sizeof(T));
 }
 
 template <class T>
@@ -90,8 +80,8 @@ void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
         : past ? s_row
                : f.s + at,
         kSilent ? f.ready + at : nullptr, nullptr);
-    if (past) stream(f.u + at, u_row, n);
-    if (kFire && past) stream(f.s + at, s_row, n);
+    if (past) stream_row(f.u + at, u_row, n);
+    if (kFire && past) stream_row(f.s + at, s_row, n);
     if (kSyn && f.i) std::memcpy(f.i + at, i, n * sizeof(T));
   }
   for (int j = 0; j < n; ++j) {
@@ -174,7 +164,7 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
     }
     backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kBlock>(f.rule, p, column, n, m, dv, di, da,
                                                                sums, past ? dx_row : f.dx + at);
-    if (past) stream(f.dx + at, dx_row, n);
+    if (past) stream_row(f.dx + at, dx_row, n);
   }
   for (int j = 0; j < n; ++j) {
     f.dv0[offset + j] = dv[j];

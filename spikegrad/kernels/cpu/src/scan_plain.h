@@ -54,10 +54,10 @@ void plain_block(const Forward<T>& f, const Plain<T>& q, const O& own, T edge, i
       load_row(from, m, x);
       if (f.x_step && t + 1 < f.steps) fetch(from + f.x_step, false);
       const Fired fired = lif_forward<T, kR, kFew>(
-          own(column + j), x, v + j, edge, [&](int k, Lane<T> now, Bits<T> spike, Bits<T> inside) {
-            s[k] = kept_where<T>(spike, all_of(T(1)));
+          own(column + j), x, v + j, edge, [&](int k, Lane<T> now, Mask<T> spike, unsigned inside) {
+            s[k] = keep<T>(spike, all_of(T(1)));
             if (kFew)
-              put_lanes<T>(inside, now, few);
+              compress_store<T>(inside, now, few);
             else
               u[k] = now;
           });

@@ -115,21 +115,21 @@ void pool_step(const SpikePool<T>& f, const Piece& p, const T* x, T* v, T* y, ui
   using I = typename Wide<T>::Numbers;
   const int64_t x_row = f.width * f.channels;
   for (int64_t w = 0; w < p.windows; ++w)
-    for (int64_t c = 0; c < f.channels; c += 16) {
-      const int n = static_cast<int>(std::min<int64_t>(16, f.channels - c));
+    for (int64_t c = 0; c < f.channels; c += Wide<T>::kStep) {
+      const int n = Wide<T>::left(f.channels, c);
       V most{};
       I which{};
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * f.channels + c; k < (h + 1) * f.kw; ++k, at += f.channels) {
-          const V before = take<V>(v + h * p.run + at, n), in = take<V>(x + h * x_row + at, n);
+          const V before = take(v + h * p.run + at, n), in = take(x + h * x_row + at, n);
           const V now = f.rest + f.beta * (before - f.rest) + f.gain * in;
           const V spike = now - f.threshold >= T(0) ? V{} + T(1) : V{};
           which = spike > most ? I{} + static_cast<typename Wide<T>::Number>(k) : which;
           most = spike > most ? spike : most;
-          put(v + h * p.run + at, restored<T, kR>(f, now, spike), n);
+          put<T>(v + h * p.run + at, restored<T, kR>(f, now, spike), n);
         }
-      put(y + w * f.channels + c, most, n);
-      put(index + w * f.channels + c, __builtin_convertvector(which, typename Wide<T>::Bytes), n);
+      put<T>(y + w * f.channels + c, most, n);
+      put_numbers<T>(index + w * f.channels + c, which, n);
     }
 }
 
@@ -168,15 +168,14 @@ void route(const SpikePool<T>& f, const Piece& p, const T* y, const uint8_t* ind
   using V = typename Wide<T>::Values;
   using I = typename Wide<T>::Numbers;
   for (int64_t w = 0; w < p.windows; ++w)
-    for (int64_t c = 0; c < channels; c += 16) {
-      const int n = static_cast<int>(std::min<int64_t>(16, channels - c));
-      const V from = take<V>(y + w * channels + c, n);
-      const I which =
-          __builtin_convertvector(take<typename Wide<T>::Bytes>(index + w * channels + c, n), I);
+    for (int64_t c = 0; c < channels; c += Wide<T>::kStep) {
+      const int n = Wide<T>::left(channels, c);
+      const V from = take(y + w * channels + c, n);
+      const I which = take_numbers<T>(index + w * channels + c, n);
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * channels + c; k < (h + 1) * f.kw; ++k, at += channels)
-          put(to + h * p.run + at, which == static_cast<typename Wide<T>::Number>(k) ? from : V{},
-              n);
+          put<T>(to + h * p.run + at,
+                 which == static_cast<typename Wide<T>::Number>(k) ? from : V{}, n);
     }
   for (int64_t k = 0; k < p.rows; ++k)
     std::memset(to + k * p.run + covered, 0, (p.run - covered) * sizeof(T));

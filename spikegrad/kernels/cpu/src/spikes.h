@@ -4,8 +4,7 @@
 // bits each, row after row; start [R + 1] says where a row's list begins.
 #pragma once
 
-#include "bits.h"
-#include "lanes.h"
+#include "tiles.h"
 
 #include <atomic>
 
@@ -21,6 +20,14 @@ struct Lists {
   int64_t count() const { return rows ? start()[rows] : 0; }
 };
 
+// The ones among up to 64 values as bits; `odd` collects values that are neither 0 nor 1.
+template <class T>
+inline uint64_t ones_of(const T* x, int n, bool& odd) {
+  const uint64_t ones = word_where(x, n, [](Lane<T> v) { return equal<T>(v, all_of(T(1))); });
+  odd |= (word_where(x, n, [](Lane<T> v) { return unequal<T>(v, Lane<T>{}); }) & ~ones) != 0;
+  return ones;
+}
+
 // x [R, N], rows `stride` apart -> bits; false when a value is neither 0 nor 1.
 template <class T>
 bool pack(const T* x, int64_t rows, int64_t columns, int64_t stride, uint64_t* bits) {
@@ -32,7 +39,7 @@ bool pack(const T* x, int64_t rows, int64_t columns, int64_t stride, uint64_t* b
                bool odd = false;
                for (int64_t w = 0; w < words; ++w)
                  bits[r * words + w] =
-                     bits_of(x + r * stride + w * kTile, columns_of(w, columns), odd);
+                     ones_of(x + r * stride + w * kTile, columns_of(w, columns), odd);
                if (odd) real.store(true, std::memory_order_relaxed);
              }
            });
@@ -69,46 +76,10 @@ inline int64_t ones(const uint64_t* bits, int64_t words) {
   return count;
 }
 
-#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
-// The places of the ones of a word, side by side.
-inline __m512i places_of(uint64_t word) {
-  alignas(64) static constexpr auto all = [] {
-    struct {
-      uint8_t at[64];
-    } made{};
-    for (int j = 0; j < 64; ++j) made.at[j] = static_cast<uint8_t>(j);
-    return made;
-  }();
-  return _mm512_mask_compress_epi8((__m512i)opaque_zeros(), word, _mm512_load_si512(all.at));
-}
-#endif
-
-// A row's list; up to kSlack places behind its end are written as well.
-constexpr int64_t kSlack = 32;
+// A row's list; up to kListSlack places behind its end are written as well.
 inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {
   uint16_t* to = out;
-  for (int64_t w = 0; w < words; ++w) {
-#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
-    const int n = __builtin_popcountll(bits[w]);
-    const __m512i places = places_of(bits[w]);
-    const __m512i first = _mm512_set1_epi16(static_cast<int16_t>(w * kTile));
-    const __m512i low =
-        _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(places)), first);
-    if (n <= 16) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(low));
-    } else {
-      _mm512_storeu_si512(to, low);
-      if (n > 32)
-        _mm512_storeu_si512(
-            to + 32,
-            _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(places, 1)), first));
-    }
-    to += n;
-#else
-    for (uint64_t b = bits[w]; b; b &= b - 1)
-      *to++ = static_cast<uint16_t>(w * kTile + __builtin_ctzll(b));
-#endif
-  }
+  for (int64_t w = 0; w < words; ++w) to = list_ones(bits[w], static_cast<int>(w * kTile), to);
   return to - out;
 }
 
@@ -129,14 +100,14 @@ inline Lists lists_of(const uint64_t* bits, int64_t rows, int64_t words, Scratch
   lists.rows = rows;
   lists.start_memory = std::move(starts);
   const int64_t* start = lists.start();
-  lists.list_memory = scratch<uint16_t>(start[rows] + kSlack);
+  lists.list_memory = scratch<uint16_t>(start[rows] + kListSlack);
   uint16_t* list = lists.list_memory.as<uint16_t>();
   // The slack behind a row is the rows after it: those close to the end of a piece go by a place of
   // their own.
   parallel(rows, 256, [&](int64_t begin, int64_t end) {
-    std::vector<uint16_t> aside(words * kTile + kSlack);
+    std::vector<uint16_t> aside(words * kTile + kListSlack);
     for (int64_t r = begin; r < end; ++r) {
-      if (start[r + 1] + kSlack <= start[end]) {
+      if (start[r + 1] + kListSlack <= start[end]) {
         list_row(bits + r * words, words, list + start[r]);
       } else {
         const int64_t n = list_row(bits + r * words, words, aside.data());

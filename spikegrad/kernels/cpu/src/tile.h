@@ -6,9 +6,9 @@
 // order as neuron.h, to the last bit, which the tests compare.
 #pragma once
 
-#include "masks.h"
 #include "neuron.h"
 #include "places.h"
+#include "tiles.h"
 
 #include <cmath>
 
@@ -28,7 +28,7 @@ template <class T>
     case Family::triangle:
       return positive_part<T>(one - absolute<T>(z));
     case Family::boxcar:
-      return kept_where<T>(at_least<T>(one, absolute<T>(z)), all_of(T(0.5)));
+      return keep<T>(at_least<T>(one, absolute<T>(z)), all_of(T(0.5)));
     case Family::arctan:
       return all_of(T(0.31830988618379067)) / (one + z * z);
     default: {  // fast_sigmoid
@@ -120,7 +120,7 @@ template <class T, Reset kR, bool kCompact, class P, class F>
 [[gnu::always_inline]] inline Fired lif_forward(const P& p, const Lane<T>* x, T* v, T edge,
                                                 const F& leave) {
   Fired fired;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
     auto param = [&](int row) { return p.at(row, at); };
@@ -130,16 +130,16 @@ template <class T, Reset kR, bool kCompact, class P, class F>
     else
       now = param(kRest) + param(kBeta) * (load(v + at) - param(kRest)) + param(kGainMem) * x[k];
     const Lane<T> d = now - param(kThreshold);
-    const Bits<T> spike = at_least<T>(d, Lane<T>{});
-    fired.spikes |= static_cast<uint64_t>(spike) << at;
-    Bits<T> inside = 0;
+    const Mask<T> spike = at_least<T>(d, Lane<T>{});
+    fired.spikes |= static_cast<uint64_t>(bits_of<T>(spike)) << at;
+    unsigned inside = 0;
     if (kCompact) {
-      inside = above<T>(all_of(edge), absolute<T>(d * param(kSlope)));
+      inside = bits_of<T>(above<T>(all_of(edge), absolute<T>(d * param(kSlope))));
       fired.support |= static_cast<uint64_t>(inside) << at;
     }
     Lane<T> after = now;
-    if (kR == Reset::subtract) after = now - kept_where<T>(spike, param(kDrop));
-    if (kR == Reset::zero) after = now + kept_where<T>(spike, param(kReset) - now);
+    if (kR == Reset::subtract) after = now - keep<T>(spike, param(kDrop));
+    if (kR == Reset::zero) after = now + keep<T>(spike, param(kReset) - now);
     store(v + at, after);
     leave(k, now, spike, inside);
   }
@@ -164,23 +164,23 @@ template <class T, Reset kR, bool kFew, class P>
   // Inside a compact support: 1 - |z| or 1/2.
   const bool falls = family == Family::triangle;
   const Lane<T> top = all_of(falls ? T(1) : T(0.5)), fall = all_of(falls ? T(1) : T(0));
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
     auto param = [&](int row) { return p.at(row, at); };
-    const Bits<T> inside = static_cast<Bits<T>>(m.support >> at);
-    const Lane<T> now = kFew ? take_lanes<T>(inside, few) : load(m.u + at);
+    const unsigned inside = static_cast<unsigned>(m.support >> at);
+    const Lane<T> now = kFew ? expand_load<T>(inside, few) : load(m.u + at);
     const Lane<T> later = load(dv + at), d = now - param(kThreshold);
     const Lane<T> z = d * param(kSlope);
     Lane<T> g =
         param(kAmplitude) * (kFew ? top - fall * absolute<T>(z) : plain_derivative<T>(family, z));
-    if (kFew) g = kept_where<T>(inside, g);
+    if (kFew) g = keep<T>(mask_from<T>(inside), g);
     Lane<T> du = later, ds = incoming[k];
     if (kR == Reset::subtract && attached) ds = ds - later * param(kDrop);
     if (kR == Reset::zero) {
       if (attached) ds = ds + later * (param(kReset) - now);
-      const Bits<T> below = kFew ? static_cast<Bits<T>>(~(m.spikes >> at)) : above<T>(Lane<T>{}, d);
-      du = kept_where<T>(below, later);
+      const Mask<T> below = kFew ? mask_from<T>(~(m.spikes >> at)) : above<T>(Lane<T>{}, d);
+      du = keep<T>(below, later);
     }
     du = du + ds * g;
     dx[k] = kUnit<P> ? du : param(kGainMem) * du;

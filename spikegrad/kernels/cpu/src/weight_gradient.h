@@ -164,8 +164,8 @@ Scratch zeros_of_tiles(int64_t tiles, int64_t columns) {
 template <class T>
 void untiled(const T* total, int64_t outputs, int64_t inputs, T* out) {
   over_weights(tiles_of(outputs), inputs, [&](int64_t tile, int64_t i, int64_t many) {
-    turn(total + (tile * inputs + i) * kTile, kTile, many, columns_of(tile, outputs),
-         out + tile * kTile * inputs + i, inputs);
+    transpose(total + (tile * inputs + i) * kTile, kTile, many, columns_of(tile, outputs),
+              out + tile * kTile * inputs + i, inputs);
   });
 }
 

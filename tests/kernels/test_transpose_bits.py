@@ -1,4 +1,4 @@
-"""64 by 64 bits turned around, as this CPU does it and as any other would."""
+"""64 by 64 bits transposed, by every instruction set that this CPU has."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from spikegrad.kernels.cpu import build
+from spikegrad.kernels.cpu import build, instructions
 
 SOURCES = Path(build.__code__.co_filename).parent / "src"
+FLAGS = {"avx512": "-march=x86-64-v4", "avx2": "-march=x86-64-v3", "generic": "-O1"}
 COMPILER = shutil.which("g++") or shutil.which("c++")
 PROGRAM = """
-#include "turn_bits.h"
+#include "simd/transpose_bits.h"
 #include <cstdio>
 #include <random>
 #include <vector>
@@ -27,7 +28,7 @@ int main() {
       std::vector<uint64_t> from(rows ? (rows - 1) * stride + words : 0);
       for (uint64_t& word : from) word = random();
       uint64_t to[8][64];
-      spikegrad::turn_bits(from.data(), stride, rows, words, to);
+      spikegrad::transpose_bits(from.data(), stride, rows, words, to);
       for (int w = 0; w < words; ++w)
         for (int c = 0; c < 64; ++c)
           for (int r = 0; r < 64; ++r) {
@@ -41,10 +42,15 @@ int main() {
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
-@pytest.mark.parametrize("flag", ["-march=native", "-DNOTHING_OF_THIS_CPU"])
-def test_bits_are_turned_around(flag: str, tmp_path: Path) -> None:
-    (tmp_path / "turn.cpp").write_text(PROGRAM)
-    command = [COMPILER, "-std=c++20", "-O1", flag, f"-I{SOURCES}", "turn.cpp", "-o", "turn"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    ran = subprocess.run([tmp_path / "turn"], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("flags", [*FLAGS, "native"])
+def test_bits_are_transposed(flags: str, tmp_path: Path) -> None:
+    name = instructions.best() if flags == "native" else flags
+    if lacks := instructions.missing(name):
+        pytest.skip(f"this CPU has not {lacks}")
+    (tmp_path / "program.cpp").write_text(PROGRAM)
+    target = "-march=native" if flags == "native" else FLAGS[flags]
+    define = f"-DSPIKEGRAD_SIMD_{name.upper()}"
+    command = [COMPILER, "-std=c++20", "-O1", target, define, f"-I{SOURCES}", "program.cpp"]
+    subprocess.run([*command, "-o", "program"], cwd=tmp_path, check=True)
+    ran = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True)
     assert ran.stdout == "0 wrong"

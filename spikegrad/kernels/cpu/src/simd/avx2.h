@@ -1,0 +1,72 @@
+// AVX2, FMA and BMI: no mask registers, so masks are vectors and compress and expand are
+// permutations from a table.
+#pragma once
+
+#include "tables.h"
+#include "vectors.h"
+
+#include <immintrin.h>
+
+namespace spikegrad {
+
+template <>
+inline unsigned bits_of<float>(Mask<float> mask) {
+  return static_cast<unsigned>(_mm256_movemask_ps((__m256)mask));
+}
+template <>
+inline unsigned bits_of<double>(Mask<double> mask) {
+  return static_cast<unsigned>(_mm256_movemask_pd((__m256d)mask));
+}
+template <>
+inline Lane<float> fused<float>(Lane<float> a, Lane<float> b, Lane<float> c) {
+  return (Lane<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+template <>
+inline void sums_of<float>(const Lane<float>* v, float* out) {
+  const __m256 ab = _mm256_hadd_ps((__m256)v[0], (__m256)v[1]);
+  const __m256 cd = _mm256_hadd_ps((__m256)v[2], (__m256)v[3]);
+  const __m256 all = _mm256_hadd_ps(ab, cd);
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+
+// All ones in the first n lanes.
+inline __m256i first_of(int n) {
+  alignas(32) static constexpr int32_t kOnes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kOnes + 8 - std::min(n, 8)));
+}
+template <>
+inline Lane<float> load_front<float>(const float* p, int n) {
+  return (Lane<float>)_mm256_maskload_ps(p, first_of(n));
+}
+template <>
+inline void store_front<float>(float* p, Lane<float> v, int n) {
+  _mm256_maskstore_ps(p, first_of(n), (__m256)v);
+}
+template <>
+inline void stream<float>(float* p, Lane<float> v) {
+  _mm256_stream_ps(p, (__m256)v);
+}
+template <>
+inline void stream<double>(double* p, Lane<double> v) {
+  _mm256_stream_pd(p, (__m256d)v);
+}
+
+inline __m256i permutation(const LaneTable& table, unsigned bits) {
+  return _mm256_cvtepu8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(table.at[bits & 255])));
+}
+template <>
+inline void compress_store<float>(unsigned bits, Lane<float> v, float*& to) {
+  _mm256_storeu_ps(to, _mm256_permutevar8x32_ps((__m256)v, permutation(kCompressTable, bits)));
+  to += __builtin_popcount(bits & 255);
+}
+template <>
+inline Lane<float> expand_load<float>(unsigned bits, const float*& from) {
+  const int n = __builtin_popcount(bits & 255);
+  const __m256 v = _mm256_maskload_ps(from, first_of(n));
+  from += n;
+  return keep<float>(mask_from<float>(bits),
+                     (Lane<float>)_mm256_permutevar8x32_ps(v, permutation(kExpandTable, bits)));
+}
+
+}  // namespace spikegrad

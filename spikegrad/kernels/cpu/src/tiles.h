@@ -1,0 +1,83 @@
+// Rows of tiles as vectors: loads, sums and stores of up to 64 columns, and words of them.
+#pragma once
+
+#include "common.h"
+#include "simd/simd.h"
+
+namespace spikegrad {
+
+// Up to 64 values of a row as vectors, zeros behind them.
+template <class T>
+[[gnu::always_inline]] inline void load_row(const T* from, int n, Lane<T>* to) {
+  if (n < kTile) {
+    alignas(64) T whole[kTile] = {};
+    std::memcpy(whole, from, n * sizeof(T));
+    for (int k = 0; k < kVectors<T>; ++k) to[k] = load(whole + k * kLanes<T>);
+  } else {
+    for (int k = 0; k < kVectors<T>; ++k) to[k] = load(from + k * kLanes<T>);
+  }
+}
+// The same, added.
+template <class T>
+[[gnu::always_inline]] inline void add_row(const T* from, int n, Lane<T>* sum) {
+  Lane<T> row[kVectors<T>];
+  load_row(from, n, row);
+  for (int k = 0; k < kVectors<T>; ++k) sum[k] = sum[k] + row[k];
+}
+
+// Rows that the caches will have lost before anybody reads them again go past the caches: a store
+// into a cache would first read what it overwrites.
+constexpr int64_t kStreamed = int64_t{16} << 20;  // bytes of a tensor
+
+// The front of a tile's row; past: past the caches, if it is whole.
+template <class T>
+[[gnu::always_inline]] inline void store_row(const Lane<T>* from, int n, T* to, bool past) {
+  if (n < kTile)
+    std::memcpy(to, from, n * sizeof(T));
+  else if (past)
+    for (int k = 0; k < kVectors<T>; ++k) stream<T>(to + k * kLanes<T>, from[k]);
+  else
+    for (int k = 0; k < kVectors<T>; ++k) store(to + k * kLanes<T>, from[k]);
+}
+
+// Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.
+template <class T>
+inline void fetch(const T* row, bool write) {
+  const char* p = reinterpret_cast<const char*>(row);
+  for (size_t line = 0; line < kTile * sizeof(T); line += 64)
+    write ? __builtin_prefetch(p + line, 1) : __builtin_prefetch(p + line, 0);
+}
+
+// Which of up to 64 values of a row hold: holds(a vector) -> mask. Nothing behind them is read.
+template <class T, class F>
+[[gnu::always_inline]] inline uint64_t word_where(const T* x, int n, const F& holds) {
+  uint64_t word = 0;
+  if (n == kTile) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kTile; j += kLanes<T>)
+      word |= static_cast<uint64_t>(bits_of<T>(holds(load(x + j)))) << j;
+    return word;
+  }
+  for (int j = 0; j < n; j += kLanes<T>)
+    word |= static_cast<uint64_t>(bits_of<T>(holds(load_front(x + j, n - j)))) << j;
+  return word & mask_of(n);
+}
+// Which of 64 values are above zero.
+template <class T>
+inline uint64_t positive(const T* x) {
+  return word_where(x, kTile, [](Lane<T> v) { return above<T>(v, Lane<T>{}); });
+}
+
+inline int64_t tiles_of(int64_t columns) { return (columns + kTile - 1) / kTile; }
+inline int columns_of(int64_t tile, int64_t columns) {
+  return static_cast<int>(std::min<int64_t>(kTile, columns - tile * kTile));
+}
+
+// Rows of matrices that several tiles walk start at odd multiples of a cache line: a stride of a
+// power of two would put them all into a few sets of the cache.
+template <class T>
+int64_t padded(int64_t columns) {
+  return tiles_of(columns) * kTile + 64 / static_cast<int64_t>(sizeof(T));
+}
+
+}  // namespace spikegrad
