@@ -69,7 +69,7 @@ class LayerFlow:
 class GradientFlow:
     """Every spiking layer, and the gradient norm of every parameter.
 
-    loss: its value; layers: in order of definition; parameters: L2 norm by full name, None where
+    loss: its value; layers: in the order of the run; parameters: L2 norm by full name, None where
     the loss does not depend on it, 0.0 where the gradient is exactly zero; frozen: the names of
     parameters that do not require a gradient.
     """

@@ -11,8 +11,8 @@ from spikegrad.diagnose.activity import Activity
 from spikegrad.diagnose.finding import Finding, Severity
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow
 from spikegrad.diagnose.probe import Probe
-from spikegrad.nn.init import connections
 from spikegrad.nn.quantity import Decay, Quantity
+from spikegrad.nn.wiring import CONNECTIONS
 
 __all__ = ["check_flow", "check_parameters"]
 
@@ -26,7 +26,7 @@ DEPTH = 1e4
 
 def check_parameters(network: nn.Module, seen: Probe, layers: list[Activity]) -> Iterator[Finding]:
     """Parameters that this batch teaches nothing, or teaches nonsense, grouped by layer."""
-    order = [name for name, _ in network.named_modules()]
+    order = seen.order
     parameters = dict(network.named_parameters())
     groups: dict[tuple[str, str], list[str]] = {}
     for name, gradient in seen.parameters.items():
@@ -76,7 +76,7 @@ def word(layer: str, name: str) -> str:
 
 
 def cause(
-    network: nn.Module, order: list[str], layer: str, layers: list[Activity]
+    network: nn.Module, order: tuple[str, ...], layer: str, layers: list[Activity]
 ) -> tuple[Severity, str]:
     """Why a gradient is zero, as severity and advice: behind, before, or an empty weight ahead."""
     here = order.index(layer) if layer in order else 0
@@ -87,8 +87,10 @@ def cause(
     before = [a.name for a in layers if a.silent and at[a.name] < here]
     within = [a.name for a in layers if a.silent and a.name.startswith(f"{layer}.")]
     if before or within:
-        return "error", f"layer {(before or within)[-1]} never fires: repair that first"
-    empty = [n for n, c, _ in connections(network) if order.index(n) > here and not c.weight.any()]
+        return "error", f"layer {(before or within)[0]} never fires: repair that first"
+    modules = dict(network.named_modules())
+    behind_here = [(name, modules[name]) for name in order[here + 1 :]]
+    empty = [n for n, c in behind_here if isinstance(c, CONNECTIONS) and not bool(c.weight.any())]
     if empty:
         return "warning", f"the weights of layer {empty[0]} are all 0; fine if that is wanted"
     return "error", "look for an input that is always 0, or for .detach() on the way to the loss"

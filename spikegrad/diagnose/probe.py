@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -32,7 +33,8 @@ class Probe:
 
     x: what went in; y: what came out; loss: the scalar; tapes: `{layer: Tape}`; gradients: of each
     layer's input current `[T, B, *features]`, None where the loss does not depend on it;
-    parameters: the gradient of every trainable parameter by full name, None likewise.
+    parameters: the gradient of every trainable parameter by full name, None likewise; order: the
+    names of all modules that ran, by their first call, which `tapes` and `gradients` follow.
     """
 
     x: Tensor
@@ -41,6 +43,7 @@ class Probe:
     tapes: dict[str, Tape]
     gradients: dict[str, Tensor | None]
     parameters: dict[str, Tensor | None]
+    order: tuple[str, ...]
 
 
 def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> Probe:
@@ -53,8 +56,9 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
     with untouched(network), torch.inference_mode(False), torch.enable_grad():
         x = watched(x)
         labels = labels.clone() if isinstance(labels, Tensor) and labels.is_inference() else labels
-        with own_currents(network), record(network) as tapes:
+        with own_currents(network), in_order(network) as order, record(network) as listening:
             y = output_of(network(x))
+        tapes = {n: listening[n] for n in (*order, *listening) if n in listening}
         value = loss(y) if labels is None else loss(y, labels)
         check_loss(value)
         currents = [(name, t.current) for name, tape in tapes.items() for t in tape.traces]
@@ -69,6 +73,7 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
         tapes=tapes,
         gradients=over_time(tapes, currents, found[:split]),
         parameters={name: g for (name, _), g in zip(trained, found[split:], strict=True)},
+        order=tuple(order),
     )
 
 
@@ -87,6 +92,28 @@ def own_currents(network: nn.Module) -> Iterator[None]:
     handles = [m.register_forward_pre_hook(view) for m in layers]
     try:
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def in_order(network: nn.Module) -> Iterator[dict[str, None]]:
+    """The names of the modules that run, in the order of their first calls.
+
+    The order of registration is another where a network has a forward of its own.
+    """
+    order: dict[str, None] = {}
+    handles = []
+
+    def note(names: tuple[str, ...], module: nn.Module, given: Any) -> None:
+        order.update(dict.fromkeys(names))
+
+    try:
+        for name, module in network.named_modules():
+            within = (f"{name}.neuron".lstrip("."),) if isinstance(module, Recurrent) else ()
+            handles.append(module.register_forward_pre_hook(partial(note, (name, *within))))
+        yield order
     finally:
         for handle in handles:
             handle.remove()

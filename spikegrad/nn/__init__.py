@@ -4,12 +4,12 @@ from spikegrad.nn import models
 from spikegrad.nn.adaptive import ALIF
 from spikegrad.nn.base import Neuron, SpikingNeuron, Stateful, use_backend
 from spikegrad.nn.calibrate import Calibrated, calibrate
+from spikegrad.nn.classifier import Classifier
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.cuba import CUBALIF
 from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.init import fluctuation_driven, initialise, kaiming, psp
 from spikegrad.nn.lif import IF, LIF
-from spikegrad.nn.models import Classifier
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.quantity import Decay, Quantity, no_decay
 from spikegrad.nn.readout import LI

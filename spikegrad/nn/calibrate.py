@@ -6,8 +6,7 @@ here the statistic is the firing rate, and the scale is found by bisection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 
 from spikegrad.checks import check_current, check_finite
 from spikegrad.errors import UserError, message
-from spikegrad.nn.init import connections, has_norm_between
-from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.measuring import measuring
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
-from spikegrad.nn.tape import record
+from spikegrad.nn.tape import Recorded, record
+from spikegrad.nn.wiring import Wire, drivers, wiring
 
 __all__ = ["Calibrated", "calibrate"]
 
@@ -42,13 +41,16 @@ def calibrate(
     tolerance: float = 0.05,
     largest: float = 1e4,
 ) -> list[Calibrated]:
-    """Scale each connection in order until the spiking layer behind it fires at `rate`.
+    """Scale what drives each spiking layer, in the order of the run, until it fires at `rate`.
 
     x: a representative batch `[T, B, *features]`; rate: spikes per neuron and step; tolerance:
-    relative; largest: bound of the factor, either way. The weights and the bias of the
-    connection are scaled, or those of the batch norm behind it; nothing else changes, and on an
-    error nothing at all. Returns one `Calibrated` per spiking layer.
-    Raises UserError when a layer cannot reach the rate (its input is silent, for example).
+    relative; largest: bound of the factor, either way. The weights and the biases of the
+    connections that drive the layer are scaled by one factor, or those of the norms behind them;
+    nothing else changes, and on an error nothing at all. Returns one `Calibrated` per spiking layer
+    that a connection drives.
+    Raises UserError when a layer cannot reach the rate (its input is silent, for example), and when
+    two layers are driven by the same connections alone; TypeError for a layer with a state that is
+    no neuron of this package, whose rate nobody can measure.
 
     >>> from spikegrad.nn import LIF, Linear, Sequential
     >>> _ = torch.manual_seed(0)
@@ -66,18 +68,52 @@ def calibrate(
     saved = {name: value.detach().clone() for name, value in network.state_dict().items()}
     done = []
     with torch.no_grad(), measuring(network):
-        for name, layer, neuron in list(connections(network)):
-            if neuron is None or isinstance(neuron, LI):
-                continue
-            target = has_norm_between(network, name) or layer
-            spiking = neuron.neuron if isinstance(neuron, Recurrent) else neuron
-            fires = rate_of(network, x, names[spiking])
-            try:
-                done.append(bisect(target, fires, names[spiking], rate, tolerance, largest))
-            except UserError:
-                network.load_state_dict(saved)
-                raise
+        try:
+            for name, targets in planned(wiring(network, x), names):
+                fires = rate_of(network, x, name)
+                done.append(bisect(targets, fires, name, rate, tolerance, largest))
+        except (UserError, TypeError):
+            network.load_state_dict(saved)
+            raise
     return done
+
+
+def planned(wires: list[Wire], names: dict[nn.Module, str]) -> list[tuple[str, list[nn.Module]]]:
+    """Every spiking layer's name and what is scaled for it, each thing once."""
+    plan = []
+    taken: dict[nn.Module, str] = {}
+    for neuron, driving in drivers(wires).items():
+        if isinstance(neuron, LI):
+            continue
+        spiking = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+        name = names[spiking]
+        if not isinstance(spiking, Recorded):
+            raise TypeError(
+                message(
+                    "expected neuron layers of this package, whose rate can be measured",
+                    f"layer {name} ({type(spiking).__name__})",
+                    "calibrate the parts of the network before and behind it by themselves",
+                )
+            )
+        all_targets = [t for wire in driving for t in scaled(wire)]
+        targets = [t for t in dict.fromkeys(all_targets) if t not in taken]
+        if not targets:
+            raise UserError(
+                message(
+                    "expected a connection of its own for every spiking layer",
+                    f"layers {taken[all_targets[0]]} and {name} with the same",
+                    "set their thresholds or weights yourself",
+                )
+            )
+        taken.update(dict.fromkeys(targets, name))
+        plan.append((name, targets))
+    return plan
+
+
+def scaled(wire: Wire) -> list[nn.Module]:
+    """What sets the scale of a connection's current: the last norm with weights, or itself."""
+    learned = [n for n in wire.norms if isinstance(getattr(n, "weight", None), nn.Parameter)]
+    return learned[:1] or [wire.connection]
 
 
 def rate_of(network: nn.Module, x: Tensor, layer: str) -> Callable[[], float]:
@@ -92,7 +128,7 @@ def rate_of(network: nn.Module, x: Tensor, layer: str) -> Callable[[], float]:
 
 
 def bisect(
-    target: nn.Module,
+    targets: list[nn.Module],
     fires: Callable[[], float],
     layer: str,
     rate: float,
@@ -100,7 +136,8 @@ def bisect(
     largest: float,
 ) -> Calibrated:
     """Find the factor on a geometric grid, then by bisection of its logarithm."""
-    weights = [p for p in (target.weight, target.bias) if isinstance(p, nn.Parameter)]
+    both = [p for target in targets for p in (target.weight, target.bias)]
+    weights = [p for p in both if isinstance(p, nn.Parameter)]
     start = [p.detach().clone() for p in weights]
 
     def at(factor: float) -> float:
@@ -126,20 +163,3 @@ def bisect(
             "check that its input is not silent or constant, or take more samples or another rate",
         )
     )
-
-
-@contextmanager
-def measuring(network: nn.Module) -> Iterator[None]:
-    """Batch statistics without memory of them, and no dropout; modes come back afterwards."""
-    modes = {module: module.training for module in network.modules()}
-    momenta = {m: m.momentum for m in network.modules() if isinstance(m, BatchNorm)}
-    try:
-        network.eval()
-        for norm in momenta:
-            norm.training, norm.momentum = True, 0.0
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for norm, momentum in momenta.items():
-            norm.momentum = momentum

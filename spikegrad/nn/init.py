@@ -17,7 +17,7 @@ He, Zhang, Ren & Sun (2015), ICCV.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,44 +25,22 @@ from torch import Tensor, nn
 from spikegrad.checks import check_choice, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.nn.adaptive import ALIF
-from spikegrad.nn.base import Neuron
 from spikegrad.nn.cuba import CUBALIF
-from spikegrad.nn.lif import LIF
-from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.lif import IF, LIF
+from spikegrad.nn.measuring import measuring
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
+from spikegrad.nn.wiring import Connection, Wire, drivers, wiring
 
-__all__ = ["connections", "fluctuation_driven", "initialise", "kaiming", "psp"]
-
-Connection = nn.Linear | nn.modules.conv._ConvNd
-
-
-def connections(network: nn.Module) -> Iterator[tuple[str, Connection, nn.Module | None]]:
-    """Every feed-forward connection in order, with the neuron layer behind it, if there is one.
-
-    >>> from spikegrad.nn import LIF, Linear, Sequential
-    >>> network = Sequential(Linear(4, 3), LIF(20.0), Linear(3, 2))
-    >>> [(name, type(neuron).__name__) for name, _, neuron in connections(network)]
-    [('0', 'LIF'), ('2', 'NoneType')]
-    """
-    waiting: tuple[str, Connection] | None = None
-    for name, module in network.named_modules():
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
-            if waiting:
-                yield (*waiting, None)
-            waiting = (name, module)
-        elif isinstance(module, (Neuron, Spiking, Recurrent)) and waiting:
-            yield (*waiting, module)
-            waiting = None
-    if waiting:
-        yield (*waiting, None)
+__all__ = ["fluctuation_driven", "initialise", "kaiming", "psp"]
 
 
 def initialise(
     network: nn.Module,
     method: str = "kaiming",
     *,
+    x: Any = None,
     gain: float = 1.5,
     rate: float = 0.05,
     xi: float = 1.5,
@@ -71,25 +49,64 @@ def initialise(
     """Give all connections of a network new weights, biases 0.
 
     method: "kaiming" (gain) or "fluctuation" (rate: spikes per neuron and step of the inputs; xi:
-    standard deviations between mean membrane and threshold). A connection without a spiking layer
-    behind it (a readout) gets Kaiming weights with gain 1.
-    Raises UserError for a network without connections and for an unknown method.
+    standard deviations between mean membrane and threshold). A connection that drives no spiking
+    layer (a readout) gets Kaiming weights with gain 1; connections that drive one layer together
+    share its fluctuations. x: a batch as the network's `forward` takes it, to see which connection
+    drives which layer; a `Sequential` and a `Classifier` need none.
+    Raises UserError for a network without connections, for an unknown method, and for a network
+    with a forward of its own and no x; TypeError for neurons that "fluctuation" does not know.
     """
     check_choice(method, "method", ("kaiming", "fluctuation"))
-    found = list(connections(network))
-    if not found:
+    with measuring(network), torch.random.fork_rng(devices=[]):
+        wires = wiring(network, x)
+    if not wires:
         raise UserError(
             message("expected a network with Linear or Conv layers", type(network).__name__)
         )
-    for _, layer, neuron in found:
-        spiking = neuron is not None and not isinstance(neuron, LI)
-        if method == "kaiming" or not spiking or isinstance(neuron, Spiking):
-            kaiming(layer, gain=gain if spiking else 1.0, generator=generator)
-        else:
-            assert neuron is not None
-            fluctuation_driven(layer, neuron, rate=rate, xi=xi, generator=generator)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    together = drivers(wires)
+    if method == "fluctuation":
+        for neuron in together:
+            if spikes(neuron) and not isinstance(neuron, Spiking):
+                psp(inner(neuron))  # raises for a neuron that it does not know
+    for wire in wires:
+        start(wire, together, method, gain, rate, xi, generator)
+
+
+def start(
+    wire: Wire,
+    together: dict[nn.Module, list[Wire]],
+    method: str,
+    gain: float,
+    rate: float,
+    xi: float,
+    generator: torch.Generator | None,
+) -> None:
+    """The first weights of one connection."""
+    driven = [neuron for neuron in wire.neurons if spikes(neuron)]
+    told = [neuron for neuron in driven if not isinstance(neuron, Spiking)]
+    if method == "kaiming" or not told:
+        kaiming(wire.connection, gain=gain if driven else 1.0, generator=generator)
+    else:
+        fluctuation_driven(
+            wire.connection,
+            told[0],
+            rate=rate,
+            xi=xi,
+            connections=len(together[told[0]]),
+            generator=generator,
+        )
+    if wire.connection.bias is not None:
+        nn.init.zeros_(wire.connection.bias)
+
+
+def spikes(neuron: nn.Module) -> bool:
+    """Whether a driven layer is a spiking one."""
+    return not isinstance(neuron, LI)
+
+
+def inner(neuron: nn.Module) -> nn.Module:
+    """The neuron itself, with or without feedback."""
+    return neuron.neuron if isinstance(neuron, Recurrent) else neuron
 
 
 def kaiming(
@@ -123,27 +140,30 @@ def fluctuation_driven(
     xi: float = 1.5,
     mu: float = 0.0,
     feedforward: float = 0.9,
+    connections: int = 1,
     generator: torch.Generator | None = None,
 ) -> None:
     """Weights that put the membrane's standard deviation at `(theta - mu)/xi`.
 
     layer: the connection; neuron: the layer behind it; rate: of the inputs, spikes per step;
     xi: 1 to 3 in the paper; mu: the mean membrane; feedforward: share of the variance that comes
-    from the input when the neuron is `Recurrent`, the rest comes from its feedback.
-    Raises UserError when mu alone needs more variance than there is.
+    from the input when the neuron is `Recurrent`, the rest comes from its feedback; connections:
+    how many drive the neuron together, each with its part of mean and variance.
+    Raises UserError when mu alone needs more variance than there is, TypeError for a neuron of an
+    unknown kind.
     """
     check_positive(rate, "rate")
     check_positive(xi, "xi")
-    inner = neuron.neuron if isinstance(neuron, Recurrent) else neuron
-    assert isinstance(inner, Neuron)
-    total, squared = psp(inner)
-    theta = float(inner.threshold().mean())  # type: ignore[operator]
+    total, squared = psp(inner(neuron))
+    theta = float(inner(neuron).threshold().mean())  # type: ignore[operator]
     sigma = (theta - mu) / xi
-    share = feedforward if isinstance(neuron, Recurrent) else 1.0
-    draw(layer.weight, fan_in(layer.weight), rate, total, squared, mu, sigma, share, generator)
+    share = (feedforward if isinstance(neuron, Recurrent) else 1.0) / connections
+    n, mean = fan_in(layer.weight), mu / connections
+    draw(layer.weight, n, rate, total, squared, mean, sigma, share, generator)
     if isinstance(neuron, Recurrent):
         n = neuron.weight.shape[0]
-        draw(neuron.weight, n, rate, total, squared, 0.0, sigma, 1.0 - share, generator)
+        rest = 1.0 - feedforward
+        draw(neuron.weight, n, rate, total, squared, 0.0, sigma, rest, generator)
 
 
 def draw(
@@ -173,10 +193,11 @@ def fan_in(weight: Tensor) -> int:
     return weight[0].numel()
 
 
-def psp(neuron: Neuron, *, steps: int = 1000) -> tuple[float, float]:
+def psp(neuron: nn.Module, *, steps: int = 1000) -> tuple[float, float]:
     """Sum and sum of squares of the membrane's response to one input spike of weight 1.
 
     The response is followed on the grid of dt for at most `steps` steps, without spikes.
+    Raises TypeError for a neuron whose equation is not known here.
 
     >>> from spikegrad.nn import LIF
     >>> total, squared = psp(LIF(beta=0.5))
@@ -191,6 +212,14 @@ def psp(neuron: Neuron, *, steps: int = 1000) -> tuple[float, float]:
         alpha, beta = float(neuron.decay_syn().mean()), float(neuron.decay_mem().mean())
         gain = 1.0 if neuron.gain_syn == "unit" else 1.0 - alpha
         gain *= 1.0 if neuron.gain_mem == "unit" else 1.0 - beta
+    elif not isinstance(neuron, IF):
+        raise TypeError(
+            message(
+                "expected a neuron whose response is known: IF, LIF, CUBALIF, ALIF, LI",
+                type(neuron).__name__,
+                "set the weights yourself, or use initialise(network, 'kaiming')",
+            )
+        )
     i, u, total, squared = 1.0, 0.0, 0.0, 0.0
     for _ in range(steps):
         u = beta * u + gain * i
@@ -198,16 +227,3 @@ def psp(neuron: Neuron, *, steps: int = 1000) -> tuple[float, float]:
         total += u
         squared += u * u
     return total, squared
-
-
-def has_norm_between(network: nn.Module, connection: str) -> BatchNorm | None:
-    """The batch norm between a connection and its neuron, if there is one."""
-    seen = False
-    for name, module in network.named_modules():
-        if name == connection:
-            seen = True
-        elif seen and isinstance(module, BatchNorm):
-            return module
-        elif seen and isinstance(module, (Neuron, Spiking, nn.Linear, nn.modules.conv._ConvNd)):
-            return None
-    return None

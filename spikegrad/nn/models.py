@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikegrad.checks import check_choice
 from spikegrad.errors import UserError, message
-from spikegrad.functional import direct, over_time
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.connection import Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.cuba import CUBALIF
@@ -26,9 +25,8 @@ from spikegrad.nn.quantity import Size
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
-from spikegrad.types import State
 
-__all__ = ["Classifier", "article", "conv", "mlp", "recurrent"]
+__all__ = ["article", "conv", "mlp", "recurrent"]
 
 NeuronOf = Callable[[Any], Neuron]
 Readout = Literal["linear", "spikes", "li"]
@@ -186,38 +184,6 @@ def article(
             linear.weight.normal_(0.0, 0.1)
             linear.bias.zero_()
     return network
-
-
-class Classifier(nn.Module):
-    """Encoder, network and readout: the article's `SNNClassifier`, returning scores alone.
-
-    network: any of the above; steps: T of the direct encoding, for static input `[B, *features]`
-    (None: the input is a sequence `[T, B, *features]` already); encoder: another encoding,
-    `(x, steps) -> [T, B, *features]`; readout: "mean", "sum", "max" or "last" over time.
-
-    >>> scores = Classifier(mlp(784, [32], 10), steps=5)(torch.rand(2, 784))
-    >>> scores.shape
-    torch.Size([2, 10])
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        steps: int | None = None,
-        encoder: Callable[[Tensor, int], Tensor] = direct,
-        readout: Literal["mean", "sum", "max", "last"] = "mean",
-    ) -> None:
-        super().__init__()
-        check_choice(readout, "readout", ("mean", "sum", "max", "last"))
-        self.network, self.steps, self.encoder, self.readout = network, steps, encoder, readout
-
-    def forward(self, x: Tensor, states: State = None) -> Tensor:
-        """Scores `[B, C]`; from states other than rest only when given."""
-        sequence = x if self.steps is None else self.encoder(x, self.steps)
-        out = self.network(sequence, states)
-        y = out[0] if isinstance(out, tuple) else out
-        return over_time(y, self.readout)
 
 
 def block(

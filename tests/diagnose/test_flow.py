@@ -24,7 +24,7 @@ from spikegrad import (
 from spikegrad.diagnose import gradient_flow
 from spikegrad.diagnose.flow import growth_of
 from spikegrad.functional import membrane_cross_entropy
-from spikegrad.nn import models
+from spikegrad.nn import Classifier, models
 from spikegrad.surrogate import arctan, get, names, triangle
 
 NEURONS = {
@@ -144,7 +144,7 @@ def test_a_module_of_the_users_own(with_state):
 
 
 def test_recurrence_and_nesting_have_full_names():
-    net = models.Classifier(models.recurrent(4, [6, 5], 3), steps=4)
+    net = Classifier(models.recurrent(4, [6, 5], 3), steps=4)
     flow = gradient_flow(
         net, torch.rand(5, 4), torch.arange(5) % 3, loss=nn.functional.cross_entropy
     )

@@ -20,7 +20,7 @@ from spikegrad.functional import (
     rate_cross_entropy,
     tet,
 )
-from spikegrad.nn import calibrate, initialise, models
+from spikegrad.nn import Classifier, calibrate, initialise, models
 from spikegrad.surrogate import arctan, triangle
 
 LABELS = torch.arange(64) % 10
@@ -422,6 +422,6 @@ def test_a_classifier_of_static_input():
     torch.manual_seed(0)
     body = models.mlp(784, [64], 10)
     calibrate(body, digits_like())
-    network = models.Classifier(Sequential(Flatten(), body), steps=10)
+    network = Classifier(Sequential(Flatten(), body), steps=10)
     found = preflight(network, digits_like()[0], LABELS, loss=cross_entropy)
     assert serious(found) == []

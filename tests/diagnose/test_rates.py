@@ -8,7 +8,7 @@ from torch import nn
 
 from spikegrad import IF, LI, LIF, Conv2d, Flatten, Linear, MaxPool2d, Recurrent, Sequential, record
 from spikegrad.diagnose import counts_table, firing_rates, spike_counts, summary
-from spikegrad.nn import models
+from spikegrad.nn import Classifier, models
 from spikegrad.surrogate import arctan
 
 
@@ -140,7 +140,7 @@ def test_shapes_and_text():
 
 
 def test_nested_networks_have_full_names():
-    net = models.Classifier(models.recurrent(4, [6], 3), steps=4)
+    net = Classifier(models.recurrent(4, [6], 3), steps=4)
     x = torch.rand(5, 4)
     names = [row.name for row in summary(net.network, x.expand(4, 5, 4)).rows]
     assert names == ["0", "1", "2", "3", "4"]

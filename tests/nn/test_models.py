@@ -9,7 +9,8 @@ import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad.errors import UserError
 from spikegrad.nn import calibrate, initialise, kaiming, models, psp
-from spikegrad.nn.init import connections, fluctuation_driven
+from spikegrad.nn.init import fluctuation_driven
+from spikegrad.nn.wiring import wiring
 from spikegrad.surrogate import Surrogate, arctan, boxcar
 
 BOX = boxcar(2.0)
@@ -201,8 +202,8 @@ def test_calibrate_reaches_the_rate_from_silence(norm: bool, rate: float) -> Non
     torch.manual_seed(0)
     network = models.mlp(784, [128, 64, 32], 10, batch_norm=norm, dropout=0.3)
     with torch.no_grad():
-        for _, layer, _ in connections(network):
-            layer.weight.mul_(0.01)
+        for wire in wiring(network):
+            wire.connection.weight.mul_(0.01)
     buffers = {k: v.clone() for k, v in network.named_buffers()}
     x = F.direct(mnist_like(), 20)
     done = calibrate(network, x, rate=rate)
