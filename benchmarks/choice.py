@@ -22,7 +22,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Shown
 
-from benchmarks import meter, turns
+from benchmarks import options as given
+from benchmarks import turns
+from benchmarks.instructions import again
+from benchmarks.table import words
 from spikegrad.kernels.cpu import linear
 from spikegrad.kernels.cpu.crossover import PRODUCTS, Table, crossover, table, using
 from spikegrad.kernels.cpu.measure import prepared
@@ -43,7 +46,12 @@ AGAIN = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per product and share; 1 where a choice is too slow."""
     options = parsed(arguments)
+    status = again("benchmarks.choice", arguments, options.isa)
+    if status is not None:
+        return status
     turns.start(options.threads)
+    setting = turns.setting(options.threads)
+    print(words(setting))
     points = list(
         itertools.product((*PRODUCTS, *NUMBERS), options.sizes, options.sizes, options.shares)
     )
@@ -54,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(slow)} of {len(found)} choices take more than {LIMIT} times the dense product")
     print("the slowest: {product} {inputs}-{outputs} at {share:.0%}: {ratio:.2f}".format(**worst))
     if options.json:
-        result = {"machine": meter.machine(), "table": table().json(), "points": found}
+        result = {**setting, "table": table().json(), "points": found}
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return int(bool(slow))
 
@@ -136,7 +144,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="inputs and outputs")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of ones")
     parser.add_argument("--repeats", type=int, default=15, help="turns of each way (%(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given.threads(parser)
+    given.isa(parser)
     parser.add_argument("--json", metavar="OUT", help="write the points to this file")
     return parser.parse_args(arguments)
 

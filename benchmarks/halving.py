@@ -18,7 +18,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import meter, turns
+from benchmarks import options as given
+from benchmarks import turns
+from benchmarks.instructions import again
+from benchmarks.table import words
 from spikegrad.kernels.cpu import linear, packed
 
 __all__ = ["main"]
@@ -31,19 +34,23 @@ DENSE = -1.0  # the dense product, among the shares
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per share; 1 where a halving takes too little off."""
     options = parsed(arguments)
+    status = again("benchmarks.halving", arguments, options.isa)
+    if status is not None:
+        return status
     turns.start(options.threads)
+    setting = turns.setting(options.threads)
     steps, batch, inputs, outputs = options.size
     runs = {share: along(share, *options.size) for share in options.shares}
     least = turns.least_ms({**runs, DENSE: dense(*options.size)}, options.repeats)
     dense_ms = least.pop(DENSE)
     points = with_off([{"share": share, "ms": ms} for share, ms in least.items()])
+    print(words(setting))
     print(f"{inputs}-{outputs}, T = {steps}, B = {batch}, {options.threads} threads")
     show(points, dense_ms)
     if options.json:
         result = {
-            "machine": meter.machine(),
+            **setting,
             "size": list(options.size),
-            "threads": options.threads,
             "dense_ms": dense_ms,
             "points": points,
         }
@@ -115,7 +122,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of ones")
     parser.add_argument("--repeats", type=int, default=20, help="turns (%(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given.threads(parser)
+    given.isa(parser)
     parser.add_argument("--json", metavar="OUT", help="write the points to this file")
     return parser.parse_args(arguments)
 

@@ -53,14 +53,15 @@ FLAGS = "XLA_FLAGS"  # holds other settings too, which stay
 VARIABLES = frozenset(name for values in SETS.values() for name in values)
 
 
-def environment(isa: str, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The given environment with the variables of one set, and of no other.
+def environment(isa: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The given environment, or this process's, with the variables of one set, and of no other.
 
     >>> environment("avx2", {"ATEN_CPU_CAPABILITY": "avx512", "XLA_FLAGS": "--a"})["XLA_FLAGS"]
     '--a --xla_cpu_max_isa=AVX2'
     >>> environment("native", {"SPIKEGRAD_ISA": "avx2"})
     {}
     """
+    given = os.environ if given is None else given
     kept = {name: value for name, value in given.items() if name not in VARIABLES}
     flags = [f for f in given.get(FLAGS, "").split() if not f.startswith("--xla_cpu_max_isa")]
     chosen = dict(SETS[isa])
@@ -71,7 +72,8 @@ def environment(isa: str, given: Mapping[str, str] = os.environ) -> dict[str, st
 def again(module: str, arguments: Sequence[str] | None, isa: str) -> int | None:
     """Run a program in a new process that has the set from its start; its exit status.
 
-    None where this process has it already, so that the caller goes on.
+    None where this process has it already, so that the caller goes on. The child finds the same set
+    in its arguments, or in `SPIKEGRAD_ISA`.
     """
     wanted = environment(isa)
     if wanted == dict(os.environ):
@@ -80,4 +82,4 @@ def again(module: str, arguments: Sequence[str] | None, isa: str) -> int | None:
     wanted["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(ROOT), *wanted.get("PYTHONPATH", "").split(os.pathsep)])
     )
-    return subprocess.call([sys.executable, "-m", module, *given, "--isa", isa], env=wanted)
+    return subprocess.call([sys.executable, "-m", module, *given], env=wanted)

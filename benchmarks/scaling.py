@@ -22,6 +22,7 @@ from benchmarks import meter
 from benchmarks import options as given
 from benchmarks.floors import kept_mb, traffic_bytes
 from benchmarks.harness import tasks, workload_rows
+from benchmarks.table import words
 from benchmarks.workers import Settings
 from benchmarks.workloads import WORKLOADS, Workload, tiny
 
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "base": {"T": base.steps, "N": base.hidden[0], "B": base.batch, "activity": base.rate},
         "points": [],
     }
+    print(words(result))
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:

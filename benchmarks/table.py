@@ -9,7 +9,7 @@ from rich.table import Table
 
 from benchmarks.networks.registry import IMPLEMENTATIONS
 
-__all__ = ["ratios", "show"]
+__all__ = ["ratios", "show", "words"]
 
 Row = dict[str, Any]
 
@@ -31,6 +31,18 @@ def ratios(rows: list[Row]) -> list[tuple[float | None, float | None]]:
 
 def over(value: float | None, reference: float | None) -> float | None:
     return None if value is None or not reference else value / reference
+
+
+def words(result: dict[str, Any]) -> str:
+    """Where a result was measured: CPU, instruction set, threads and torch.
+
+    >>> words({"machine": {"processor": "A", "cores": 2}, "isa": "avx2", "threads": 1,
+    ...        "torch": "2.13.0"})
+    'A, 2 cores; isa avx2; 1 threads; torch 2.13.0'
+    """
+    machine = result["machine"]
+    place = f"{machine['processor']}, {machine['cores']} cores"
+    return f"{place}; isa {result['isa']}; {result['threads']} threads; torch {result['torch']}"
 
 
 def show(result: dict[str, Any], console: Console | None = None) -> None:
@@ -57,6 +69,7 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
             head = name if index == 0 else ""
             cells = (head, who, row["surrogate"], *times, activity, number(peer), number(relu))
             table.add_row(*cells, style=style, end_section=index == len(rows) - 1)
+    console.print(words(result), highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
     for line in said:
         console.print(line, style="yellow", highlight=False, soft_wrap=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
+from benchmarks import meter
 from spikegrad.kernels import available
+from spikegrad.kernels.cpu import isa
 
-__all__ = ["least_ms", "start"]
+__all__ = ["least_ms", "setting", "start"]
 
 Way = TypeVar("Way", bound=Hashable)
 WARM_UP = 2
@@ -23,6 +25,18 @@ def start(threads: int) -> None:
         raise SystemExit(f"no native kernels: {available()['cpu']}")
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+
+
+def setting(threads: int) -> dict[str, Any]:
+    """What a result must say of the process that measured it."""
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    return {
+        "machine": meter.machine(),
+        "isa": isa(),
+        "torch": torch.__version__,
+        "torch_isa": capability,
+        "threads": threads,
+    }
 
 
 def turn(runs: Mapping[Way, Callable[[], object]], order: list[Way]) -> dict[Way, float]:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rich.table import Table
 from benchmarks import instructions, meter
 from benchmarks import options as given
 from benchmarks.harness import tasks
+from benchmarks.table import words
 from benchmarks.workers import PAUSE, ROOT, Settings, Task, Worker, ready, running, take_turn
 from benchmarks.workloads import SURROGATES, WORKLOADS, tiny
 
@@ -59,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     result: dict[str, Any] = {
         "machine": meter.machine(),
+        "isa": options.isa,
+        "torch": version("torch"),
         "threads": options.threads,
         "limit": options.limit,
         "sides": {},
@@ -165,6 +169,7 @@ def show(result: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
+    console.print(words(result), highlight=False, soft_wrap=True)
     for name, side in result["sides"].items():
         console.print(
             f"{name}: {side['package']}, {side['isa']}, crossover table: {side['crossover']}",

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from native import needs_kernels
 
 from benchmarks import choice
+from spikegrad.kernels import cpu
 
 pytestmark = needs_kernels
 
@@ -28,5 +30,8 @@ def test_every_product_and_share_is_measured(
         assert p["ratio"] == pytest.approx(p["chosen_ms"] / p["dense_ms"])
     assert made["table"]["measured"]
     said = capsys.readouterr().out
+    assert (made["isa"], made["torch"]) == (cpu.isa(), torch.__version__)
+    assert f"isa {cpu.isa()}; 1 threads; torch {torch.__version__}" in said
+    assert made["machine"]["processor"] in said
     assert "of 72 choices take more than 1.1 times" in said
     assert "share of ones" in said

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from native import needs_kernels
 
 from benchmarks import halving
+from spikegrad.kernels import cpu
 
 pytestmark = needs_kernels
 
@@ -27,5 +29,8 @@ def test_every_share_is_measured_beside_the_dense_product(
     assert second["off"] == pytest.approx(1 - second["ms"] / first["ms"])
     assert made["dense_ms"] > 0
     said = capsys.readouterr().out
+    assert (made["isa"], made["torch"]) == (cpu.isa(), torch.__version__)
+    assert f"isa {cpu.isa()}; 1 threads; torch {torch.__version__}" in said
+    assert made["machine"]["processor"] in said
     assert "70-65, T = 3, B = 4, 1 threads" in said
     assert "of 1 halvings take less than 35%" in said

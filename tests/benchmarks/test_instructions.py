@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from benchmarks import peers
-from benchmarks.instructions import SETS, VARIABLES, environment
+from benchmarks import halving, peers
+from benchmarks.instructions import SETS, VARIABLES, again, environment
 from benchmarks.workers import ROOT
 from spikegrad.kernels.cpu.instructions import NEEDS, missing
 
@@ -59,3 +59,16 @@ def test_the_variable_of_ours_is_the_default_for_all():
             [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
         )
         assert done.stdout.strip() == isa
+
+
+def test_a_program_that_has_torch_already_starts_anew_with_the_set(monkeypatch):
+    """choice and halving measure in their own process; torch reads its variable at its import."""
+    monkeypatch.delenv("SPIKEGRAD_ISA", raising=False)
+    asked = []
+    monkeypatch.setattr(subprocess, "call", lambda command, env: asked.append((command, env)) or 3)
+    assert halving.main(["--repeats", "1", "--isa", "generic"]) == 3
+    ((command, variables),) = asked
+    assert command[1:] == ["-m", "benchmarks.halving", "--repeats", "1", "--isa", "generic"]
+    assert SETS["generic"].items() <= variables.items()
+    monkeypatch.setattr(os, "environ", variables)
+    assert again("benchmarks.halving", [], "generic") is None  # no third process
