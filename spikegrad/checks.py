@@ -20,6 +20,9 @@ __all__ = [
     "check_current",
     "check_finite",
     "check_finite_by",
+    "check_finite_state",
+    "check_flag",
+    "check_number",
     "check_parameter",
     "check_positive",
     "check_state",
@@ -126,6 +129,21 @@ def check_choice(value: object, name: str, choices: Iterable[str]) -> None:
         raise UserError(unknown(name, value, words))
 
 
+def check_flag(value: object, name: str) -> None:
+    """True or False: a word counts as True in a condition, whatever it says."""
+    if not isinstance(value, bool):
+        raise TypeError(message(f"expected {name} as True or False", repr(value)))
+
+
+def check_number(value: object, name: str) -> None:
+    """A number or a tensor, at construction."""
+    if isinstance(value, Tensor):
+        return
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        remedy = f"leave {name} out for its default" if value is None else ""
+        raise TypeError(message(f"expected {name} as a number or a tensor", repr(value), remedy))
+
+
 def check_positive(value: Tensor | float | None, name: str, *, unit: str = "") -> None:
     """A finite number (or tensor of them) above zero, at construction."""
     if value is None:
@@ -187,6 +205,25 @@ def check_finite_by(state: Any, x: Tensor) -> None:
         numbers = isinstance(part, Tensor) and part.is_floating_point()
         if numbers and not math.isfinite(part.detach().sum().item()):
             check_finite(x)
+
+
+def check_finite_state(state: Any, name: str = "the state") -> None:
+    """No NaN and no infinity in a state that was given: a neuron that holds one never spikes."""
+    if isinstance(state, tuple):
+        for field, part in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
+            check_finite_state(part, f"{name}.{field}")
+    elif isinstance(state, Tensor) and state.is_floating_point() and not is_transformed(state):
+        if torch.compiler.is_compiling() or math.isfinite(state.detach().sum().item()):
+            return
+        bad = int((~torch.isfinite(state.detach())).sum())
+        if bad:
+            raise UserError(
+                message(
+                    f"expected {name} to be finite",
+                    f"{bad} of {state.numel()} values NaN or infinite",
+                    "pass None to start from rest",
+                )
+            )
 
 
 def is_transformed(x: Tensor) -> bool:

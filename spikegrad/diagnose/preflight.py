@@ -6,7 +6,8 @@ through time and depth, of the output and of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from spikegrad.diagnose.finding import Finding, ordered
 from spikegrad.diagnose.flow import flow_of
 from spikegrad.diagnose.gradients import check_flow, check_parameters
 from spikegrad.diagnose.probe import Loss, Probe, probe
+from spikegrad.nn.tape import unrecorded
 
 __all__ = ["preflight"]
 
@@ -57,6 +59,26 @@ def preflight(
         return ordered(every(network, seen, labels, criterion, floor, classes))
 
 
+def check_seen(network: nn.Module) -> Iterator[Finding]:
+    """Layers with a state that no check can look into."""
+    for name in unrecorded(network):
+        kind = type(network.get_submodule(name)).__name__
+        problem = f"({kind}) keeps a state but cannot be recorded, so that no check sees its spikes"
+        yield Finding(name, "warning", problem, 0.0, "other findings may have their cause here")
+
+
+def doubted(
+    network: nn.Module, order: tuple[str, ...], findings: Iterable[Finding]
+) -> Iterator[Finding]:
+    """The findings; a layer that no check sees may be the cause of an error elsewhere."""
+    unseen = [name for name in unrecorded(network) if name in order]
+    for finding in findings:
+        if unseen and finding.severity == "error" and finding.layer:
+            advice = f"look at the output of layer {unseen[0]} first, which no check sees"
+            finding = replace(finding, advice=advice)
+        yield finding
+
+
 def every(
     network: nn.Module,
     seen: Probe,
@@ -68,8 +90,9 @@ def every(
     """All checks, from the input to the loss."""
     layers = activities(network, seen)
     yield from check_input(seen.x)
-    yield from check_activity(layers)
-    yield from check_parameters(network, seen, layers)
+    yield from check_seen(network)
+    yield from doubted(network, seen.order, check_activity(layers))
+    yield from doubted(network, seen.order, check_parameters(network, seen, layers))
     yield from check_flow(flow_of(network, seen))
     yield from check_output(network, seen, labels, classes)
     yield from check_loss_value(network, seen, labels, loss, floor)

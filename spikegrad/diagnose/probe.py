@@ -19,7 +19,7 @@ from spikegrad.checks import check_finite
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.errors import UserError, message
 from spikegrad.nn.recurrent import Recurrent
-from spikegrad.nn.tape import Recorded, Tape, record
+from spikegrad.nn.tape import Recorded, Tape, listened, record
 
 __all__ = ["Loss", "Probe", "check_network", "forward", "output_of", "probe", "shown", "spiking"]
 
@@ -56,7 +56,7 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
     with untouched(network), torch.inference_mode(False), torch.enable_grad():
         x = watched(x)
         labels = labels.clone() if isinstance(labels, Tensor) and labels.is_inference() else labels
-        with own_currents(network), in_order(network) as order, record(network) as listening:
+        with own_currents(network), in_order(network) as order, listened(network) as listening:
             y = output_of(network(x))
         tapes = {n: listening[n] for n in (*order, *listening) if n in listening}
         value = loss(y) if labels is None else loss(y, labels)

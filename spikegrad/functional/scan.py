@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.checks import check_choice, check_current, check_parameter, check_state, check_steps
+from spikegrad.checks import (
+    check_choice,
+    check_current,
+    check_flag,
+    check_parameter,
+    check_state,
+    check_steps,
+)
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Gain, Reset, State, Trace, Value
 
@@ -67,6 +74,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         check_choice(self.reset, "reset", ("subtract", "zero", "none"))
+        check_flag(self.detach, "detach_reset")
         check_steps(self.refractory, "refractory")
 
     def step(

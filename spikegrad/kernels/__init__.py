@@ -4,6 +4,7 @@
 """
 
 from spikegrad.kernels.dispatch import (
+    NEURONS,
     Choice,
     alif,
     available,
@@ -24,6 +25,7 @@ from spikegrad.kernels.dispatch import (
 )
 
 __all__ = [
+    "NEURONS",
     "Choice",
     "alif",
     "available",

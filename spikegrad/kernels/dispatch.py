@@ -19,6 +19,7 @@ from spikegrad.errors import UserError, message, unknown
 from spikegrad.kernels import cpu
 
 __all__ = [
+    "NEURONS",
     "Choice",
     "alif",
     "available",
@@ -52,6 +53,7 @@ SCANS = (
     "spiking",
 )
 SPIKING = ("integrate_and_fire", "lif", "cuba_lif", "alif")
+NEURONS = (*SPIKING, "li")
 REFERENCE: dict[str, Callable[..., Any]] = {name: getattr(functional, name) for name in SCANS}
 BACKENDS = ("auto", "reference", "cpu")
 

@@ -2,7 +2,7 @@
 
 from spikegrad.nn import models
 from spikegrad.nn.adaptive import ALIF
-from spikegrad.nn.base import Neuron, SpikingNeuron, Stateful, use_backend
+from spikegrad.nn.base import Neuron, SpikingNeuron, use_backend
 from spikegrad.nn.calibrate import Calibrated, calibrate
 from spikegrad.nn.classifier import Classifier
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
@@ -16,6 +16,7 @@ from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.spiking import Spiking
+from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Tape, record
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.checks import check_choice
+from spikegrad.checks import check_choice, check_number
 from spikegrad.nn.base import SpikingNeuron
 from spikegrad.nn.quantity import Decay, Quantity
 from spikegrad.types import Gain, Integration, Value
@@ -44,6 +44,7 @@ class ALIF(SpikingNeuron):
         **spiking: Any,
     ) -> None:
         super().__init__(**spiking)
+        check_number(kappa, "kappa")
         check_choice(gain, "gain", ("unit", "leak"))
         self.gain: Gain = gain
         size = spiking.get("size")

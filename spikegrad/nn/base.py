@@ -12,23 +12,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.checks import check_choice, check_positive
+from spikegrad.checks import check_choice, check_flag, check_number, check_positive
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.kernels.dispatch import check_backend
 from spikegrad.nn.quantity import Quantity, Size
+from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Recorded, taped
 from spikegrad.surrogate import Surrogate, arctan, get
 from spikegrad.types import Backend, Reset, State, Value
 
 __all__ = ["Neuron", "SpikingNeuron", "Stateful", "use_backend"]
-
-
-class Stateful(nn.Module):
-    """A layer with a state: `layer(x, state=None) -> (y, state)`, x `[T, B, *features]`."""
-
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Run over the sequence x from a state (None: rest); return outputs and the next state."""
-        raise NotImplementedError
 
 
 class Neuron(Recorded, Stateful):
@@ -51,12 +44,39 @@ class Neuron(Recorded, Stateful):
         raise NotImplementedError
 
     def bound(self) -> Callable[..., Any]:
-        """The scan with everything bound but input, state and `trace`."""
+        """The scan with everything bound but input, state and `trace`.
+
+        Raises TypeError for a class without a scan.
+        """
+        if getattr(self, "scan", None) not in kernels.NEURONS:
+            raise TypeError(
+                message(
+                    "expected a neuron with a scan of spikegrad.kernels: "
+                    + ", ".join(kernels.NEURONS),
+                    f"{type(self).__name__} with {getattr(self, 'scan', 'none')}",
+                    "set scan to one of them, or override bound()",
+                )
+            )
         return partial(getattr(kernels, self.scan), backend=self.backend, **self.quantities())
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over x `[T, B, *features]`; return the outputs of the same shape, and the state."""
         return taped(self.bound(), self.tape, x, state)
+
+
+def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer's `forward` is another than that of a kind, by its class or on the object."""
+    return "forward" in vars(module) or type(module).forward is not kind.forward
+
+
+def does_as_its_class(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer is of a kind and has no `forward` of its own; a neuron no `bound` either."""
+    if not isinstance(module, kind) or has_own_forward(module, kind):
+        return False
+    if not isinstance(module, Neuron):
+        return True
+    own = "bound" in vars(module) or type(module).bound is not Neuron.bound
+    return not own and getattr(module, "scan", None) in kernels.NEURONS
 
 
 class SpikingNeuron(Neuron):
@@ -90,6 +110,15 @@ class SpikingNeuron(Neuron):
     ) -> None:
         super().__init__(backend)
         check_choice(reset, "reset", ("subtract", "zero", "none"))
+        for name, value in {
+            "threshold": threshold,
+            "v_rest": v_rest,
+            "v_reset": v_reset,
+            "refractory": refractory,
+            "dt": dt,
+        }.items():
+            check_number(value, name)
+        check_flag(detach_reset, "detach_reset")
         check_positive(dt, "dt", unit="ms")
         check_threshold(threshold, v_rest, reset)
         self.learn = words(learn, self.learnable)
@@ -153,6 +182,9 @@ def use_backend(
 
 def words(learn: str | Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
     """The quantities to learn, each known to the layer."""
+    if not isinstance(learn, Iterable):
+        expected = "expected learn as a word or several words"
+        raise TypeError(message(expected, repr(learn), "leave it out to learn nothing"))
     chosen = (learn,) if isinstance(learn, str) else tuple(learn)
     for word in chosen:
         if word not in known:
@@ -187,6 +219,7 @@ def check_threshold(threshold: Value, v_rest: float, reset: Reset) -> None:
 
 def default_bounds(threshold: Value) -> tuple[float, float]:
     """Half the lowest to twice the highest threshold."""
+    check_number(threshold, "threshold")
     if isinstance(threshold, Tensor):
         low, high = float(threshold.min()), float(threshold.max())
     else:

@@ -27,6 +27,8 @@ class Dropout(Stateful):
     True
     """
 
+    has_neurons = False
+
     def __init__(
         self,
         p: float = 0.5,

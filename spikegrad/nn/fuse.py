@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.nn.base import Neuron
+from spikegrad.nn.base import Neuron, does_as_its_class
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
@@ -72,9 +72,9 @@ def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
     return Block(first, neuron, feedback, 2)
 
 
-def plain(module: object, kind: type[nn.Module]) -> bool:
+def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
     """A layer that does what its class says and nothing else."""
-    if not isinstance(module, kind) or type(module).forward is not kind.forward:
+    if module is None or not does_as_its_class(module, kind):
         return False
     hooks = (
         module._forward_hooks,

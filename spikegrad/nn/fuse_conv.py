@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
@@ -49,10 +50,12 @@ def run_ahead(
     if kernel is None or kernels.choose(neuron.scan, neuron.backend, x, args).backend != "cpu":
         return None
     current = x[:1] if is_static(x) else x
+    # Asked before anything runs: a convolution whose result is of no use would run twice.
+    expected = current if before is None else behind(before, current)
+    if expected is None or obstacle(expected, kernel, args):
+        return None
     if before is not None:
         current = before(current)
-    if obstacle(current, kernel, args):
-        return None
     y, state = lif_pool(current, states[ahead], steps=x.shape[0], kernel=kernel, **args)
     return y, [*[None] * ahead, state, None]
 
@@ -68,6 +71,23 @@ def triple(
     return None, None, None
 
 
+def behind(conv: Conv2d, x: Tensor) -> Tensor | None:
+    """A tensor like the convolution's output, without memory; None where there will be none."""
+    if x.dtype != conv.weight.dtype or torch.is_autocast_enabled("cpu"):
+        return None
+    sizes = list(x.shape[3:])
+    if conv.padding != "same":
+        padding = (0, 0) if isinstance(conv.padding, str) else pair(conv.padding)
+        kernel, stride, dilation = (pair(v) for v in (conv.kernel_size, conv.stride, conv.dilation))
+        sizes = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)
+        ]
+    if min(sizes) < 1:
+        return None
+    return x.new_zeros(()).expand(*x.shape[:2], conv.out_channels, *sizes)
+
+
 def windows(pool: MaxPool2d) -> tuple[int, int] | None:
     """The size of a pool's windows, or None where they overlap, leave gaps or reach outside."""
     size, stride = pair(pool.kernel_size), pair(pool.stride)
@@ -78,7 +98,11 @@ def windows(pool: MaxPool2d) -> tuple[int, int] | None:
 
 
 def watched(layer: nn.Module | None) -> bool:
-    """Whether hooks see what goes into a layer or comes out of it."""
+    """Whether hooks see what goes into a layer or comes out of it, or it has a forward of its own
+    on the object.
+    """
+    if layer is not None and "forward" in vars(layer):
+        return True
     kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
     everywhere = nn.modules.module
     return any(

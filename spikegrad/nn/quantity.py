@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spikegrad.checks import check_choice, check_positive
+from spikegrad.checks import check_choice, check_number, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.functional import decay, time_constant
 from spikegrad.types import Integration, Value
@@ -49,6 +49,7 @@ class Quantity(nn.Module):
         high: float | None = None,
     ) -> None:
         super().__init__()
+        check_number(value, "value")
         start = spread(value, size)
         self.learn, self.low, self.high = learn, low, high
         if not learn:
@@ -110,8 +111,12 @@ class Decay(nn.Module):
         super().__init__()
         check_positive(dt, "dt", unit="ms")
         check_choice(integration, "integration", ("exponential", "euler"))
+        other = {"tau_mem": "beta", "tau_syn": "alpha", "tau_adapt": "rho"}.get(name, "its decay")
+        for given, word in ((tau, name), (beta, other)):
+            if given is not None:
+                check_number(given, word)
+        check_number(dt, "dt")
         if (tau is None) == (beta is None):
-            other = {"tau_mem": "beta", "tau_syn": "alpha"}.get(name, "its decay")
             raise UserError(
                 message(f"expected either {name} or {other}", "both" if tau is not None else "none")
             )
@@ -168,7 +173,9 @@ def spread(value: Value, size: Size) -> Tensor:
         raise UserError(message("expected a finite value", str(value)))
     if size is None:
         return start
-    shape = (size,) if isinstance(size, int) else tuple(size)
+    shape = (size,) if isinstance(size, int) else tuple(size) if isinstance(size, Sequence) else ()
+    if not shape or any(isinstance(n, bool) or not isinstance(n, int) for n in shape):
+        raise TypeError(message("expected size as a whole number or several", repr(size)))
     if any(n < 1 for n in shape):
         raise UserError(message("expected size >= 1", str(size)))
     if start.dim() and start.shape != shape:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.errors import UserError, message
-from spikegrad.nn.base import Neuron, Stateful
+from spikegrad.nn.base import Neuron, Stateful, has_own_forward
 from spikegrad.nn.tape import taped
 from spikegrad.types import State
 
@@ -20,8 +20,8 @@ __all__ = ["Recurrent"]
 class Recurrent(Stateful):
     """Any neuron layer, with its last spikes fed back through a weight `[N, N]`.
 
-    neuron: a spiking layer; features: N. State: `RecurrentState`. The weight starts uniform in
-    +-1/sqrt(N).
+    neuron: a spiking layer; its scan is called (`bound`), never its `forward`; features: N. State:
+    `RecurrentState`. The weight starts uniform in +-1/sqrt(N).
 
     >>> from spikegrad.nn import LIF
     >>> s, state = Recurrent(LIF(20.0), 3)(torch.ones(5, 2, 3))
@@ -35,6 +35,8 @@ class Recurrent(Stateful):
             raise TypeError(
                 message("expected a spiking neuron layer", type(neuron).__name__, "e.g. LIF(20.0)")
             )
+        if isinstance(features, bool) or not isinstance(features, int):
+            raise TypeError(message("expected features as a whole number", repr(features)))
         if features < 1:
             raise UserError(message("expected features >= 1", str(features)))
         self.neuron = neuron
@@ -42,7 +44,18 @@ class Recurrent(Stateful):
         self.weight = nn.Parameter(torch.empty(features, features).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`."""
+        """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`.
+
+        Raises TypeError where the neuron has a forward of its own, which nobody would call.
+        """
+        if has_own_forward(self.neuron, Neuron):
+            raise TypeError(
+                message(
+                    "expected a neuron without a forward of its own in Recurrent",
+                    type(self.neuron).__name__,
+                    "Recurrent calls its scan step by step: override bound() instead",
+                )
+            )
         run = partial(
             kernels.recurrent,
             weight=self.weight,

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikegrad.checks import check_current, check_finite, check_finite_by
+from spikegrad.checks import check_current, check_finite, check_finite_by, check_finite_state
 from spikegrad.errors import UserError, message
 from spikegrad.kernels import packed, stilled
-from spikegrad.nn.base import Neuron, Stateful, use_backend
+from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, use_backend
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
@@ -64,6 +64,8 @@ class Sequential(nn.Sequential):
         layers = list(self)
         after: list[State] = []
         block, given = None, None
+        if not checked and states is not None:
+            check_finite_state(tuple(before), "states")
         if not checked and layers and is_neuron(layers[0]):
             check_current(x)
             given = x
@@ -154,7 +156,7 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
 def is_neuron(layer: nn.Module) -> bool:
     """A neuron layer whose state says what its input was: one of this package."""
     kind = Recurrent if isinstance(layer, Recurrent) else Neuron
-    return isinstance(layer, kind) and type(layer).forward is kind.forward
+    return does_as_its_class(layer, kind)
 
 
 def check_stateless(layer: nn.Module, state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegrad.errors import UserError, message
+from spikegrad.errors import SpikegradWarning, UserError, message
+from spikegrad.nn.stateful import Stateful
 from spikegrad.types import State, Trace
 
-__all__ = ["Recorded", "Tape", "record", "taped"]
+__all__ = ["Recorded", "Tape", "is_stranger", "listened", "record", "taped", "unrecorded"]
 
 
 class Tape:
@@ -110,7 +112,8 @@ def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, T
     """Record every neuron of a network while the context is open.
 
     membrane: False keeps outputs only (rates at no cost). Yields `{layer name: Tape}`, filled as
-    the network runs; the tapes outlive the context.
+    the network runs; the tapes outlive the context. A layer with a state that is no neuron of this
+    package has no tape: a SpikegradWarning names it.
 
     >>> from spikegrad import LIF, Linear, Sequential
     >>> network = Sequential(Linear(4, 3), LIF(20.0))
@@ -119,6 +122,21 @@ def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, T
     >>> tapes["1"].membrane.shape
     torch.Size([5, 2, 3])
     """
+    unseen = unrecorded(network)
+    if unseen:
+        warnings.warn(
+            f"{said(network, unseen)} cannot be recorded: no measurement sees its spikes, because "
+            "only neurons of this package write on a tape",
+            SpikegradWarning,
+            stacklevel=3,
+        )
+    with listened(network, membrane=membrane) as tapes:
+        yield tapes
+
+
+@contextmanager
+def listened(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, Tape]]:
+    """`record`, without its word about layers that have no tape."""
     found = {name: m for name, m in network.named_modules() if isinstance(m, Recorded)}
     before = {name: m.tape for name, m in found.items()}
     tapes = {name: Tape(membrane=membrane) for name in found}
@@ -129,3 +147,23 @@ def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, T
     finally:
         for name, m in found.items():
             m.tape = before[name]
+
+
+def unrecorded(network: nn.Module) -> list[str]:
+    """The names of layers with a state of neurons that no tape can listen to."""
+    return [name for name, m in network.named_modules() if is_stranger(m)]
+
+
+def is_stranger(module: nn.Module) -> bool:
+    """A user's own layer with a state; one that holds other neurons is a container of them."""
+    if isinstance(module, Recorded) or not isinstance(module, Stateful) or not module.has_neurons:
+        return False
+    return not any(isinstance(m, Stateful | Recorded) for m in module.modules() if m is not module)
+
+
+def said(network: nn.Module, names: list[str]) -> str:
+    """Layers as a sentence begins."""
+    kinds = [
+        f"{name or 'the network'} ({type(network.get_submodule(name)).__name__})" for name in names
+    ]
+    return f"layer{'s' if len(kinds) > 1 else ''} {', '.join(kinds)}"

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.errors import UserError, message
-from spikegrad.nn.base import Neuron, Stateful
+from spikegrad.nn.base import Neuron
 from spikegrad.nn.classifier import Classifier
-from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
-from spikegrad.nn.tape import Recorded
+from spikegrad.nn.tape import is_stranger
 
 __all__ = ["CONNECTIONS", "Connection", "Wire", "drivers", "wiring"]
 
@@ -74,14 +73,8 @@ def drivers(wires: Iterable[Wire]) -> dict[nn.Module, list[Wire]]:
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """A layer that a connection drives: a user's own layer with a state, too, if it holds no other
-    neurons. One that does is a container.
-    """
-    if isinstance(module, (Neuron, Spiking, Recurrent)):
-        return True
-    if not isinstance(module, Stateful) or isinstance(module, Dropout):
-        return False
-    return not any(isinstance(m, Stateful | Recorded) for m in module.modules() if m is not module)
+    """A layer that a connection drives, a user's own layer with a state among them."""
+    return isinstance(module, (Neuron, Spiking, Recurrent)) or is_stranger(module)
 
 
 def parts(module: nn.Module) -> Iterator[nn.Module]:

@@ -44,6 +44,32 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("why", ["learned threshold", "per neuron", "large windows", "fused"])
+def test_a_convolution_runs_once_whether_its_neurons_fuse_or_not(calls, monkeypatch, why) -> None:
+    """It once ran before it was known that nothing would be fused, and then again."""
+    from spikegrad import kernels
+
+    ran = []
+    real = kernels.conv2d
+    monkeypatch.setattr(kernels, "conv2d", lambda *a, **k: ran.append(1) or real(*a, **k))
+    lif = {
+        "learned threshold": {"learn": "threshold"},
+        "per neuron": {"threshold": torch.ones(6, 1, 1)},
+    }.get(why, {})
+    pool = 9 if why == "large windows" else 2
+    layers = sg.Sequential(
+        sg.Conv2d(1, 6, 3, padding=1), sg.LIF(beta=0.5, **lif), sg.MaxPool2d(pool)
+    )
+    x = F.direct(torch.rand(3, 1, 8, 8), 4)
+    if why == "large windows":
+        with pytest.raises(RuntimeError):
+            layers(x)
+    else:
+        layers(x)
+    assert ran == [1]
+    assert calls == ([1] if why == "fused" else [])
+
+
 @pytest.mark.parametrize("static", [True, False])
 def test_a_container_fuses_and_equals_the_reference(calls, static: bool) -> None:
     x = (torch.rand(4, 3, 1, 9, 8) * 16).round() / 16

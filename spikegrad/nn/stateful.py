@@ -1,0 +1,22 @@
+"""A layer with a state, the root of all neuron layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from spikegrad.types import State
+
+__all__ = ["Stateful"]
+
+
+class Stateful(nn.Module):
+    """A layer with a state: `layer(x, state=None) -> (y, state)`, x `[T, B, *features]`.
+
+    has_neurons: whether such a layer counts as neurons; False for one whose state is a mask.
+    """
+
+    has_neurons: bool = True
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Run over the sequence x from a state (None: rest); return outputs and the next state."""
+        raise NotImplementedError
