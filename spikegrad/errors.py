@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["RunError", "SpikegradWarning", "UserError", "message", "unknown"]
+__all__ = ["RunError", "SpikegradWarning", "UserError", "message", "printable", "unknown"]
 
 
 class UserError(ValueError):
@@ -41,3 +42,26 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     hint = " or ".join(repr(c) for c in close)
     guess = f"; did you mean {hint}?" if close else ";"
     return f"unknown {kind} {name!r}{guess} (known: {', '.join(names)})"
+
+
+def printable(text: str) -> str:
+    r"""The text with every control character but line feed and tab written as an escape.
+
+    What a user named (a class, a file, a layer) goes to a terminal, which would obey an ESC; marks
+    that change the direction of writing could show a name as another one.
+
+    >>> print(printable("red: \x1b[31m"))
+    red: \x1b[31m
+    """
+    return "".join(c if _shows(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def _shows(character: str) -> bool:
+    """Whether a terminal draws a character, or ends a line with it, and does nothing else."""
+    if character in "\n\t":
+        return True
+    control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    return not control and unicodedata.bidirectional(character) not in _DIRECTIONS

@@ -243,9 +243,9 @@ def relu_network(task: Task) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Tell what is under way: a line that moves on a terminal, nothing elsewhere."""
-    from rich.console import Console
+    from spikegrad.train.terminal import Screen
 
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     if not console.is_terminal:
         yield lambda text: None
         return
@@ -255,14 +255,11 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 def show(result: dict[str, Any]) -> None:
     """A table, and how to read it."""
-    from rich.console import Console
-    from rich.table import Table
+    from spikegrad.train.terminal import Screen, plain_table
 
-    console = Console()
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("")
-    table.add_column("network")
-    for heading in ("T", "B", "ms a step", "samples/s", "x ReLU", "activity"):
+    console = Screen()
+    table = plain_table("", "network")
+    for heading in ("T", "B", "ms a step", "samples/s", "time / ReLU", "activity"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         table.add_row(
@@ -275,14 +272,13 @@ def show(result: dict[str, Any]) -> None:
             f"{row['times_relu']:.2f}",
             f"{row['activity']:.3f}",
         )
-    console.print(table, highlight=False)
+    console.print(table)
     threads, backend = result["threads"], result["backend"]
     if backend == "cpu":
         backend = f"cpu with {result['isa']}"
     console.print(
-        f"\nMedians; {threads} thread{'s' if threads > 1 else ''}, backend {backend}. x ReLU: over "
-        "the time of a ReLU network with the same layers and dense products. Activity: spikes per "
-        "neuron and step.",
+        f"\nMedians; {threads} thread{'s' if threads > 1 else ''}, backend {backend}. time / ReLU: "
+        "our time divided by that of a ReLU network with the same layers and dense products; below "
+        "1 we are faster. Activity: spikes per neuron and step.",
         style="dim",
-        highlight=False,
     )

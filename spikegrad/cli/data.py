@@ -25,17 +25,17 @@ def data(folder: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from spikegrad.train.terminal import Screen, plain_table
 
-    console = Console()
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    console = Screen()
+    table = plain_table()
+    table.show_header = True
     for heading in ("name", "here", "size", "licence"):
         table.add_column(heading, no_wrap=heading in ("name", "here"))
     for entry in entries:
         table.add_row(entry.name, "yes" if entry.present else "no", entry.size, entry.licence)
-    console.print(table, highlight=False)
+    console.print(table)
     for entry in entries:
         place = entry.where if entry.present else f"not found in {entry.where}; {entry.how_to_get}"
-        console.print(f"\n{entry.name}: {place}", highlight=False, soft_wrap=True)
-        console.print(f"  source: {entry.source}", highlight=False, soft_wrap=True)
+        console.say(f"\n{entry.name}: {place}")
+        console.say(f"  source: {entry.source}")

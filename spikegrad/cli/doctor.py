@@ -42,25 +42,24 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from spikegrad.train.terminal import Screen, plain_table
 
-    console = Console()
+    console = Screen()
     for group, facts in found.items():
         if group == "warnings":
             continue
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        table = plain_table()
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for key, value in facts.items():
             table.add_row(key, str(value))
-        console.print(group, style="bold", highlight=False)
-        console.print(table, highlight=False)
+        console.print(group, style="bold")
+        console.print(table)
         console.print()
     for warning in found["warnings"]:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
+        console.say(f"warning: {warning}", style="yellow")
     if not found["warnings"]:
-        console.print("nothing to put right", highlight=False)
+        console.print("no problem found")
 
 
 def examine() -> dict[str, Any]:

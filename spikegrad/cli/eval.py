@@ -23,21 +23,18 @@ def eval_(run: str, split: str, pictures: bool, device: str) -> None:
 
     Shows loss, accuracy, firing rates, and per class how many samples were right.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from spikegrad.train.app import evaluate_run, open_run
+    from spikegrad.train.terminal import Screen, plain_table
 
     found = evaluate_run(run, split, device=device)
     names = open_run(run, device=device).inputs.class_names
-    console = Console()
-    console.print(
-        f"{split}: accuracy {found.accuracy:.4f}, loss {found.loss:.4f}, {found.count} samples",
-        highlight=False,
+    console = Screen()
+    console.say(
+        f"{split}: accuracy {found.accuracy:.4f}, loss {found.loss:.4f}, {found.count} samples"
     )
     for layer, rate in found.firing_rates.items():
-        console.print(f"layer {layer}: {rate:.4f} spikes per neuron and step", highlight=False)
-    table = Table("class", "right", "of", "accuracy", box=None)
+        console.say(f"layer {layer}: {rate:.4f} spikes per neuron and step")
+    table = plain_table("class", "right", "of", "accuracy")
     for name, row, right in zip(names, found.confusion, found.confusion.diagonal(), strict=False):
         total = int(row.sum())
         share = f"{int(right) / total:.4f}" if total else "-"
@@ -51,4 +48,4 @@ def eval_(run: str, split: str, pictures: bool, device: str) -> None:
 
         sample_run(run, device=device)
         drawn = draw(Path(run), again=True)
-        console.print(f"{len(drawn)} pictures in {Path(run) / 'pictures'}", markup=False)
+        console.say(f"{len(drawn)} pictures in {Path(run) / 'pictures'}")

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +19,7 @@ import rich_click as click
 from click.exceptions import ClickException, Exit
 
 from spikegrad.cli.entry import came, forget, listen, stopped
-from spikegrad.errors import RunError, UserError
+from spikegrad.errors import RunError, UserError, printable
 from spikegrad.version import __version__
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGTERM. Errors are one line on stderr; `--debug` adds the traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _encodable(sys.stdout)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
@@ -121,8 +123,14 @@ def _told(error: Exception) -> int:
     return _line(f"{kind}: {error} (run again with --debug for the traceback)", 1)
 
 
+def _encodable(stream: Any) -> None:
+    """Write as an escape what the encoding of a terminal or pipe lacks, rather than fail on it."""
+    with suppress(AttributeError, ValueError):  # a stream that somebody put in its place
+        stream.reconfigure(errors="backslashreplace")
+
+
 def _line(text: str, status: int) -> int:
-    words = " ".join(str(text).split())
+    words = printable(" ".join(str(text).split()))
     print(f"error: {words}", file=sys.stderr)  # noqa: T201  (the one place that reports errors)
     return status
 

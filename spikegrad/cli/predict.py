@@ -110,16 +110,15 @@ def _write(path: Path, rows: list[tuple[int, int, str, float]]) -> None:
 
 
 def _show(rows: list[tuple[int, int, str, float]], out: str | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from spikegrad.train.terminal import Screen, plain_table
 
-    console = Console()
-    table = Table("sample", "class", "confidence", box=None)
+    console = Screen()
+    table = plain_table("sample", "class", "confidence")
     for i, _, name, c in rows[:_SHOWN]:
         table.add_row(str(i), name, f"{c:.4f}")
     console.print(table)
     if len(rows) > _SHOWN:
         where = f"all of them in {out}" if out else "--out FILE.csv writes all"
-        console.print(f"{len(rows) - _SHOWN} more; {where}", highlight=False)
+        console.say(f"{len(rows) - _SHOWN} more; {where}")
     elif out:
-        console.print(f"written to {out}", highlight=False)
+        console.say(f"written to {out}")

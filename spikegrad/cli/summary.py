@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+from spikegrad.train.terminal import Screen, plain_table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,9 +26,7 @@ def say_start(config: Config, network: nn.Module, folder: Path, *, resume: bool)
     kind = f"{type(layer).__name__}, {layer.surrogate}"
     what = f"{config.data.dataset}: {model} {'-'.join(sizes)}, {kind}"
     verb = "continuing" if resume else "training"
-    Console().print(
-        f"{verb} {what}; run folder {folder}", highlight=False, markup=False, soft_wrap=True
-    )
+    Screen().say(f"{verb} {what}; run folder {folder}")
 
 
 def draw(folder: Path, *, again: bool = False) -> list[Path]:
@@ -53,20 +50,18 @@ def draw(folder: Path, *, again: bool = False) -> list[Path]:
 
 def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool) -> None:
     """A short table: accuracies, rates, time, where the pictures are."""
-    console = Console()
+    console = Screen()
     if not result.new:
-        console.print(
-            f"{folder} is finished already; nothing was changed", markup=False, soft_wrap=True
-        )
+        console.say(f"{folder} is finished already; nothing was changed")
     if quiet:
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = plain_table()
     for name, value in _rows(result.summary):
         table.add_row(name, value)
     console.print(table)
     if pictures:
         names = ", ".join(p.stem for p in pictures)
-        console.print(f"pictures ({names}) in {folder / 'pictures'}", markup=False, soft_wrap=True)
+        console.say(f"pictures ({names}) in {folder / 'pictures'}")
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -160,32 +160,29 @@ def draw(chosen: list[tuple[str, Surrogate]], path: str) -> None:
 
 def show(rows: list[dict[str, Any]], plot: str | None) -> None:
     """Two tables: figures, then formulas and sources."""
-    from rich.console import Console
-    from rich.table import Table
+    from spikegrad.train.terminal import Screen, plain_table
 
-    console = Console()
+    console = Screen()
     numbers = ["slope", "peak", "fwhm", "area", "lipschitz"]
     timed = [key for key in ("forward_ns", "backward_ns") if rows[0][key] is not None]
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("name", no_wrap=True)
+    table = plain_table("name", gap=1)
+    table.columns[0].no_wrap = True
     for key in (*numbers, "tail", *timed):
         heading = _HEADINGS.get(key, key)
         table.add_column(heading, justify="left" if key == "tail" else "right", no_wrap=True)
     for row in rows:
         cells = [short(row[key]) for key in numbers]
         table.add_row(row["name"], *cells, row["tail"], *(f"{row[key]:.1f}" for key in timed))
-    console.print(table, highlight=False)
+    console.print(table)
     if timed:
-        console.print("fwd, bwd: ns per element on one thread", style="dim", highlight=False)
-    words = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("name", "derivative at slope 1", "source"):
-        words.add_column(heading)
+        console.print("fwd, bwd: ns per element on one thread", style="dim")
+    words = plain_table("name", "derivative at slope 1", "source", gap=1)
     for row in rows:
         words.add_row(row["name"], row["formula"], row["source"])
     console.print()
-    console.print(words, highlight=False)
+    console.print(words)
     if plot is not None:
-        console.print(f"\npicture: {plot}", highlight=False, soft_wrap=True)
+        console.say(f"\npicture: {plot}")
 
 
 def short(value: float | None) -> str:

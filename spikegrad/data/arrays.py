@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from spikegrad.data.dataset import Dataset, Split
+from spikegrad.data.dataset import Dataset, Split, usual_scale
 from spikegrad.errors import UserError, message
 
 __all__ = ["load_npz"]
@@ -183,7 +183,7 @@ def _flag(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
 
 def _scale(path: Path, arrays: Mapping[str, np.ndarray], x: np.ndarray) -> float:
     if "scale" not in arrays:
-        return 255.0 if x.dtype == np.uint8 and x.max() > 1 else 1.0
+        return usual_scale(torch.from_numpy(x))
     scale = arrays["scale"]
     if scale.size != 1 or scale.dtype.kind not in "uif":
         got = f"{scale.dtype} {list(scale.shape)} in {path}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,9 +11,19 @@ import torch
 from spikegrad.data import seeds
 from spikegrad.errors import UserError, message
 
-__all__ = ["Dataset", "Split", "split_validation", "stratified"]
+__all__ = ["Dataset", "Split", "split_validation", "stratified", "usual_scale"]
 
 _BYTE_SCALE = 255.0
+
+
+def usual_scale(x: torch.Tensor) -> float:
+    """What values are divided by unless somebody says: 255 for bytes that go above 1, else 1.
+
+    >>> usual_scale(torch.tensor([0, 1], dtype=torch.uint8))
+    1.0
+    """
+    bytes_above_1 = x.dtype == torch.uint8 and x.numel() > 0 and int(x.max()) > 1
+    return _BYTE_SCALE if bytes_above_1 else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +33,7 @@ class Split:
     Args:
         x: uint8 or float32, `[N, *features]` (static) or `[N, T, *features]` (sequence).
         y: int64 labels from 0, `[N]`.
-        scale: what `scaled` divides `x` by; None stands for 255 (uint8) or 1 (float32).
+        scale: what `scaled` divides `x` by; None stands for what `usual_scale` says.
 
     Raises:
         TypeError: `x` is neither uint8 nor float32, or `y` is not int64.
@@ -54,12 +65,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
-    @property
+    @cached_property
     def divisor(self) -> float:
         """The number that `scaled` divides by."""
-        if self.scale is not None:
-            return float(self.scale)
-        return _BYTE_SCALE if self.x.dtype == torch.uint8 else 1.0
+        return usual_scale(self.x) if self.scale is None else float(self.scale)
 
     def scaled(self, index: torch.Tensor | None = None) -> torch.Tensor:
         """Return `x / divisor` in float32, of all samples or of those in `index` (int64 `[B]`)."""
@@ -68,8 +77,8 @@ class Split:
         return x if self.divisor == 1.0 else x / self.divisor
 
     def select(self, index: torch.Tensor) -> Split:
-        """Return the samples in `index` (int64 `[n]`) as a part of their own."""
-        return Split(self.x[index.to(self.x.device)], self.y[index.to(self.y.device)], self.scale)
+        """Return the samples in `index` (int64 `[n]`) as a part, scaled as the whole is."""
+        return Split(self.x[index.to(self.x.device)], self.y[index.to(self.y.device)], self.divisor)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,12 @@ _BLOCK = 4096  # points drawn at a time; fixed, so that a larger set begins with
 
 
 def classify(x: np.ndarray, y: np.ndarray, *, small: float = 0.1, big: float = 0.5) -> np.ndarray:
-    """The class of each point of the square [0, 2 big]^2: 0 yin, 1 yang, 2 dot, -1 outside.
+    """The class of each point of the square [0, 2 big]^2, -1 outside of the circle.
 
     With the centre (R, R), R = `big`, and d- and d+ the distances to (R/2, R) and (3R/2, R): a dot
-    is where d- or d+ <= r = `small`; yin, of the rest, where d- <= R/2, or y > R and d+ > R/2.
+    (label 2) is where d- or d+ <= r = `small`; of the rest, label 1 is where d- <= R/2, or y > R
+    and d+ > R/2, and label 0 elsewhere. Labels and names are those of the published data set,
+    which calls label 0 yin.
 
     Args:
         x, y: coordinates, any shape, the same for both.
@@ -33,14 +35,14 @@ def classify(x: np.ndarray, y: np.ndarray, *, small: float = 0.1, big: float = 0
     Source: Kriener, Göltz & Petrovici (2022), fig. 1.
 
     >>> classify(np.array([0.25, 0.4, 0.6, 0.0]), np.array([0.5, 0.8, 0.2, 0.0])).tolist()
-    [2, 0, 1, -1]
+    [2, 1, 0, -1]
     """
     left = np.hypot(x - 0.5 * big, y - big)
     right = np.hypot(x - 1.5 * big, y - big)
     dot = (left <= small) | (right <= small)
-    yin = (left <= 0.5 * big) | ((y > big) & (right > 0.5 * big))
+    one = (left <= 0.5 * big) | ((y > big) & (right > 0.5 * big))
     inside = np.hypot(x - big, y - big) <= big
-    return np.where(inside, np.where(dot, 2, np.where(yin, 0, 1)), -1).astype(np.int64)
+    return np.where(inside, np.where(dot, 2, np.where(one, 1, 0)), -1).astype(np.int64)
 
 
 def make_yin_yang(

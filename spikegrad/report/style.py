@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from spikegrad.errors import printable
 
 __all__ = [
     "INK",
@@ -137,12 +141,23 @@ def colour(index: int) -> str:
 def plain(text: object, limit: int = 40) -> str:
     """`text` as it is: no mathematics between dollars, one line, cut when longer than `limit`.
 
+    A character that the font lacks becomes an empty box, as matplotlib would draw it, without its
+    warning.
+
     >>> print(plain("cost in $"), plain("x" * 60, 6))
     cost in \\$ xxxxx…
     """
-    line = " ".join(str(text).split())
+    line = "".join(c if _drawn(c) else "□" for c in printable(" ".join(str(text).split())))
     line = line if len(line) <= limit else line[: limit - 1] + "…"
     return line.replace("\\", "\\\\").replace("$", r"\$") if "$" in line else line
+
+
+@cache
+def _drawn(character: str) -> bool:
+    """Whether the font of the pictures has a character."""
+    with clean():
+        font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return bool(font.get_char_index(ord(character)))
 
 
 def layer_label(name: str, limit: int = 30) -> str:

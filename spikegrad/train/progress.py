@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -16,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from spikegrad.errors import printable
+from spikegrad.train.terminal import Screen
 
 __all__ = ["Lines", "LiveBar", "Watcher", "watcher"]
 
@@ -44,7 +47,7 @@ class Watcher:
 class Lines(Watcher):
     """One plain line an epoch, for logs and pipes."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self.console = console
         self.epochs, self.first, self.began = 0, 0, time.monotonic()
 
@@ -54,10 +57,10 @@ class Lines(Watcher):
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         left = self.left(line["epoch"])
         text = describe(line, self.epochs, chosen=chosen)
-        self.console.print(f"{text}  {left} left", highlight=False, markup=False, soft_wrap=True)
+        self.console.say(f"{text}  {left} left")
 
     def say(self, text: str, style: str = "") -> None:
-        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        self.console.say(text, style=style)
 
     def left(self, epoch: int) -> str:
         """The time left as h:mm:ss, from the epochs since the start."""
@@ -99,12 +102,12 @@ class LiveBar(Lines):
         self.bars.update(self.part, completed=batch, description=name)
         if self.batches:
             self.bars.update(self.run, completed=self.now * self.batches + batch)
-        self.note.plain = f"loss {loss:.4f}   accuracy {accuracy:.4f}   {_rates(rates)}"
+        self.note.plain = f"loss {loss:.4f}   accuracy {accuracy:.4f}   {printable(_rates(rates))}"
 
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         self.now = line["epoch"]
         text = describe(line, self.epochs, chosen=chosen)
-        self.live.console.print(text, highlight=False, markup=False, style="bold" if chosen else "")
+        self.console.print(text, style="bold" if chosen else "")
         if not self.batches:
             self.bars.update(self.run, completed=self.now)
         if self.now < self.epochs:
@@ -119,7 +122,7 @@ def watcher(on: bool = True) -> Watcher:
     """The watcher that fits where we are: live in a terminal, lines elsewhere, or a silent one."""
     if not on:
         return Watcher()
-    console = Console()
+    console = Screen()
     return LiveBar(console) if console.is_terminal else Lines(console)
 
 

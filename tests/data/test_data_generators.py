@@ -42,17 +42,25 @@ def test_yin_yang_turned_by_half_swaps_yin_and_yang():
         (0.25, 0.5, 2),
         (0.75, 0.5, 2),
         (0.75, 0.59, 2),
-        (0.25, 0.65, 0),  # the head of yin around the left dot
-        (0.25, 0.35, 0),
-        (0.75, 0.65, 1),  # the head of yang around the right dot
-        (0.75, 0.35, 1),
-        (0.5, 0.9, 0),
-        (0.5, 0.1, 1),
+        (0.25, 0.65, 1),  # the head around the left dot
+        (0.25, 0.35, 1),
+        (0.75, 0.65, 0),  # the head around the right dot
+        (0.75, 0.35, 0),
+        (0.5, 0.9, 1),
+        (0.5, 0.1, 0),
         (0.01, 0.01, -1),
     ],
 )
 def test_yin_yang_points_of_the_figure(x, y, kind):
     assert classify(np.array(x), np.array(y)) == kind
+
+
+def test_yin_yang_has_the_labels_of_the_published_set():
+    """Labels 0 and 1 were swapped. The first nine samples of the published test part."""
+    x = [0.23409665, 0.75132902, 0.13832531, 0.11092332, 0.11271576, 0.2726103, 0.79650828]
+    y = [0.40172498, 0.46824252, 0.57095397, 0.57982017, 0.52425268, 0.5351041, 0.41954214]
+    x, y = [*x, 0.4139632, 0.20740371], [*y, 0.26677329, 0.55706968]
+    assert classify(np.array(x), np.array(y)).tolist() == [2, 2, 1, 1, 1, 2, 2, 0, 2]
 
 
 def test_yin_yang_samples_lie_in_their_class():

@@ -167,6 +167,17 @@ def test_validation_keeps_the_scale():
     assert {p.divisor for p in split_validation(part, 0.5, 0)} == {16.0}
 
 
+@pytest.mark.parametrize(("top", "divisor"), [(1, 1.0), (2, 255.0), (255, 255.0)])
+def test_bytes_are_divided_alike_in_memory_and_from_a_file(tmp_path, top, divisor):
+    """Bytes 0 and 1 were divided by 255 in a `Split`, and by 1 in `load_npz`."""
+    x = np.array([[0, 1], [0, top]], dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", x=x, y=np.array([0, 1]))
+    part = Split(torch.from_numpy(x), torch.tensor([0, 1]))
+    assert part.divisor == load_npz(tmp_path / "mine.npz").train.divisor == divisor
+    assert part.scaled()[1, 1] == top / divisor
+    assert part.select(torch.tensor([0])).divisor == divisor  # a part is scaled as the whole
+
+
 @pytest.mark.parametrize(
     ("counts", "fraction", "says"),
     [
