@@ -22,6 +22,8 @@ __all__ = [
     "check_finite_by",
     "check_finite_state",
     "check_flag",
+    "check_like",
+    "check_not_traced",
     "check_number",
     "check_parameter",
     "check_positive",
@@ -93,6 +95,40 @@ def check_state_tensor(part: object, name: str, x: Tensor, dtype: torch.dtype) -
         raise UserError(message(places, str(part.device), "move it with .to(), or " + rest))
 
 
+def check_like(x: Tensor, weight: Tensor, layer: str) -> None:
+    """An input of the dtype and on the device of a layer's weight; autocast converts by itself."""
+    if x.device != weight.device:
+        raise UserError(
+            message(
+                f"expected {layer}'s input on {weight.device}, where its weight is",
+                str(x.device),
+                "move one of them with .to()",
+            )
+        )
+    kind = x.device.type
+    converts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    if x.dtype != weight.dtype and not converts:
+        raise TypeError(
+            message(
+                f"expected {layer}'s input of dtype {weight.dtype}, as its weight",
+                str(x.dtype),
+                f"convert one of them: x.to({weight.dtype}) or network.to({x.dtype})",
+            )
+        )
+
+
+def check_not_traced() -> None:
+    """No `torch.jit.trace`: it would record one length of time, and no state."""
+    if torch._C._is_tracing():
+        raise UserError(
+            message(
+                "expected a call by torch.compile or torch.export, or a plain one",
+                "one by torch.jit.trace (which torch.onnx.export(dynamo=False) uses)",
+                "use torch.compile, torch.export or torch.onnx.export(dynamo=True)",
+            )
+        )
+
+
 def check_parameter(value: Tensor | float, name: str, x: Tensor) -> None:
     """A number, or a tensor that broadcasts to the features of x without enlarging them."""
     if not isinstance(value, Tensor):
@@ -114,7 +150,7 @@ def check_parameter(value: Tensor | float, name: str, x: Tensor) -> None:
                 f"x is {list(x.shape)} = [T, B, *features]",
             )
         )
-    if value.device != x.device and value.dim() > 0:
+    if value.device != x.device and (value.dim() > 0 or value.is_meta):
         raise UserError(
             message(
                 f"expected {name} on {x.device}", str(value.device), "move the layer with .to()"
@@ -177,6 +213,8 @@ def check_finite(x: Tensor, name: str = "x") -> None:
     """
     if torch.compiler.is_compiling() or is_transformed(x) or not x.is_floating_point():
         return
+    if x.is_meta:
+        return
     static = x.dim() > 2 and x.stride(0) == 0
     seen = (x[0] if static else x).detach()
     if math.isfinite(seen.sum().item()) or bool(torch.isfinite(seen).all()):
@@ -197,7 +235,7 @@ def check_finite_by(state: Any, x: Tensor) -> None:
     A membrane that met NaN or infinity never leaves them, so x is looked at only where the sum of a
     membrane or current `[B, *features]` is not finite.
     """
-    if torch.compiler.is_compiling() or is_transformed(x):
+    if torch.compiler.is_compiling() or is_transformed(x) or x.is_meta:
         return
     for part in state:
         if isinstance(part, tuple):
@@ -213,7 +251,11 @@ def check_finite_state(state: Any, name: str = "the state") -> None:
         for field, part in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
             check_finite_state(part, f"{name}.{field}")
     elif isinstance(state, Tensor) and state.is_floating_point() and not is_transformed(state):
-        if torch.compiler.is_compiling() or math.isfinite(state.detach().sum().item()):
+        if (
+            torch.compiler.is_compiling()
+            or state.is_meta
+            or math.isfinite(state.detach().sum().item())
+        ):
             return
         bad = int((~torch.isfinite(state.detach())).sum())
         if bad:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from spikegrad.checks import check_current, check_state_tensor
+from spikegrad.checks import check_current, check_like, check_state_tensor
 from spikegrad.errors import UserError, message
 from spikegrad.types import RecurrentState, Trace
 
@@ -61,12 +61,14 @@ def recurrent(
 
 
 def check_feedback(weight: Tensor, x: Tensor) -> None:
-    """A square weight of the size of x's one feature dimension."""
+    """A square weight of the size of x's one feature dimension, of its dtype and device."""
     n = x.shape[-1]
     if x.dim() != 3 or weight.shape != (n, n):
         raise UserError(
             message(
                 "expected x [T, B, N] and a feedback weight [N, N]",
                 f"x {list(x.shape)}, weight {list(weight.shape)}",
+                f"make the feedback of {n} neurons",
             )
         )
+    check_like(x, weight, "the feedback")

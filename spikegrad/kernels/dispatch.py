@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from spikegrad import functional
 from spikegrad.errors import UserError, message, unknown
@@ -124,16 +125,23 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
         if x.device.type != "cpu":
             return f"the tensors are on {x.device}"
         weight = args.get("weight")
-        if weight is not None and scan != "recurrent":
+        if weight is not None:
+            if weight.device != x.device:
+                return f"x is on {x.device} and the weight on {weight.device}"
             if why := other_product(x.dtype, weight):
                 return why
-            if x.dim() != 3:
+            if x.dim() != 3 and scan != "recurrent":
                 return "a product of more dimensions is torch's"
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
         return "soft mode is the reference's"
-    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
-        return "torch.func transforms the reference"
+    if not torch.compiler.is_compiling():
+        if torch._C._functorch.peek_interpreter_stack():
+            return "torch.func transforms the reference"
+        if forward_ad._current_level >= 0:
+            return "forward-mode derivatives are the reference's"
+    if torch.onnx.is_in_onnx_export():
+        return "an ONNX file holds torch's own operators alone"
     return cpu.load()
 
 

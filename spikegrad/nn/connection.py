@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.checks import check_current
+from spikegrad.checks import check_current, check_like
 from spikegrad.errors import UserError, message
 from spikegrad.kernels.dispatch import check_backend
 from spikegrad.nn.fold import fold, is_static
@@ -68,6 +68,7 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Currents `[T, B, out]` from x `[T, B, in]`."""
         check_features("Linear", x, f"[T, B, {self.in_features}]", self.in_features, 2)
+        check_like(x, self.weight, "Linear")
         if is_static(x):
             return fold(super().forward, x)
         return kernels.linear(x, weight=self.weight, bias=self.bias, backend=self.backend)
@@ -92,6 +93,7 @@ class Conv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Currents `[T, B, C', H', W']` from x `[T, B, C, H, W]`."""
         check_features("Conv2d", x, f"[T, B, {self.in_channels}, H, W]", self.in_channels, 2)
+        check_like(x, self.weight, "Conv2d")
         if self.padding_mode != "zeros":
             return fold(super().forward, x)
         once = x[:1] if is_static(x) else x

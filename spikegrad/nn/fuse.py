@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from spikegrad import kernels
+from spikegrad.functional.recurrent import check_feedback
 from spikegrad.nn.base import Neuron, does_as_its_class
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
@@ -99,6 +100,9 @@ def run_block(
     if block.neuron is None:
         y = kernels.linear(x, weight=linear.weight, bias=linear.bias, witness=told(block, witness))
         return y, None
+    if block.feedback is not None and len(block.feedback.weight) != linear.out_features:
+        current = linear.weight.new_zeros(()).expand(*x.shape[:2], linear.out_features)
+        check_feedback(block.feedback.weight, current)
     tape = block.neuron.tape
     y, after = kernels.layer(
         x,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
-from spikegrad.checks import check_current, check_positive
+from spikegrad.checks import check_current, check_like, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.nn.fold import is_static
 
@@ -70,6 +70,8 @@ class BatchNorm(nn.Module):
         check_current(x)
         if x.dim() < 3 or x.shape[2] != self.features:
             raise UserError(message(f"expected x [T, B, {self.features}, ...]", str(list(x.shape))))
+        if x.dtype == torch.float64 or x.device != self.weight.device:  # half types are welcome
+            check_like(x, self.weight, "BatchNorm")
         static = is_static(x)
         rows = x[0] if static else x.flatten(0, 1)
         repeats = x.shape[0] if static else 1

@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikegrad.checks import check_current, check_finite, check_finite_by, check_finite_state
+from spikegrad.checks import (
+    check_current,
+    check_finite,
+    check_finite_by,
+    check_finite_state,
+    check_not_traced,
+)
 from spikegrad.errors import UserError, message
 from spikegrad.kernels import packed, stilled
 from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, use_backend
@@ -57,9 +63,10 @@ class Sequential(nn.Sequential):
             use_backend(self, backend, lean=lean)
 
     def forward(
-        self, x: Tensor, states: Sequence[State] | None = None, *, checked: bool = False
+        self, x: Tensor, states: Sequence[State] | None = None, checked: bool = False
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Run all layers over x from states; return the last output and the next states."""
+        check_not_traced()
         before = self.matched(states)
         layers = list(self)
         after: list[State] = []

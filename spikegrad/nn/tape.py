@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikegrad.checks import check_not_traced
 from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.nn.stateful import Stateful
 from spikegrad.types import State, Trace
@@ -87,6 +88,7 @@ class Recorded(nn.Module):
 
 def taped(run: Callable[..., Any], tape: Tape | None, x: Tensor, *state: State) -> Any:
     """Call a bound scan `(x[, state], *, trace)`, writing on the tape what it asks for."""
+    check_not_traced()
     if tape is None:
         return run(x, *state)
     if not tape.membrane_wanted:

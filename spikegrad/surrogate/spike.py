@@ -74,6 +74,7 @@ class _Spike(torch.autograd.Function):
         ctx.surrogate = surrogate
         ctx.learns_slope = slope is not None
         ctx.save_for_backward(*((x,) if slope is None else (x, slope)))
+        ctx.save_for_forward(*((x,) if slope is None else (x, slope)))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
@@ -84,6 +85,14 @@ class _Spike(torch.autograd.Function):
         x, slope = ctx.saved_tensors
         grad_x = grad * ctx.surrogate.derivative(x, slope)
         return grad_x, grad.to(slope.dtype) * ctx.surrogate.slope_derivative(x, slope), None
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor | None, dslope: Tensor | None, _: None) -> Tensor:
+        x, *slope = ctx.saved_tensors
+        total = torch.zeros_like(x) if dx is None else dx * ctx.surrogate.derivative(x, *slope)
+        if dslope is not None:
+            total = total + dslope.to(x.dtype) * ctx.surrogate.slope_derivative(x, *slope)
+        return total.to(x.dtype)
 
 
 def _check_slope(x: Tensor, surrogate: Surrogate, slope: Tensor) -> None:
