@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-__all__ = ["RunError", "SpikegradWarning", "UserError", "message", "printable", "unknown"]
+__all__ = [
+    "RunError",
+    "SpikegradWarning",
+    "UserError",
+    "close_names",
+    "message",
+    "printable",
+    "unknown",
+]
 
 
 class UserError(ValueError):
@@ -31,14 +39,31 @@ def message(expected: str, got: str, remedy: str = "") -> str:
     return f"{expected}, {got}" + (f"; {remedy}" if remedy else "")
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+def close_names(
+    name: object, known: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> list[str]:
+    """The known name that another word stands for, or else up to three that are spelled alike.
+
+    >>> close_names("lr", ["learning_rate", "learn"], {"lr": "learning_rate"})
+    ['learning_rate']
+    """
+    names, word = list(known), str(name)
+    meant = (synonyms or {}).get(word.lower().replace("-", "_"))
+    if meant in names:
+        return [meant]
+    return difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+
+
+def unknown(
+    kind: str, name: object, known: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> str:
     """The message for a wrong name, with the close ones first.
 
     >>> unknown("surrogate", "arctn", ["arctan", "sigmoid"])
     "unknown surrogate 'arctn'; did you mean 'arctan'? (known: arctan, sigmoid)"
     """
     names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    close = close_names(name, names, synonyms)
     hint = " or ".join(repr(c) for c in close)
     guess = f"; did you mean {hint}?" if close else ";"
     return f"unknown {kind} {name!r}{guess} (known: {', '.join(names)})"

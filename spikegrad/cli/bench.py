@@ -66,7 +66,9 @@ def bench(threads: int | None, quick: bool, as_json: bool) -> None:
     import torch
 
     from spikegrad.cli.build import make_ready
+    from spikegrad.train.settings import check_threads
 
+    check_threads(threads or 0)
     make_ready("auto")
     before = torch.get_num_threads()
     try:

@@ -29,12 +29,13 @@ PACKAGES = (
 )
 """What `pyproject.toml` asks for."""
 REFUSED = "refused: "
+RUNS = "can run"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what this machine has, what would run on it, and what to put right.
+    """Say what this machine has, what would run on it, and which problems it has.
 
     Put its output into a bug report.
     """
@@ -139,7 +140,7 @@ def kernels() -> dict[str, str]:
     except UserError as error:
         return {"instruction set": f"{REFUSED}{error}"}
     found = {"instruction set": f"{chosen.name} ({chosen.reason})"}
-    found |= {f"backend {name}": why or "can run" for name, why in available().items()}
+    found |= {f"backend {name}": why or RUNS for name, why in available().items()}
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"
@@ -180,7 +181,7 @@ def determinism() -> dict[str, Any]:
 
 
 def warnings_of(found: dict[str, Any]) -> list[str]:
-    """What to put right, each with its remedy."""
+    """The problems, each with its remedy."""
     said = [
         f"{package} is missing; install it: pip install {package}"
         for package, number in found["versions"].items()
@@ -199,6 +200,10 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
         said.append(f"torch starts {threads} threads on {cores} cores; use --threads {cores}")
     if found["kernels"]["instruction set"].startswith(REFUSED):
         said.append(found["kernels"]["instruction set"].removeprefix(REFUSED))
+    elif (why := found["kernels"]["backend cpu"]) != RUNS:
+        said.append(
+            f"the fast CPU kernels are missing, so networks run several times slower: {why}"
+        )
     folder = found["data"]["SPIKEGRAD_DATA"]
     if folder != "not set" and not Path(folder).expanduser().is_dir():
         said.append(f"SPIKEGRAD_DATA={folder} is no folder; correct it or unset it")

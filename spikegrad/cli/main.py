@@ -10,16 +10,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
 import rich_click as click
-from click.exceptions import ClickException, Exit
+from click.exceptions import ClickException, Exit, NoSuchOption
 
 from spikegrad.cli.entry import came, forget, listen, stopped
-from spikegrad.errors import RunError, UserError, printable
+from spikegrad.errors import (
+    RunError,
+    SpikegradWarning,
+    UserError,
+    close_names,
+    printable,
+    unknown,
+)
+from spikegrad.train.synonyms import SYNONYMS
 from spikegrad.version import __version__
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -37,11 +46,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """{command: (module, one line of help)}, in the order of the help page."""
 
 
+_COMMANDS = {"fit": "train", "test": "eval", "evaluate": "eval", "infer": "predict"}
+_COMMANDS |= {"compile": "build", "benchmark": "bench", "datasets": "data", "info": "doctor"}
+"""What other programs call these commands."""
+
+
 class Commands(click.RichGroup):
     """The commands of `COMMANDS`, imported one by one as they are needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of a line; a wrong name is an error that names the close ones."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UserError(unknown("command", args[0], COMMANDS, _COMMANDS))
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
@@ -93,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in given if word != "--debug"]
     try:
         # Not cli.main(): it would turn a KeyboardInterrupt, and the signal in it, into an Abort.
-        with _signals(), cli.make_context("spikegrad", given) as context:
+        with _signals(), _warnings(), cli.make_context("spikegrad", given) as context:
             cli.invoke(context)
         return stopped(KeyboardInterrupt()) if came() else 0  # an import may swallow a signal
     except Exception as error:
@@ -110,6 +130,8 @@ def _told(error: Exception) -> int:
     """One line about an error, and its exit status."""
     if isinstance(error, Exit):
         return error.exit_code
+    if isinstance(error, NoSuchOption):
+        return _line(_no_option(error), 2)
     if isinstance(error, ClickException):
         return _line(error.format_message(), 2)
     if isinstance(error, UserError):
@@ -123,16 +145,44 @@ def _told(error: Exception) -> int:
     return _line(f"{kind}: {error} (run again with --debug for the traceback)", 1)
 
 
+def _no_option(error: NoSuchOption) -> str:
+    """A wrong option, with the close ones: first the one that other programs call so."""
+    command: Any = error.ctx.command if error.ctx else None
+    flags = [flag for p in getattr(command, "params", []) for flag in p.opts if flag[:2] == "--"]
+    names = {flag[2:].replace("-", "_"): flag for flag in flags}
+    name = error.option_name.lstrip("-").replace("-", "_")
+    close = " or ".join(names[found] for found in close_names(name, names, SYNONYMS))
+    path = error.ctx.command_path if error.ctx else "spikegrad"
+    guess = f"; did you mean {close}?" if close else ";"
+    return f"unknown option {error.option_name}{guess} (listed by: {path} --help)"
+
+
 def _encodable(stream: Any) -> None:
     """Write as an escape what the encoding of a terminal or pipe lacks, rather than fail on it."""
     with suppress(AttributeError, ValueError):  # a stream that somebody put in its place
         stream.reconfigure(errors="backslashreplace")
 
 
-def _line(text: str, status: int) -> int:
+def _line(text: str, status: int, *, kind: str = "error") -> int:
     words = printable(" ".join(str(text).split()))
-    print(f"error: {words}", file=sys.stderr)  # noqa: T201  (the one place that reports errors)
+    print(f"{kind}: {words}", file=sys.stderr)  # noqa: T201  (the one place that reports)
     return status
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """A warning of ours is one line on stderr, without the place in the source."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(text: Any, category: Any, *rest: Any, **more: Any) -> None:
+            if issubclass(category, SpikegradWarning):
+                _line(str(text), 0, kind="warning")
+            else:
+                before(text, category, *rest, **more)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 class _signals:

@@ -41,14 +41,12 @@ def read_bytes(path: Path) -> bytes:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            remedy = "the file is truncated or damaged: delete it and fetch it again"
+            remedy = "the file is truncated or damaged; get a whole copy of it"
             raise UserError(
                 message("expected a whole gzip file", f"{path}: {error}", remedy)
             ) from None
     if not data:
-        raise UserError(
-            message("expected an IDX file", f"{path}: empty", "delete it and fetch it again")
-        )
+        raise UserError(message("expected an IDX file", f"{path}: empty", "get a whole copy of it"))
     return data
 
 
@@ -89,7 +87,7 @@ def parse_labels(data: bytes, path: Path, classes: int = 10) -> np.ndarray:
         where = int(labels.argmax())
         got = f"label {labels[where]} at {where} in {path}"
         raise UserError(
-            message(f"expected labels in 0..{classes - 1}", got, "delete it and fetch it again")
+            message(f"expected labels in 0..{classes - 1}", got, "get a whole copy of it")
         )
     return labels.astype(np.int64)
 
@@ -115,11 +113,11 @@ def _parse(data: bytes, path: Path, magic: int) -> np.ndarray:
         raise UserError(message(want, f"{_KINDS[found]} (0x{found:08x}) in {path}", remedy))
     if len(data) < 4 or found != magic:
         got = f"0x{data[:4].hex()} at the start of {path}"
-        raise UserError(message(want, got, "this is no such file: delete it and fetch it again"))
+        raise UserError(message(want, got, "give an IDX file; other arrays can be .npy or .npz"))
     if len(data) < header:
         got = f"{len(data)} bytes in {path}"
         raise UserError(
-            message(f"expected a header of {header} bytes", got, "delete it and fetch it again")
+            message(f"expected a header of {header} bytes", got, "get a whole copy of it")
         )
     shape = tuple(np.frombuffer(data, ">u4", rank, 4).tolist())
     size = header
@@ -129,10 +127,10 @@ def _parse(data: bytes, path: Path, magic: int) -> np.ndarray:
     size += count
     if count == 0:
         got = f"shape {list(shape)} in {path}"
-        raise UserError(message("expected at least one value", got, "delete it and fetch it again"))
+        raise UserError(message("expected at least one value", got, "get a whole copy of it"))
     if len(data) != size:
         kind = "truncated" if len(data) < size else "followed by other bytes"
         got = f"{len(data)} in {path}"
-        remedy = f"the file is {kind}: delete it and fetch it again"
+        remedy = f"the file is {kind}; get a whole copy of it"
         raise UserError(message(f"expected {size} bytes for shape {list(shape)}", got, remedy))
     return np.frombuffer(data, np.uint8, count, header).reshape(shape)

@@ -170,5 +170,5 @@ def _verify(known: IdxSet, file: str, path: Path, data: bytes) -> None:
         remedy = "the files of two sets or parts are mixed up"
     else:
         got = f"a checksum that disagrees for {path} (SHA-256 {digest[:12]}...)"
-        remedy = "delete it and fetch it again; data of your own are loaded from an .npz file"
+        remedy = "move it away and fetch it again; data of your own are loaded from an .npz file"
     raise UserError(message(f"expected {file} of {known.title}", got, remedy))

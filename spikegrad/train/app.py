@@ -23,7 +23,7 @@ from spikegrad.train.build import (
     calibrate_network,
 )
 from spikegrad.train.checkpoint import check_fits
-from spikegrad.train.config import Config, gather
+from spikegrad.train.config import GROUPS, Config, gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.finish import read_weights
 from spikegrad.train.fitting import Result, fit_job
@@ -118,9 +118,16 @@ def stored_config(run: str | Path) -> Config:
     """The config in a run folder.
 
     Raises:
-        UserError: no run folder, or a damaged config.
+        UserError: no run folder, or a damaged config: one without all its tables.
     """
-    return gather(read_file(RunFolder.open(Path(run)).config))
+    path = RunFolder.open(Path(run)).config
+    values = read_file(path)
+    lacking = [name for name in GROUPS if f"[{name}]" not in path.read_text(encoding="utf-8")]
+    if lacking:
+        remedy = "restore it from a copy, or train again"
+        got = f"no table [{lacking[0]}]"
+        raise UserError(message(f"expected the whole config of a run in {path}", got, remedy))
+    return gather(values)
 
 
 def open_run(run: str | Path, *, device: str = "auto") -> Trained:

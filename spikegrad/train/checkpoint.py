@@ -32,7 +32,7 @@ __all__ = ["FORMAT", "check_fits", "load", "save", "understood"]
 FORMAT = 1
 """Number of the layout; another one is refused."""
 
-_REMEDY = "delete it and the run starts again, or restore it from a copy"
+_REMEDY = "move it away and the run starts again, or restore it from a copy"
 _CALLS = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE"}
 _SEAL = 71  # bytes of "sha256:" and 64 hexadecimal digits
 

@@ -35,7 +35,9 @@ def crossover_of(folder: Path | None) -> Iterator[None]:
     try:
         stored = Table.read(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, UserError):
-        remedy = "delete it: the run then goes on with this machine's, with last bits that differ"
+        remedy = (
+            "move it away: the run then goes on with this machine's, with last bits that differ"
+        )
         raise UserError(message(f"expected a whole {path}", "something else", remedy)) from None
     with using(stored):
         yield

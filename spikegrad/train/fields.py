@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 from spikegrad.errors import UserError, message, unknown
+from spikegrad.train.synonyms import SYNONYMS
 
 __all__ = ["SET", "Option", "check_group", "coerce", "declare", "options_of", "unmet"]
 
@@ -151,7 +152,7 @@ def check_group(values: Mapping[str, Any], options: Mapping[str, Option], where:
     """Every key is a field."""
     for name in values:
         if name not in options:
-            raise UserError(unknown(f"option in {where}", name, options))
+            raise UserError(unknown(f"option in {where}", name, options, SYNONYMS))
 
 
 def _items(option: Option, text: str) -> list[str]:
@@ -175,13 +176,13 @@ def _scalar(option: Option, value: Any) -> Any:
             value = kind(value)
         except ValueError:
             expected = f"expected {option.name} as {_WORDS[kind]}"
-            raise UserError(message(expected, repr(value), option.help)) from None
+            raise UserError(message(expected, repr(value), _remedy(option))) from None
     elif kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not right:
         raise TypeError(
-            message(f"expected {option.name} as {_WORDS[kind]}", repr(value), option.help)
+            message(f"expected {option.name} as {_WORDS[kind]}", repr(value), _remedy(option))
         )
     return value
 
@@ -194,17 +195,37 @@ def _checked(option: Option, value: Any) -> Any:
         raise UserError(unknown(option.name, value, option.choices))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise UserError(message(f"expected a finite {option.name}", str(value), option.help))
-        for word, bound, holds in (
-            (">=", option.least, operator.ge),
-            ("<=", option.most, operator.le),
-            (">", option.above, operator.gt),
-            ("<", option.below, operator.lt),
-        ):
-            if bound is not None and not holds(value, bound):
+            expected = f"expected a finite {option.name}"
+            raise UserError(message(expected, str(value), _remedy(option)))
+        for word, bound, holds in _bounds(option):
+            if not holds(value, bound):
                 expected = f"expected {option.name} {word} {_shown(bound)}"
-                raise UserError(message(expected, _shown(value), option.help))
+                raise UserError(message(expected, _shown(value), _remedy(option)))
     return value
+
+
+def _bounds(option: Option) -> list[tuple[str, float, Any]]:
+    """The ends of a field's range: how they are written, the number, the comparison."""
+    ends = (
+        (">=", option.least, operator.ge),
+        (">", option.above, operator.gt),
+        ("<=", option.most, operator.le),
+        ("<", option.below, operator.lt),
+    )
+    return [(word, bound, holds) for word, bound, holds in ends if bound is not None]
+
+
+def _remedy(option: Option) -> str:
+    """What to give instead: its kind, its range, and the default as an example.
+
+    >>> _remedy(Option("epochs", "training", int, 10, "passes", least=1))
+    'give a whole number >= 1, for example 10'
+    """
+    ends = " and ".join(f"{word} {_shown(bound)}" for word, bound, _ in _bounds(option))
+    default = option.default[:1] if option.listed else (option.default,)
+    numbers = [x for x in default if isinstance(x, (int, float)) and not isinstance(x, bool)]
+    example = f", for example {_shown(numbers[0])}" if numbers else ""
+    return f"give {_WORDS[option.item]}{' ' if ends else ''}{ends}{example}"
 
 
 def _shown(value: float) -> str:

@@ -6,18 +6,19 @@ The folder appears together with its `config.toml` (a rename), every file is rep
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from spikegrad.errors import UserError, message
+from spikegrad.errors import RunError, UserError, message
 
-__all__ = ["RunFolder", "write_atomic"]
+__all__ = ["RunFolder", "not_written", "write_atomic"]
 
 _RESULT: dict[str, tuple[type, ...]] = {
     "test_accuracy": (float, NoneType),
@@ -37,14 +38,29 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     The bytes go to a temporary file of a fixed name in the same folder, are flushed to disk, and
     take the file's name; a kill leaves the old file, and at most one temporary one behind.
+
+    Raises:
+        RunError: it cannot be written (a full disk); the old file is as it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync(path.parent)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(not_written(path, error)) from None
+
+
+def not_written(path: Path, error: OSError) -> str:
+    """The message for a file that could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space" if full else "make its folder writable, or give another one"
+    return message(f"expected to write {path}", error.strerror or str(error), remedy)
 
 
 class RunFolder:
@@ -90,6 +106,7 @@ class RunFolder:
     def create(cls, path: Path, config: str, crossover: str = "") -> RunFolder:
         """Make the folder with its config, and the kernels' crossover table, in it, at once."""
         cls.check_new(path)
+        path = path.resolve() if path.is_symlink() else path  # a rename would replace the link
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.parent / f".{path.name}.tmp"
@@ -101,8 +118,8 @@ class RunFolder:
             if path.is_dir() and os.name == "nt":
                 path.rmdir()
             os.replace(temporary, path)
-        except OSError as error:
-            reason = f"{path}: {error.strerror or error}"
+        except (OSError, RunError) as error:
+            reason = f"{path}: {getattr(error, 'strerror', None) or error}"
             raise UserError(message("expected a writable run folder", reason)) from None
         _sync(path.parent)
         return cls(path)
@@ -184,7 +201,7 @@ class RunFolder:
 
     def again(self, path: Path) -> str:
         """What to do about a damaged file of a finished run."""
-        return f"delete {path.name} and resume the run: checkpoint.pt has what is needed"
+        return f"move {path.name} away and resume the run: checkpoint.pt has what is needed"
 
     @contextmanager
     def _readable(self, path: Path) -> Iterator[None]:

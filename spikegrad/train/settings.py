@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.train.config import RunConfig
 
-__all__ = ["settings"]
+__all__ = ["check_threads", "settings"]
+
+_MOST = 4  # threads per core
+
+
+def check_threads(threads: int) -> None:
+    """Refuse more than four threads for each core, which would starve the machine.
+
+    Raises:
+        UserError: too many. More than one for each core is a SpikegradWarning.
+
+    >>> check_threads(1)
+    """
+    cores = _cores()
+    if threads > _MOST * cores:
+        expected = f"expected threads <= {_MOST * cores}, four for each of {cores} cores"
+        raise UserError(message(expected, str(threads), f"use {cores} or fewer"))
+    if threads > cores:
+        warnings.warn(
+            f"{threads} threads on {cores} cores wait for each other; use {cores} or fewer",
+            SpikegradWarning,
+            stacklevel=2,
+        )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -21,6 +52,7 @@ def settings(run: RunConfig) -> Iterator[None]:
     Deterministic algorithms are asked for with warnings only: an operation that has none runs, and
     torch names it. Memory is not filled, which would cost time and change nothing here.
     """
+    check_threads(run.threads)
     threads = torch.get_num_threads()
     strict = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -42,3 +42,14 @@ def test_build_without_a_compiler(
     assert said.count("\n") == 1
     make_ready("auto")  # no error: the reference will run
     make_ready("reference")
+
+
+def test_a_compiler_that_fails_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was said to have failed "without a word", with nothing to do about it."""
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("SPIKEGRAD_CACHE", str(tmp_path))
+    assert main(["build"]) == 1
+    said = capsys.readouterr().err
+    assert "failed: exit status 1 and no message; set CXX to a C++ compiler that works" in said

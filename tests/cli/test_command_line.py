@@ -164,7 +164,19 @@ def test_predict(run, tiny, arrays, tmp_path, capsys, kind):
 ERRORS = [
     (["train", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'"),
     (["train", "--epochs", "x"], "expected epochs as a whole number, got 'x'"),
-    (["train", "--epochs", "0"], "expected epochs >= 1, got 0"),
+    (["train", "--epochs", "0"], "expected epochs >= 1, got 0; give a whole number >= 1, for"),
+    (["train", "--beta", "2"], "expected beta < 1, got 2; give a number > 0 and < 1"),
+    (["train", "--hidden", "0"], "expected hidden >= 1, got 0; give a whole number >= 1, for"),
+    (["train", "--lr", "1"], "unknown option --lr; did you mean --learning-rate?"),
+    (["train", "--batch", "1"], "unknown option --batch; did you mean --batch-size?"),
+    (["train", "--hidden-size", "1"], "unknown option --hidden-size; did you mean --hidden?"),
+    (["train", "--cuda"], "unknown option --cuda; did you mean --device?"),
+    (["train", "--threads", "1000000"], "expected threads <= "),
+    (["bench", "--threads", "1000000"], "expected threads <= "),
+    (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+    (["evaluate"], "unknown command 'evaluate'; did you mean 'eval'?"),
+    (["predict", "RUN", "PICTURE"], "give an IDX file; other arrays can be .npy or .npz"),
+    (["eval", "EMPTY"], "expected the whole config of a run in"),
     (["train", "--neuron", "lfi"], "unknown neuron 'lfi'; did you mean 'lif'"),
     (["train", "--surrogate", "arctn"], "unknown surrogate 'arctn'; did you mean 'arctan'"),
     (["train", "--learn", "tau"], "unknown learn 'tau'"),
@@ -172,7 +184,8 @@ ERRORS = [
     (["train", "--config", "nope.toml"], "expected a config file"),
     (["train", "--data", "nope.npz"], "nope.npz"),
     (["train", "--resume", "nope"], "expected a run folder, got nope: nothing there"),
-    (["train", "--epoch", "3"], "No such option"),
+    (["train", "--epoch", "3"], "unknown option --epoch; did you mean --epochs?"),
+    (["train", "--zzz"], "unknown option --zzz; (listed by: spikegrad train --help)"),
     (["train", "--objective"], "requires an argument"),
     (["train", "--validation", "5000"], "expected validation below the 1437 training samples"),
     (["train", "--encoder", "delta"], "expected encoder direct or poisson or latency"),
@@ -202,7 +215,7 @@ ERRORS = [
     (["train", "--config", "."], "expected a config file, got .: Is a directory"),
     (["train", "--device", "mps"], "expected a mps device"),
     (["train", "--out", "RUN"], "expected an empty or new run folder"),
-    (["tran"], "No such command 'tran'"),
+    (["tran"], "unknown command 'tran'; did you mean 'train'"),
 ]
 
 
@@ -222,6 +235,10 @@ def test_an_error_of_the_user_is_one_line(words, said, run, tmp_path, monkeypatc
     np.save(tmp_path / "wrong.npy", np.zeros((3, 5)))
     places = {"RUN": run, "TEXT": tmp_path / "text.npy", "WRONG": tmp_path / "wrong.npy"}
     places["ZIP"] = tmp_path / "text.npz"
+    (tmp_path / "mine.png").write_bytes(b"\x89PNG and more")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.toml").touch()
+    places |= {"PICTURE": tmp_path / "mine.png", "EMPTY": tmp_path / "empty"}
     assert main([str(places.get(word, word)) for word in words]) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -67,6 +67,7 @@ def test_a_healthy_machine_has_no_warning(healthy):
         ("processor", "threads", 8, "8 threads on 4 cores"),
         ("data", "SPIKEGRAD_DATA", "/no/such/folder", "/no/such/folder is no folder"),
         ("devices", "cuda:0", "a GPU", "CUBLAS_WORKSPACE_CONFIG"),
+        ("kernels", "backend cpu", "no C++ compiler (g++)", "slower: no C++ compiler (g++)"),
     ],
 )
 def test_each_fault_has_its_warning(healthy, group, key, value, words):
@@ -84,6 +85,17 @@ def test_an_instruction_set_that_cannot_be_used_is_seen(monkeypatch, capsys):
     assert "unset it" in out
     assert main(["build"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_kernels_that_do_not_load_are_a_problem(monkeypatch, capsys):
+    """It said "nothing to put right" where no compiler exists and nothing native can run."""
+    found = {"reference": "", "cpu": "no C++ compiler (g++); install one"}
+    monkeypatch.setattr("spikegrad.kernels.available", lambda: found)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "warning: the fast CPU kernels are missing" in out
+    assert "no C++ compiler (g++); install one" in out
+    assert "no problem found" not in out
 
 
 def test_a_wrong_folder_is_seen_by_the_command(monkeypatch, capsys):

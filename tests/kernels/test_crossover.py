@@ -107,5 +107,5 @@ def test_a_run_goes_on_with_its_own_table(tmp_path: Path) -> None:
     with crossover_of(None), crossover_of(tmp_path / "elsewhere"):
         assert table() is before
     (tmp_path / "crossover.json").write_text('{"sizes": [')
-    with pytest.raises(UserError, match="delete it"), crossover_of(tmp_path):
+    with pytest.raises(UserError, match="move it away"), crossover_of(tmp_path):
         pass

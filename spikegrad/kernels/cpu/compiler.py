@@ -132,7 +132,9 @@ def run(command: list[str]) -> None:
         raise BuildError(f"cannot run {command[0]}: {error.strerror or error}") from None
     if done.returncode != 0:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-        raise BuildError(f"{command[0]} failed: {first.strip()[:300] or 'without a word'}")
+        said = first.strip()[:300] or f"exit status {done.returncode} and no message"
+        remedy = "; set CXX to a C++ compiler that works" if os.environ.get("CXX") else ""
+        raise BuildError(f"{command[0]} failed: {said}{remedy}")
 
 
 def compiler() -> str:
