@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from spikegrad.errors import UserError, message
 from spikegrad.surrogate.record import Surrogate
@@ -56,6 +57,8 @@ def spike(x: Tensor, surrogate: Surrogate, slope: Tensor | None = None) -> Tenso
         # Expanded out here: autograd then sums its gradient back to its shape, in float32.
         wide = torch.promote_types(x.dtype, torch.float32)
         slope = slope.to(wide).expand(x.shape)
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        return _SpikeBothWays.apply(x, slope, surrogate)
     return _Spike.apply(x, slope, surrogate)
 
 
@@ -74,7 +77,6 @@ class _Spike(torch.autograd.Function):
         ctx.surrogate = surrogate
         ctx.learns_slope = slope is not None
         ctx.save_for_backward(*((x,) if slope is None else (x, slope)))
-        ctx.save_for_forward(*((x,) if slope is None else (x, slope)))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
@@ -85,6 +87,16 @@ class _Spike(torch.autograd.Function):
         x, slope = ctx.saved_tensors
         grad_x = grad * ctx.surrogate.derivative(x, slope)
         return grad_x, grad.to(slope.dtype) * ctx.surrogate.slope_derivative(x, slope), None
+
+
+class _SpikeBothWays(_Spike):
+    """The same in forward mode too, which `torch.compile` does not trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _Spike.setup_context(ctx, inputs, output)
+        x, slope, _ = inputs
+        ctx.save_for_forward(*((x,) if slope is None else (x, slope)))
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dslope: Tensor | None, _: None) -> Tensor:
