@@ -184,8 +184,11 @@ def launched(said: IO[str], settings: Settings, folder: Path) -> subprocess.Pope
     environment. It starts in the folder: `python -m` looks there first.
     """
     variables = environment(settings.isa)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         variables[name] = str(settings.threads)
+    # What torch compiled for one set is nothing for another, and its cache does not ask.
+    cache = Path(tempfile.gettempdir()) / f"benchmarks-inductor-{settings.isa}"
+    variables["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
     paths = [str(folder), *variables.get("PYTHONPATH", "").split(os.pathsep)]
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return subprocess.Popen(

@@ -9,11 +9,12 @@ same, detached, is passed in as its interface allows. There is no arctan.
 from __future__ import annotations
 
 import torch
-from norse.torch import LIFBoxCell, LIFBoxParameters
+from norse.torch import LIFBoxCell, LIFBoxFeedForwardState, LIFBoxParameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.networks.base import Job, TorchTrainer, together, torch_build
+from benchmarks.networks.compiled import body
 from benchmarks.workloads import BETA
 
 __all__ = ["build"]
@@ -31,7 +32,7 @@ class Loop(nn.Module):
 
     gain = THRESHOLD / (1.0 - BETA)
 
-    def __init__(self, weight: Tensor | None = None) -> None:
+    def __init__(self, job: Job, weight: Tensor | None = None) -> None:
         super().__init__()
         self.cell = LIFBoxCell(
             LIFBoxParameters(
@@ -44,18 +45,26 @@ class Loop(nn.Module):
             dt=DT,
         )
         self.weight = None if weight is None else nn.Parameter(weight * self.gain)
+        self.body = body(job, self.step)
+
+    def step(
+        self, x: Tensor, s: Tensor | None, state: LIFBoxFeedForwardState | None
+    ) -> tuple[Tensor, LIFBoxFeedForwardState]:
+        if self.weight is not None and s is not None:
+            x = x + F.linear(s, self.weight)
+        return self.cell(x, state)
 
     def forward(self, current: Tensor) -> Tensor:
-        spikes, state = [], None
-        for x in current.unbind(0):
-            if self.weight is not None and spikes:
-                x = x + F.linear(spikes[-1], self.weight)
-            s, state = self.cell(x, state)
+        first, *later = current.unbind(0)
+        s, state = self.step(first, None, None)  # without a state, another graph: not compiled
+        spikes = [s]
+        for x in later:
+            s, state = self.body(x, s, state)
             spikes.append(s)
         return together(spikes)
 
 
 def build(job: Job) -> TorchTrainer:
-    trainer = torch_build(job, Loop, Loop)
+    trainer = torch_build(job, lambda: Loop(job), lambda weight: Loop(job, weight))
     trainer.surrogate = "triangle(1) at theta 2"
     return trainer

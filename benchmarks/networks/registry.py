@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -42,6 +42,17 @@ class Implementation:
             return ""
 
 
+def compiled(peer: Implementation) -> Implementation:
+    """Another row of a peer: the body of its loop over steps under `torch.compile`."""
+    return replace(peer, name=f"{peer.name}-compiled", options={"compiled": True})
+
+
+TORCH_PEERS = (
+    Implementation("snntorch", "snntorch", "snntorch", "peer", convention="delayed"),
+    Implementation("spikingjelly", "spikingjelly", "spikingjelly", "peer"),
+    Implementation("norse", "norse", "norse", "peer", ("triangle",)),
+    Implementation("sinabs", "sinabs", "sinabs", "peer"),
+)
 IMPLEMENTATIONS = {
     i.name: i
     for i in (
@@ -50,11 +61,9 @@ IMPLEMENTATIONS = {
         Implementation(
             "ours-lean", "ours", "spikegrad", "ours", workloads=("W2", "W3"), options={"lean": True}
         ),
-        Implementation("snntorch", "snntorch", "snntorch", "peer", convention="delayed"),
-        Implementation("spikingjelly", "spikingjelly", "spikingjelly", "peer"),
-        Implementation("norse", "norse", "norse", "peer", ("triangle",)),
-        Implementation("sinabs", "sinabs", "sinabs", "peer"),
+        *TORCH_PEERS,
         Implementation("spyx", "spyx", "spyx", "peer", convention="late"),
+        *(compiled(peer) for peer in TORCH_PEERS),
         Implementation("relu", "floors", "torch", "floor", ("-",)),
         Implementation("relu-still", "floors", "torch", "floor", ("-",), workloads=("W1", "W5")),
         Implementation("lstm", "floors", "torch", "floor", ("-",), kinds=("recurrent",)),

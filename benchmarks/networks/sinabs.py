@@ -9,6 +9,7 @@ it has neither of the two.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from sinabs.activation import MembraneSubtract, SingleSpike
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.networks.base import Job, TorchTrainer, together, torch_build
+from benchmarks.networks.compiled import body
 from benchmarks.workloads import BETA
 
 __all__ = ["build"]
@@ -35,31 +37,47 @@ class Detached(MembraneSubtract):
         return super().__call__(spikes.detach(), state, threshold)
 
 
+class Spike:
+    """`SingleSpike` behind an object of the same interface: torch.compile cannot read an attribute
+    of an autograd function.
+    """
+
+    required_states = SingleSpike.required_states
+
+    def apply(self, v: Tensor, threshold: float, shape: Callable[..., Tensor]) -> Tensor:
+        return SingleSpike.apply(v, threshold, shape)
+
+
 class Loop(nn.Module):
     """One layer over all steps; weight: of the feedback, if any."""
 
-    def __init__(self, surrogate: str, weight: Tensor | None = None) -> None:
+    def __init__(self, job: Job, weight: Tensor | None = None) -> None:
         super().__init__()
-        self.shape = triangle if surrogate == "triangle" else arctan
-        self.reset = Detached()
+        self.shape = triangle if job.surrogate == "triangle" else arctan
+        self.reset, self.spike = Detached(), Spike()
         self.weight = None if weight is None else nn.Parameter(weight.clone())
 
+        self.body = body(job, self.step)
+
+    def step(self, x: Tensor, s: Tensor | None, v: Tensor) -> tuple[Tensor, Tensor]:
+        if self.weight is not None and s is not None:
+            x = x + F.linear(s, self.weight)
+        s, state = lif_forward_single(
+            x, BETA, None, {"v_mem": v}, 1.0, self.spike, self.reset, self.shape, None, False
+        )
+        return s, state["v_mem"]
+
     def forward(self, current: Tensor) -> Tensor:
-        state = {"v_mem": torch.zeros_like(current[0])}
-        spikes: list[Tensor] = []
-        for x in current.unbind(0):
-            if self.weight is not None and spikes:
-                x = x + F.linear(spikes[-1], self.weight)
-            s, state = lif_forward_single(
-                x, BETA, None, state, 1.0, SingleSpike, self.reset, self.shape, None, False
-            )
+        first, *later = current.unbind(0)
+        s, v = self.step(first, None, torch.zeros_like(first))
+        spikes = [s]
+        for x in later:
+            s, v = self.body(x, s, v)
             spikes.append(s)
         return together(spikes)
 
 
 def build(job: Job) -> TorchTrainer:
-    trainer = torch_build(
-        job, lambda: Loop(job.surrogate), lambda weight: Loop(job.surrogate, weight)
-    )
+    trainer = torch_build(job, lambda: Loop(job), lambda weight: Loop(job, weight))
     trainer.surrogate = f"{job.surrogate}(2), passed in"
     return trainer

@@ -16,6 +16,7 @@ from snntorch import surrogate
 from torch import Tensor, nn
 
 from benchmarks.networks.base import Job, TorchTrainer, together, torch_build
+from benchmarks.networks.compiled import body
 from benchmarks.networks.plugged import Triangle
 from benchmarks.workloads import BETA
 
@@ -25,15 +26,19 @@ __all__ = ["build"]
 class Loop(nn.Module):
     """One layer over all steps, its state passed by hand."""
 
-    def __init__(self, cell: nn.Module, states: int) -> None:
+    def __init__(self, job: Job, cell: nn.Module, states: int) -> None:
         super().__init__()
         self.cell, self.states = cell, states
+        self.body = body(job, self.step)
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        return self.cell(x, *state)
 
     def forward(self, current: Tensor) -> Tensor:
         state = [torch.zeros_like(current[0]) for _ in range(self.states)]
         spikes = []
         for x in current.unbind(0):
-            s, *rest = self.cell(x, *state)
+            s, *rest = self.body(x, *state)
             state = [*([s] if self.states == 2 else []), *rest]
             spikes.append(s)
         return together(spikes)
@@ -48,10 +53,10 @@ def build(job: Job) -> TorchTrainer:
         cell.recurrent = nn.Linear(size, size, bias=False)
         with torch.no_grad():
             cell.recurrent.weight.copy_(weight)
-        return Loop(cell, 2)
+        return Loop(job, cell, 2)
 
     trainer = torch_build(
-        job, lambda: Loop(snntorch.Leaky(beta=BETA, spike_grad=shape), 1), recurrent
+        job, lambda: Loop(job, snntorch.Leaky(beta=BETA, spike_grad=shape), 1), recurrent
     )
     trainer.surrogate = "triangle(2), passed in" if job.surrogate == "triangle" else "atan(4/pi)"
     return trainer
