@@ -68,7 +68,7 @@ def row_of(worker: Worker) -> dict[str, Any]:
     row: dict[str, Any] = {
         "workload": task.workload.name,
         "implementation": task.entry.name,
-        "version": task.entry.version(),
+        "version": found.get("version") or task.entry.version(),
         "surrogate": found.get("surrogate") or task.surrogate,
         **dict.fromkeys(("median_ms", "min_ms", "max_ms", "peak_mb")),
         "activity": sum(activities) / len(activities) if activities else None,

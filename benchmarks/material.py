@@ -9,8 +9,7 @@ its own convention before it is timed.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import spikegrad as sg
+from benchmarks.arrays import Arrays, scaled
 from benchmarks.workloads import BETA, Workload
 
-__all__ = ["CHECK_STEPS", "conventions", "make", "ours", "read", "sequence"]
+__all__ = ["CHECK_STEPS", "conventions", "make", "ours", "sequence"]
 
 CHECK_STEPS = 20
 """How many steps are compared: longer, a recurrent network amplifies one rounding to a difference
@@ -31,8 +31,6 @@ conventions = ("subtract", "delayed", "late")
 """subtract: `u = beta (u - s) + x`, `s = H(u - 1)`, ours.
 delayed: `u = beta u + x - s`: the reset is not decayed (snnTorch).
 late: delayed, and a spike leaves one step later (Spyx)."""
-
-Arrays = dict[str, np.ndarray]
 
 
 def make(workload: Workload, folder: Path) -> tuple[Path, str]:
@@ -58,13 +56,6 @@ def make(workload: Workload, folder: Path) -> tuple[Path, str]:
     path = folder / f"{workload.name}.npz"
     np.savez(path, **everything)  # type: ignore[arg-type]
     return path, source
-
-
-def read(path: str | os.PathLike[str], convention: str) -> Arrays:
-    """Input, labels and weights of a file that `make` wrote, scaled for a convention."""
-    with np.load(path) as data:
-        arrays = {k: data[k] for k in data.files if not k.startswith(("spikes_", "factors_"))}
-        return scaled(arrays, data[f"factors_{convention}"].tolist())
 
 
 def inputs_of(workload: Workload) -> tuple[Tensor, str]:
@@ -191,15 +182,6 @@ def expected(
     for i in range(len(workload.hidden)):
         found.append(layer(value, i, x, convention))
         x = pooled(found[-1], value, i)
-    return found
-
-
-def scaled(arrays: Arrays, factors: Sequence[float]) -> Arrays:
-    """The arrays with connection i times factor i; without connections, x times the first."""
-    found = dict(arrays)
-    for i, factor in enumerate(factors):
-        for key in (f"w{i}", f"b{i}") if "w0" in arrays else ("x",):
-            found[key] = (arrays[key] * np.float32(factor)).astype(np.float32)
     return found
 
 

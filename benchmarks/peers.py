@@ -6,8 +6,15 @@ Peers are optional and want an environment of their own:
     pip install torch==2.13.0 && pip install -e .
     pip install scipy h5py loguru requests SciencePlots tqdm pbr psutil
     pip install --no-deps snntorch==1.0.0 spikingjelly==2.0.0 sinabs==3.1.3 nir==1.0.8 nirtorch==2.6
-    pip install wheel "setuptools<78" && pip install --no-deps --no-build-isolation norse==1.1.0
+    pip install wheel setuptools setuptools_scm
+    pip install --no-deps --no-build-isolation norse==1.1.0
     pip install jax jaxlib "flax>=0.12.7" optax jax-tqdm grain && pip install --no-deps spyx==1.0.0
+
+brainevent 0.3.0 wants Python 3.12 and an environment of its own, without torch:
+
+    python3.13 -m venv peers-brainevent
+    peers-brainevent/bin/pip install "brainevent[cpu]==0.3.0" optax
+    python -m benchmarks.peers --python brainevent=peers-brainevent/bin/python
 
 What is not installed is skipped, and said so. `docs/benchmarks.md` explains the figures.
 """
@@ -16,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -37,8 +45,11 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the JSON, print the table; the exit status."""
     options = parsed(arguments)
-    settings = Settings(options.threads, options.repeats, options.isa)
-    reasons = {n: why for n in options.only if (why := missing(IMPLEMENTATIONS[n])) is not None}
+    settings = Settings(options.threads, options.repeats, options.isa, pythons=dict(options.python))
+    elsewhere = settings.pythons.keys()
+    reasons = {
+        n: why for n in options.only if (why := missing(IMPLEMENTATIONS[n], elsewhere)) is not None
+    }
     for why in reasons.values():
         print(why)
     present = [n for n in options.only if n not in reasons]
@@ -94,6 +105,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7, help="turns (%(default)s)")
     given.threads(parser)
     given.isa(parser)
+    parser.add_argument(
+        "--python",
+        type=elsewhere,
+        action="append",
+        default=[],
+        metavar="PACKAGE=PATH",
+        help="the interpreter that has a package, for example brainevent=other/bin/python",
+    )
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     parser.add_argument("--tiny", action="store_true", help="a few neurons: tests the harness")
     options = parser.parse_args(arguments)
@@ -102,6 +121,18 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.repeats < 1 or options.threads < 1:
         parser.error("expected --repeats and --threads of at least 1")
     return options
+
+
+def elsewhere(given: str) -> tuple[str, str]:
+    """`PACKAGE=PATH` as a pair; the path absolute, but no link followed: a venv's python is one.
+
+    >>> elsewhere("brainevent=/other/bin/python")
+    ('brainevent', '/other/bin/python')
+    """
+    package, _, path = given.partition("=")
+    if package not in {i.package for i in IMPLEMENTATIONS.values() if i.jax}:
+        raise argparse.ArgumentTypeError(f"expected a peer in JAX and a path, got {given}")
+    return package, os.path.abspath(path)
 
 
 def progress(text: str) -> None:

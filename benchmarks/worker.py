@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TextIO
 
 import numpy as np
@@ -29,8 +30,7 @@ def main() -> None:
     """Answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    import torch  # while the others do the same, before the first order
-
+    torch = find_torch()  # while the others do the same, before the first order
     trainer: Any = None
     for line in sys.stdin:
         order = json.loads(line)
@@ -38,12 +38,18 @@ def main() -> None:
             answer = {"ms": [timed(trainer) for _ in range(order["steps"])]}
             answer["peak_mb"] = meter.peak_mb()
         else:
-            torch.set_flush_denormal(True)
-            torch.set_num_threads(order["threads"])
+            if torch is not None:
+                torch.set_flush_denormal(True)
+                torch.set_num_threads(order["threads"])
             trainer, answer = prepare(order)
             gc.collect()
             gc.freeze()  # what imports made is not searched at every collection
         say(answers, answer)
+
+
+def find_torch() -> Any:
+    """torch, or None where a peer in JAX has an environment of its own without it."""
+    return import_module("torch") if find_spec("torch") else None
 
 
 def say(answers: TextIO, answer: dict[str, Any]) -> None:
@@ -68,6 +74,7 @@ def prepare(order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     spikes = trainer.spikes()
     found = {
         **trainer.about(),
+        "version": entry.version(),
         "surrogate": trainer.surrogate,
         "activities": [float(s.mean(dtype=np.float64)) for s in spikes],
         "spikes_differ": differing(spikes, entry.convention, order["material"]),
@@ -83,8 +90,8 @@ def prepare(order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def build(order: dict[str, Any]) -> Any:
     """The trainer of an order."""
-    from benchmarks.material import read
-    from benchmarks.networks.base import Job
+    from benchmarks.arrays import read
+    from benchmarks.networks.job import Job
 
     given = order["workload"]
     workload = Workload(**{**given, "hidden": tuple(given["hidden"])})

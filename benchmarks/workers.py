@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,13 +36,15 @@ PAUSE = 0.02
 @dataclass(frozen=True)
 class Settings:
     """threads: of every worker; repeats: turns; isa: a name of `instructions.SETS`; checkout: whose
-    `spikegrad` is measured, by the benchmarks beside this file.
+    `spikegrad` is measured, by the benchmarks beside this file; pythons: the interpreter that has a
+    package, if it is not this one.
     """
 
     threads: int
     repeats: int = 7
     isa: str = "native"
     checkout: Path = ROOT
+    pythons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,11 @@ def running(chosen: Sequence[tuple[Task, Settings]]) -> Iterator[list[Worker]]:
         for task, settings in chosen:
             said = stack.enter_context(tempfile.TemporaryFile("w+"))  # an unread pipe would fill
             folder = stack.enter_context(place(settings.checkout))
-            process = launched(said, settings, folder)
+            process = launched(said, settings, folder, task.entry.package)
             worker = Worker(task, settings, said, process)
             stack.callback(process.wait)
             stack.callback(process.kill)
-            if task.entry.name == "spyx":  # JAX takes as many threads as cores that it may use
+            if task.entry.jax:
                 cores = sorted(os.sched_getaffinity(0))[: settings.threads]
                 os.sched_setaffinity(process.pid, cores)
             started.append(worker)
@@ -179,7 +181,9 @@ def place(checkout: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def launched(said: IO[str], settings: Settings, folder: Path) -> subprocess.Popen[str]:
+def launched(
+    said: IO[str], settings: Settings, folder: Path, package: str
+) -> subprocess.Popen[str]:
     """A worker with the threads and the instruction set, in every library that reads them from the
     environment. It starts in the folder: `python -m` looks there first.
     """
@@ -192,7 +196,7 @@ def launched(said: IO[str], settings: Settings, folder: Path) -> subprocess.Pope
     paths = [str(folder), *variables.get("PYTHONPATH", "").split(os.pathsep)]
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.worker"],
+        [settings.pythons.get(package, sys.executable), "-m", "benchmarks.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,

@@ -8,7 +8,6 @@ once. So a difference between two torch rows is a difference between their neuro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,48 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.workloads import Workload
+from benchmarks.networks.job import LEARNING_RATE, Job, Trainer
 
-__all__ = ["LEARNING_RATE", "Job", "TorchTrainer", "Trainer", "network", "together", "torch_build"]
-
-LEARNING_RATE = 1e-12
-"""Below the rounding of a weight, so every step sees the spikes of step 0; Adam costs the same."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one worker measures. options: keyword arguments of the implementation's own."""
-
-    workload: Workload
-    implementation: str
-    surrogate: str
-    arrays: dict[str, np.ndarray] = field(repr=False)
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def tensor(self, name: str) -> Tensor:
-        return torch.from_numpy(self.arrays[name])
-
-
-class Trainer:
-    """A network with its optimiser. `step` is what is timed."""
-
-    version = ""
-    surrogate = ""
-
-    def step(self, batch: int | None = None) -> None:
-        """One training step, on the first samples of the batch only if asked."""
-        raise NotImplementedError
-
-    def spikes(self) -> list[np.ndarray]:
-        """The spikes `[T, B, ...]` of every hidden layer, through the path that `step` takes."""
-        return []
-
-    def adam_alone(self) -> None:
-        """Leave parameters, gradients and moments in memory: the baseline of `peak_mb`."""
-
-    def about(self) -> dict[str, Any]:
-        """isa: the instruction set of what is timed, in the library's own word."""
-        raise NotImplementedError
+__all__ = ["Job", "TorchTrainer", "network", "together", "torch_build"]
 
 
 class TorchTrainer(Trainer):

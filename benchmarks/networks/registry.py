@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -34,6 +35,11 @@ class Implementation:
             return workload.name in self.workloads
         return workload.kind in self.kinds
 
+    @property
+    def jax(self) -> bool:
+        """Whether it runs in JAX, which takes as many threads as cores that it may use."""
+        return self.package in ("spyx", "brainevent")
+
     def version(self) -> str:
         """The release installed; "" if none."""
         try:
@@ -63,6 +69,17 @@ IMPLEMENTATIONS = {
         ),
         *TORCH_PEERS,
         Implementation("spyx", "spyx", "spyx", "peer", convention="late"),
+        *(
+            Implementation(
+                name,
+                "brainevent",
+                "brainevent",
+                "peer",
+                kinds=("dense", "recurrent"),
+                options={"events": events},
+            )
+            for name, events in (("brainevent", True), ("brainevent-dense", False))
+        ),
         *(compiled(peer) for peer in TORCH_PEERS),
         Implementation("relu", "floors", "torch", "floor", ("-",)),
         Implementation("relu-still", "floors", "torch", "floor", ("-",), workloads=("W1", "W5")),
@@ -72,8 +89,13 @@ IMPLEMENTATIONS = {
 }
 
 
-def missing(implementation: Implementation) -> str | None:
-    """Why an implementation cannot run here, or None. spikegrad may be on the path alone."""
-    if implementation.role != "peer" or implementation.version():
+def missing(implementation: Implementation, elsewhere: Collection[str] = ()) -> str | None:
+    """Why an implementation cannot run here, or None. spikegrad may be on the path alone.
+
+    elsewhere: packages for which another interpreter is named.
+    """
+    if implementation.role != "peer" or implementation.package in elsewhere:
+        return None
+    if implementation.version():
         return None
     return f"{implementation.name}: skipped, {implementation.package} is not installed"

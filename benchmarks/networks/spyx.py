@@ -8,9 +8,6 @@ heights, so both are passed in by its `axn.custom`.
 
 from __future__ import annotations
 
-import math
-import os
-import re
 from typing import Any
 
 import jax
@@ -20,18 +17,11 @@ import optax
 import spyx
 from flax import nnx
 
-from benchmarks.networks.base import LEARNING_RATE, Job, Trainer
+from benchmarks.networks.job import LEARNING_RATE, Job, Trainer
+from benchmarks.networks.xla import arctan, limit, triangle
 from benchmarks.workloads import BETA
 
 __all__ = ["build"]
-
-
-def triangle(x: jax.Array) -> jax.Array:
-    return jnp.maximum(0.0, 2.0 - 4.0 * jnp.abs(x))
-
-
-def arctan(x: jax.Array) -> jax.Array:
-    return (2.0 / math.pi) / (1.0 + (2.0 * x) ** 2)
 
 
 class Net(nnx.Module):
@@ -137,12 +127,6 @@ class SpyxTrainer(Trainer):
             return [np.asarray(spyx.nn.run(net.neurons[0], self.x)[0])]
         found = [np.asarray(s) for s in nnx.jit(lambda net, x: net(x)[1])(net, self.x)]
         return [np.moveaxis(s, -1, 2) if s.ndim == 5 else s for s in found]
-
-
-def limit() -> str:
-    """The largest instruction set that XLA may use, from its own flag."""
-    found = re.search(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
-    return found[1].lower() if found else "native"
 
 
 def build(job: Job) -> SpyxTrainer:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import harness, material, meter, peers, worker, workers
+from benchmarks.arrays import read, scaled
 from benchmarks.networks.registry import IMPLEMENTATIONS, Implementation
 from benchmarks.table import ratios
 from benchmarks.workloads import WORKLOADS, tiny, void
@@ -113,7 +114,7 @@ def test_weights_are_scaled_so_that_another_convention_fires_as_often(convention
     material.scale(network, x, workload)
     arrays = {**material.weights_of(network), "x": x.numpy()}
     factors = material.rescaled(workload, arrays, convention)
-    value = material.tensors(material.scaled(arrays, factors), torch.float32)
+    value = material.tensors(scaled(arrays, factors), torch.float32)
     for i, factor in enumerate(factors):
         x = material.layer(value, i, x, convention)
         assert factor > 1
@@ -163,7 +164,7 @@ def test_ratios_are_to_the_fastest_peer_and_to_the_relu_network():
 def test_the_relu_network_has_the_weights_and_the_products_of_ours(order):
     given = order("W2", "relu")
     trainer = worker.build(given)
-    arrays = material.read(given["material"], "subtract")
+    arrays = read(given["material"], "subtract")
     x = torch.from_numpy(arrays["x"])
     for i in range(2):
         x = torch.relu(x @ torch.from_numpy(arrays[f"w{i}"]).T + torch.from_numpy(arrays[f"b{i}"]))
