@@ -47,8 +47,12 @@ def stopped(stop: BaseException) -> int:
     """Say which signal stopped the program and what to do next; its exit status."""
     number = int(getattr(stop, "number", _came[-1] if _came else signal.SIGINT))
     folder = getattr(stop, "folder", None)
-    note = f"; continue with: spikegrad train --resume {folder}" if folder else ""
-    print(f"stopped by {signal.Signals(number).name}{note}", file=sys.stderr)  # noqa: T201
+    from spikegrad.train.launcher import launched, speaks
+
+    command = "the same torchrun and" if launched() else "spikegrad train"
+    note = f"; continue with: {command} --resume {folder}" if folder else ""
+    if speaks():
+        print(f"stopped by {signal.Signals(number).name}{note}", file=sys.stderr)  # noqa: T201
     return 128 + number
 
 

@@ -164,6 +164,10 @@ def _encodable(stream: Any) -> None:
 
 
 def _line(text: str, status: int, *, kind: str = "error") -> int:
+    from spikegrad.train.launcher import speaks
+
+    if not speaks():
+        return status
     words = printable(" ".join(str(text).split()))
     print(f"{kind}: {words}", file=sys.stderr)  # noqa: T201  (the one place that reports)
     return status

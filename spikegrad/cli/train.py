@@ -110,9 +110,11 @@ def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
     from spikegrad.cli.entry import came
     from spikegrad.cli.summary import draw, say_start, summarise
     from spikegrad.train.folder import RunFolder
+    from spikegrad.train.launcher import is_first, launched
 
-    if not resume:
+    if not resume and not launched():
         RunFolder.check_new(folder)
+    quiet = quiet or not is_first()
     from spikegrad.train.app import train_run
 
     def started(network: Any) -> None:
@@ -125,11 +127,12 @@ def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
 
     try:
         result = train_run(config, folder, resume=resume, progress=not quiet, started=started)
-        pictures = draw(folder)
+        pictures = draw(folder) if is_first() else []
     except KeyboardInterrupt as stop:
         stop.folder = folder if (folder / "config.toml").is_file() else None  # type: ignore
         raise
-    summarise(result, folder, pictures, quiet=quiet)
+    if is_first():
+        summarise(result, folder, pictures, quiet=quiet)
     return None
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
+from spikegrad.train.agreement import agreed, in_touch
 from spikegrad.train.build import (
     Inputs,
     Parts,
@@ -28,10 +29,11 @@ from spikegrad.train.encoder import Encoder
 from spikegrad.train.finish import read_weights
 from spikegrad.train.fitting import Result, fit_job
 from spikegrad.train.folder import RunFolder
+from spikegrad.train.launcher import is_first, launched, settled
 from spikegrad.train.loop import Job
 from spikegrad.train.measure import Evaluation, Prediction, measured, predicted
 from spikegrad.train.objective import Objective, objective_of
-from spikegrad.train.parallel import device_of
+from spikegrad.train.parallel import device_of, make_fabric
 from spikegrad.train.running import Place
 from spikegrad.train.samples import write_samples
 from spikegrad.train.settings import settings
@@ -68,16 +70,20 @@ def train_run(
         UserError: settings, data or a folder that will not do, before anything is written.
         RunError: the run failed on its way. Interrupted: a signal, after the checkpoint.
     """
-    if not resume:
-        RunFolder.check_new(folder)
-    with seeding.kept(), settings(config.run):
-        parts = build_parts(config)
-        network = build_network(config, parts.inputs)
-        encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
-        if started is not None:
-            started(network)
-        if not (folder / "checkpoint.pt").is_file():
-            calibrate_network(network, config, parts)
+    config = settled(config)
+    with in_touch(folder), seeding.kept(), settings(config.run):
+        if launched():
+            make_fabric(config)  # connects: what fails in one process from here on ends all
+        with agreed():
+            if not resume and is_first():
+                RunFolder.check_new(folder)
+            parts = build_parts(config)
+            network = build_network(config, parts.inputs)
+            encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
+            if started is not None:
+                started(network)
+            if not (folder / "checkpoint.pt").is_file():
+                calibrate_network(network, config, parts)
         job = Job(
             network=network,
             loader=parts.train,
@@ -94,7 +100,8 @@ def train_run(
         )
         result = fit_job(job, resume=resume)
     if (
-        not result.new
+        is_first()
+        and not result.new
         and not (folder / "samples.npz").is_file()
         and (parts.test or parts.validation)
     ):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from spikegrad.errors import UserError, message
 from spikegrad.kernels.cpu.crossover import Table, table, using
+from spikegrad.train.agreement import from_first
 
 __all__ = ["crossover_of", "crossover_text"]
 
@@ -23,21 +24,24 @@ def crossover_text() -> str:
 
 @contextmanager
 def crossover_of(folder: Path | None) -> Iterator[None]:
-    """Compute with the table that a run was started with, if it has one.
+    """Compute with the table that a run was started with, if it has one, in every process.
 
     Raises:
         UserError: its file is damaged.
     """
+    stored = from_first(lambda: _stored(folder))
+    with using(stored) if stored is not None else nullcontext():
+        yield
+
+
+def _stored(folder: Path | None) -> Table | None:
     path = None if folder is None else folder / "crossover.json"
     if path is None or not path.is_file():
-        yield
-        return
+        return None
     try:
-        stored = Table.read(json.loads(path.read_text(encoding="utf-8")))
+        return Table.read(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, UserError):
         remedy = (
             "move it away: the run then goes on with this machine's, with last bits that differ"
         )
         raise UserError(message(f"expected a whole {path}", "something else", remedy)) from None
-    with using(stored):
-        yield

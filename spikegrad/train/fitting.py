@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
+from spikegrad.train.agreement import agreed, from_first, in_touch
 from spikegrad.train.batches import length
 from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.config import OPTIONS, Config, flatten, gather
@@ -21,6 +22,7 @@ from spikegrad.train.encoder import Encoder
 from spikegrad.train.fields import check_group
 from spikegrad.train.finish import finish, read_weights
 from spikegrad.train.folder import RunFolder
+from spikegrad.train.launcher import is_first, launched, settled
 from spikegrad.train.loop import Job, Trainer
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.own import OWN, check_read
@@ -158,25 +160,20 @@ def fit(
 
 
 def fit_job(job: Job, *, resume: bool = False) -> Result:
-    """`fit` with everything in one record."""
-    _check_job(job)
-    fabric = make_fabric(
-        device=job.config.run.device,
-        processes=job.config.run.processes,
-        precision=job.config.training.precision,
-    )
-    run = _open(job, resume)
-    if run is not None and run.finished:
-        return _held(run, job)
-    with seeding.kept(), settings(job.config.run):
-        if run is None or not run.checkpoint.is_file():
-            job, batch = check_loaders(job)
-            preflight(job, batch, watcher=watcher(job.progress))
-        made = run is None and job.folder is not None
-        if made and job.folder is not None:
-            run = RunFolder.create(job.folder, to_toml(job.config), crossover_text())
-        with _alone(run), _taken_back(run if made else None):
-            outcome = launch(fabric, _work, job) if fabric.world_size > 1 else _work(fabric, job)
+    """`fit` with everything in one record.
+
+    Under torchrun every process comes here; the first one alone reads and writes the run folder.
+    """
+    job = dataclasses.replace(job, config=settled(job.config))
+    fabric = make_fabric(job.config)
+    with in_touch(job.folder):
+        with agreed():
+            _check_job(job)
+        run = from_first(lambda: _open(job, resume))
+        if from_first(lambda: run is not None and run.finished):
+            assert run is not None
+            return _held(run, job)
+        job, outcome = _run(fabric, job, run)
     if job.config.training.precision == "64":
         job.network.double()
     job.network.load_state_dict(outcome["weights"])
@@ -188,6 +185,24 @@ def fit_job(job: Job, *, resume: bool = False) -> Result:
         job.encode,
         job.objective,
     )
+
+
+def _run(fabric: Any, job: Job, run: RunFolder | None) -> tuple[Job, dict[str, Any]]:
+    """Check, make the folder of a new run, train; the job as it was run, and what came of it."""
+    with seeding.kept(), settings(job.config.run), ExitStack() as kept:
+        begins = from_first(lambda: run is None or not run.checkpoint.is_file())
+        with agreed():
+            if begins:
+                job, batch = check_loaders(job)
+                preflight(job, batch, watcher=watcher(job.progress and is_first()))
+        made = from_first(lambda: _made(job, run))
+        with agreed():
+            if is_first():
+                kept.enter_context(_alone(made or run))
+                kept.enter_context(_taken_back(made))
+        folder = made or run
+        job = dataclasses.replace(job, folder=folder.path if folder else None)
+        return job, launch(fabric, _work, job)
 
 
 def check_unchanged(old: Config, new: Config) -> None:
@@ -206,17 +221,25 @@ def check_unchanged(old: Config, new: Config) -> None:
             raise UserError(message(expected, str(after[name]), remedy))
 
 
+def _made(job: Job, run: RunFolder | None) -> RunFolder | None:
+    """The folder of a new run, None where there is one or none is wanted."""
+    if run is not None or job.folder is None:
+        return None
+    return RunFolder.create(job.folder, to_toml(job.config), crossover_text())
+
+
 def _work(fabric: Any, job: Job) -> dict[str, Any]:
     """One process of a run, from the checkpoint to the result; plain data."""
-    worker = fabric.world_size > 1
+    worker = fabric.world_size > 1 and not launched()
     with settings(job.config.run), crossover_of(job.folder):
         if worker:
             for tensor in [*job.network.parameters(), *job.network.buffers()]:
                 tensor.data = tensor.data.clone()  # they came in memory shared with the parent
         flag = StopFlag()
-        if job.folder is None and not worker:
+        if job.folder is None and fabric.world_size == 1:
             return _train(fabric, job, flag)
-        with listening(flag, worker=worker):
+        parent = "torchrun" if launched() else "parent" if worker else "user"
+        with listening(flag, started_by=parent), in_touch(job.folder):
             return _train(fabric, job, flag)
 
 
@@ -254,7 +277,7 @@ def _check_job(job: Job) -> None:
     if length(job.loader) is None and training.warmup:
         expected = "expected a loader with a length to warm up"
         raise UserError(message(expected, "one without", "use warmup=0"))
-    if processes > 1 and isinstance(job.optimizer, torch.optim.Optimizer):
+    if processes > 1 and not launched() and isinstance(job.optimizer, torch.optim.Optimizer):
         expected = "expected the optimizer as a name or a function with several processes"
         raise UserError(message(expected, "an optimizer", "each process makes its own"))
     if processes > 1:
@@ -292,8 +315,8 @@ def _taken_back(run: RunFolder | None) -> Iterator[None]:
 
 def _held(run: RunFolder, job: Job) -> Result:
     """The result of a run that is finished; the network takes its weights if all is whole."""
-    history, summary = run.metrics(), run.result()
-    weights, _ = read_weights(run.weights)
+    history, summary = from_first(lambda: (run.metrics(), run.result()))
+    weights, _ = from_first(lambda: read_weights(run.weights))
     check_fits(job.network, weights, run.weights)
     if job.config.training.precision == "64":
         job.network.double()

@@ -15,6 +15,7 @@ from torch import nn
 
 from spikegrad.errors import RunError, UserError, message
 from spikegrad.train import checkpoint, seeding
+from spikegrad.train.agreement import from_first
 from spikegrad.train.average import Average, copied, using
 from spikegrad.train.batches import batches, length
 from spikegrad.train.config import Config
@@ -279,14 +280,17 @@ class Trainer:
         self.mark = time.perf_counter()
 
     def restore(self) -> None:
-        """Go on from the checkpoint; without one write that of the start."""
-        if self.folder is None:
-            return
-        if not self.folder.checkpoint.is_file():
+        """Go on from the checkpoint; without one write that of the start.
+
+        The first process alone reads it, since the others may be on machines without the folder.
+        """
+        path = self.folder.checkpoint if self.folder is not None else None
+        held = from_first(lambda: checkpoint.load(path) if path and path.is_file() else None)
+        if path is None or held is None:
+            # Those that torchrun started have each built a network of their own.
+            self.network.load_state_dict(from_first(self.network.state_dict))
             self.save()
             return
-        path = self.folder.checkpoint
-        held = checkpoint.load(path)
         with checkpoint.understood(path):
             state = RunState.from_dict(held["state"])
             checkpoint.check_fits(self.network, held["network"], path)
@@ -300,7 +304,7 @@ class Trainer:
             seeding.restore(held["random"])
             self.network.load_state_dict(held["network"])
             self.state = state
-        if self.first:
+        if self.first and self.folder is not None:
             self.folder.write_metrics(self.state.history)
 
     def _clock(self) -> None:

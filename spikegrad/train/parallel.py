@@ -25,6 +25,8 @@ import torch.distributed as dist
 from torch import nn
 
 from spikegrad.errors import RunError, UserError, message
+from spikegrad.train.config import Config
+from spikegrad.train.launcher import launched, machines
 from spikegrad.train.signals import Interrupted
 
 __all__ = ["add_up_gradients", "device_of", "launch", "make_fabric", "sum_over_processes"]
@@ -32,29 +34,51 @@ __all__ = ["add_up_gradients", "device_of", "launch", "make_fabric", "sum_over_p
 PRECISIONS = {"32": "32-true", "64": "64-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
 
 
-def make_fabric(*, device: str = "auto", processes: int = 1, precision: str = "32") -> Any:
-    """A Fabric for this device, number of processes and precision; not launched yet.
+def make_fabric(config: Config) -> Any:
+    """A Fabric for the device, the processes and the precision of a config.
+
+    Under torchrun, which has started the processes, they are connected when this returns;
+    otherwise `launch` starts them.
 
     Raises:
         UserError: the device is not there, or there are fewer of it than processes.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
 
     _silence()
-    kind = _device_kind(device)
-    if kind != "cpu" and processes > (available := _devices(kind)):
+    processes = config.run.processes
+    kind, here = _device_kind(config.run.device), processes // machines()
+    if kind != "cpu" and here > (available := _devices(kind)):
         expected = f"expected at most {available} processes on {kind}"
-        raise UserError(message(expected, str(processes), "lower --processes"))
-    strategy = DDPStrategy(start_method="spawn") if processes > 1 else "auto"
+        raise UserError(message(expected, str(here), "lower --processes"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Fabric(
+        fabric = Fabric(
             accelerator=kind,
-            devices=processes,
-            strategy=strategy,
-            precision=PRECISIONS[precision],  # type: ignore[arg-type]
+            devices=here,
+            num_nodes=machines(),
+            precision=PRECISIONS[config.training.precision],  # type: ignore[arg-type]
+            **_together(processes),
         )
+        if launched():
+            fabric.launch()
+    return fabric
+
+
+def _together(processes: int) -> dict[str, Any]:
+    """How Fabric starts processes and connects them.
+
+    Named in full: it would take a job of SLURM, in which a single command runs, for one that SLURM
+    has divided into processes.
+    """
+    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    environment = TorchElasticEnvironment() if launched() else LightningEnvironment()
+    if processes == 1:
+        return {"plugins": [environment]}
+    method: Any = "popen" if launched() else "spawn"
+    return {"strategy": DDPStrategy(cluster_environment=environment, start_method=method)}
 
 
 def add_up_gradients(network: nn.Module, world: int) -> None:
@@ -91,9 +115,12 @@ def sum_over_processes(numbers: list[float], world: int, device: torch.device) -
 def launch(fabric: Any, work: Callable[..., Any], job: Any) -> Any:
     """Run `work(fabric, job)` in every process of the fabric; return what the first one returned.
 
-    Results and errors come back through a file: a pipe would block on a large result, and an
-    error of ours would arrive as the text of a traceback.
+    Under torchrun this is one of them already. Otherwise they start here, and results and errors
+    come back through a file: a pipe would block on a large result, and an error of ours would
+    arrive as the text of a traceback.
     """
+    if fabric.world_size == 1 or launched():
+        return work(fabric, job)
     with tempfile.TemporaryDirectory(prefix="spikegrad-") as there, _passing_on() as stopped:
         outcome = Path(there) / "outcome.pt"
         try:

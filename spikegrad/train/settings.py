@@ -12,6 +12,7 @@ import torch
 
 from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.train.config import RunConfig
+from spikegrad.train.launcher import machines
 
 __all__ = ["check_threads", "settings"]
 
@@ -62,7 +63,8 @@ def settings(run: RunConfig) -> Iterator[None]:
         if run.threads:
             torch.set_num_threads(run.threads)
         elif run.processes > 1:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // run.processes))
+            here = run.processes // machines()
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
         if run.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)

@@ -41,19 +41,22 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 @contextmanager
-def listening(flag: StopFlag, *, worker: bool = False) -> Iterator[StopFlag]:
+def listening(flag: StopFlag, *, started_by: str = "user") -> Iterator[StopFlag]:
     """Turn SIGINT and SIGTERM into the flag while the context is open.
 
-    worker: one of several processes. A terminal sends Ctrl-C to all of them, so a worker leaves
-    it to its parent, which passes it on as SIGTERM; a worker without a parent ends itself.
+    started_by: "user", who leaves at once with a second signal; "parent", which passes Ctrl-C on
+    as SIGTERM, since a terminal sends it to parent and children, so that a child leaves it alone,
+    and ends itself where the parent is gone; "torchrun", which sends both, and kills in the end.
     Off the main thread, where Python has no handlers, nothing happens.
     """
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
     handlers = {signal.SIGINT: _once(flag), signal.SIGTERM: _once(flag)}
-    if worker:
+    if started_by == "parent":
         handlers = {signal.SIGINT: _orphaned(os.getppid()), signal.SIGTERM: _set(flag)}
+    elif started_by == "torchrun":
+        handlers = {signal.SIGINT: _set(flag), signal.SIGTERM: _set(flag)}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield flag

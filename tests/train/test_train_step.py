@@ -10,6 +10,7 @@ from torch import nn
 
 from spikegrad.errors import RunError, UserError
 from spikegrad.nn import LI, LIF, Linear, Sequential
+from spikegrad.train.config import gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.objective import Objective
 from spikegrad.train.parallel import make_fabric
@@ -23,7 +24,7 @@ def make_network(seed: int = 0) -> Sequential:
 
 
 def make_engine(network, *, objective="membrane_mean", rate=0.0, **penalty) -> Engine:
-    fabric = make_fabric(device="cpu")
+    fabric = make_fabric(gather({"device": "cpu"}))
     optimizer = fabric.setup_optimizers(torch.optim.SGD(network.parameters(), lr=rate or 0.1))
     wanted = Objective(objective, **penalty)
     encode = Encoder("direct", sequence=True)
