@@ -49,11 +49,11 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     """Print one table, a block of rows per workload, and why rows are void."""
     console = console or Console()
     if not console.is_terminal:
-        console = Console(width=140)
+        console = Console(width=150)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("", "implementation", "surrogate"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("ms", "min", "max", "MB", "activity", "x peer", "x ReLU"):
+    for heading in ("ms", "min", "max", "MB", "activity", "time / peer", "time / ReLU"):
         table.add_column(heading, justify="right", no_wrap=True)
     said = []
     for name in dict.fromkeys(row["workload"] for row in result["rows"]):

@@ -12,7 +12,7 @@ import torch
 from benchmarks import harness, material, meter, peers, worker, workers
 from benchmarks.arrays import read, scaled
 from benchmarks.networks.registry import IMPLEMENTATIONS, Implementation
-from benchmarks.table import ratios
+from benchmarks.table import ratios, show
 from benchmarks.workloads import WORKLOADS, tiny, void
 
 KEYS = {"workload", "implementation", "version", "surrogate", "median_ms", "min_ms", "max_ms",
@@ -159,6 +159,22 @@ def test_ratios_are_to_the_fastest_peer_and_to_the_relu_network():
     expected = [(0.5, 2.0), (2.0, 8.0), (1.0, 4.0), (None, None), (0.25, 1.0)]
     assert ratios(rows) == expected
     assert ratios(rows[:1]) == [(None, None)]
+
+
+def test_the_table_says_where_it_was_measured_and_what_its_ratios_are(capsys):
+    """ "x peer" reads as so many times faster, where it says the time over the peer's."""
+    result = {
+        "machine": {"processor": "some CPU", "cores": 2},
+        "isa": "avx2",
+        "threads": 1,
+        "torch": "2.13.0",
+        "rows": [{**task_row([0.075]), "median_ms": 3.0}],
+    }
+    show(result)
+    first, head, row = capsys.readouterr().out.splitlines()
+    assert first == "some CPU, 2 cores; isa avx2; 1 threads; torch 2.13.0"
+    assert head.split("activity")[1].split() == ["time", "/", "peer", "time", "/", "ReLU"]
+    assert row.startswith("W3")
 
 
 def test_the_relu_network_has_the_weights_and_the_products_of_ours(order):
