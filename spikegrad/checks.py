@@ -119,7 +119,7 @@ def check_like(x: Tensor, weight: Tensor, layer: str) -> None:
 
 def check_not_traced() -> None:
     """No `torch.jit.trace`: it would record one length of time, and no state."""
-    if torch._C._is_tracing():
+    if not torch.compiler.is_compiling() and torch._C._is_tracing():
         raise UserError(
             message(
                 "expected a call by torch.compile or torch.export, or a plain one",
