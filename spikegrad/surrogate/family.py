@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
+
+from spikegrad.surrogate.content import content
 
 __all__ = ["Family", "Parameter"]
 
@@ -86,3 +89,8 @@ class Family:
     has_slope: bool = True
     default_slope: float = 1.0
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @cached_property
+    def content(self) -> int:
+        """What the derivative computes, as a number: see `spikegrad.surrogate.content`."""
+        return content(self.derivative)
