@@ -151,12 +151,13 @@ def test_operators_pass_opcheck() -> None:
     x = torch.rand(1, 2, 6, 5, 3, requires_grad=True)
     v = torch.rand(2, 6, 5, 3, requires_grad=True)
     params, slope = torch.full((10, 1), 0.5), torch.tensor([2.0])
+    shape = (0, 0.0, 0.0, 1.0, 0.0)  # arctan in area normalisation
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     for start in (None, v):
-        arguments = (x, start, params, slope, 4, 0, False, 2, 2, 0)
+        arguments = (x, start, params, slope, 4, 0, False, 2, 2, *shape)
         torch.library.opcheck(torch.ops.spikegrad.spike_pool.default, arguments, test_utils=tests)
     y, index, end = torch.ops.spikegrad.spike_pool(
-        x.detach(), None, params, slope, 4, 0, False, 2, 2, 0
+        x.detach(), None, params, slope, 4, 0, False, 2, 2, *shape
     )
     arguments = (
         y,
@@ -182,7 +183,7 @@ def test_operators_pass_opcheck() -> None:
 
 def test_errors_of_the_operators() -> None:
     x, params, slope = torch.rand(1, 2, 6, 5, 3), torch.rand(10, 1), torch.ones(1)
-    good = (x, None, params, slope, 4, 0, False, 2, 2, 0)
+    good = (x, None, params, slope, 4, 0, False, 2, 2, 0, 0.0, 0.0, 1.0, 0.0)
     for at, wrong, words in [
         (0, x.half(), "float32 or float64"),
         (0, x.permute(0, 1, 4, 2, 3), "contiguous"),

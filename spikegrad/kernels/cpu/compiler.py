@@ -32,6 +32,7 @@ FLAGS = [
     "-fno-trapping-math",
     "-fPIC",
     "-fvisibility=hidden",
+    "-Werror=switch",  # a surrogate family, or a reset, that a switch leaves out
 ]
 LEVELS = {
     ("x86_64", "avx512"): "-march=x86-64-v4",

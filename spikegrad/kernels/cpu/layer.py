@@ -16,7 +16,6 @@ from torch.nn.functional import linear as product
 from spikegrad.checks import check_state_tensor
 from spikegrad.functional.recurrent import check_feedback
 from spikegrad.kernels.cpu.crossover import crossover
-from spikegrad.kernels.cpu.derivative import family_of
 from spikegrad.kernels.cpu.layer_operator import run
 from spikegrad.kernels.cpu.library import COMPACT, KINDS
 from spikegrad.kernels.cpu.neuron import Neuron, described, usual
@@ -75,7 +74,7 @@ def layer(
         feedback,
         first,
         n,
-        lean=lean and family_of(n.surrogate)[0] >= 0,
+        lean=lean and n.shape.family >= 0,
         dense=not pass_on,
     )
     if witness is not None:
@@ -104,7 +103,7 @@ def call(
     inputs = given.shape[2]
     # A trace needs shapes that do not depend on values.
     free = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    places = free and not dense and family_of(n.surrogate)[0] in COMPACT
+    places = free and not dense and n.shape.family in COMPACT
     return run(
         given.x,
         given.bits,

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
+from spikegrad.kernels.cpu.derivative import amplitude_of, evaluated, own_function, refuse
 from spikegrad.kernels.cpu.eager import below_autograd, eager
-from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, record_of
+from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS
 from spikegrad.kernels.cpu.neuron import few
 from spikegrad.kernels.cpu.spikes import TILE, sizes_of, tiles
+from spikegrad.surrogate.family import Family
 
 __all__ = ["register", "run"]
 
@@ -101,7 +102,7 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
         marks,
         choice,
     )
-    ctx.words, ctx.numbers = words, numbers
+    ctx.words, ctx.numbers, ctx.own = words, numbers, own_function(words[4])
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -109,19 +110,19 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     x, in_bits, in_support, weight, bias, feedback, first, v0, params, slope, *kept = (
         ctx.saved_tensors
     )
-    kind, _, _, _, number, family, keep, *_ = ctx.words
+    kind, _, _, _, _, family, keep, *_ = ctx.words
     nothing = x.new_empty((0,), dtype=torch.int64)
     u, i, a, ready, current, bits, support, marks, choice = (
         nothing if part is None else part for part in kept
     )
-    record = record_of(number)
+    spiking = bool(kind & KINDS["spiking"])
+    amplitude = amplitude_of(slope, *ctx.numbers[5:]) if spiking else slope
     derivative = None
-    if family < 0 and kind & KINDS["spiking"]:
-        derivative = evaluated(record, u, a, params, slope)
+    if family < 0 and spiking:
+        derivative = own_derivative(ctx.own, u, a, params, slope, amplitude)
     need = ctx.needs_input_grad
     outputs = x.shape[2] if weight is None else weight.shape[0]
     ends = [None if g is None else g.contiguous() for g in (grads[k] for k in (1, 11, 12, 13))]
-    spiking = bool(kind & KINDS["spiking"])
     out = below_autograd(
         torch.ops.spikegrad.layer_backward,
         grads[0],
@@ -136,8 +137,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         v0,
         params,
         slope,
-        amplitude_of(record, slope) if spiking else slope,
-        record.gain,
+        amplitude,
         derivative,
         u,
         i,
@@ -199,8 +199,10 @@ def arranged(
     )
 
 
-def evaluated(record: Any, u: Tensor, a: Tensor, params: Tensor, slope: Tensor) -> Tensor:
-    """A user's derivative at every membrane, `[tiles, T B, 64]`: torch evaluates it."""
+def own_derivative(
+    own: Family | None, u: Tensor, a: Tensor, params: Tensor, slope: Tensor, amplitude: Tensor
+) -> Tensor:
+    """A user's derivative at every membrane, `[tiles, T B, 64]`."""
 
     def tiled(value: Tensor) -> Tensor:
         if value.shape[0] == 1:
@@ -211,13 +213,13 @@ def evaluated(record: Any, u: Tensor, a: Tensor, params: Tensor, slope: Tensor) 
     theta = tiled(params[PARAMETERS.index("threshold")])
     if a.numel():
         theta = theta + tiled(params[PARAMETERS.index("kappa")]) * a
-    return record.derivative(u - theta, tiled(slope)).contiguous()
+    return evaluated(own, u - theta, tiled(slope), tiled(amplitude))
 
 
 def fake_layer_backward(*args: Any) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
     x, in_bits, weight, feedback, params = args[5], args[6], args[8], args[10], args[13]
-    need_x, need_weight, need_feedback, need_first, words = args[28:33]
+    need_x, need_weight, need_feedback, need_first, words = args[27:32]
     kind, keep = words[0], bool(words[6])
     _, batch, inputs = sizes_of(x, in_bits, weight)
     outputs = inputs if weight is None else weight.shape[0]

@@ -10,7 +10,6 @@ import torch
 from spikegrad.errors import SpikegradWarning
 from spikegrad.kernels.cpu.build import BuildError, build, crossover_path
 from spikegrad.kernels.cpu.instructions import in_force
-from spikegrad.surrogate import Surrogate
 
 __all__ = [
     "COMPACT",
@@ -20,8 +19,6 @@ __all__ = [
     "RESETS",
     "isa",
     "load",
-    "record_of",
-    "surrogate_id",
 ]
 
 # The orders of the enums in src/neuron.h and src/surrogate.h.
@@ -58,7 +55,6 @@ COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
 
 _REASON: list[str] = []
 _LOADED: list[str] = []  # the instruction set of the library that was loaded
-_RECORDS: list[Surrogate] = []
 
 
 @torch.compiler.assume_constant_result
@@ -113,18 +109,3 @@ def load_now() -> str:
     crossover.adopt(crossover_path(), chosen.name)
     _LOADED.append(chosen.name)
     return ""
-
-
-@torch.compiler.assume_constant_result
-def surrogate_id(surrogate: Surrogate) -> int:
-    """A number that stands for a record in an operator's arguments."""
-    try:
-        return _RECORDS.index(surrogate)
-    except ValueError:
-        _RECORDS.append(surrogate)
-        return len(_RECORDS) - 1
-
-
-def record_of(number: int) -> Surrogate:
-    """The record behind a number."""
-    return _RECORDS[number]

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from spikegrad.functional.scan import Rule, enter, input_gain
-from spikegrad.kernels.cpu.derivative import family_of
-from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS, surrogate_id
+from spikegrad.kernels.cpu.derivative import Shape, shape_of
+from spikegrad.kernels.cpu.library import COMPACT, FAMILIES, KINDS, PARAMETERS, RESETS
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Value
 
@@ -35,7 +35,7 @@ class Neuron(NamedTuple):
     starts: tuple[Tensor | None, ...]
     params: Tensor
     slope: Tensor
-    surrogate: Surrogate
+    shape: Shape
     reset: int
     attached: bool
     refractory: int
@@ -54,8 +54,8 @@ class Neuron(NamedTuple):
             self.reset,
             int(self.attached),
             self.refractory,
-            surrogate_id(self.surrogate),
-            family_of(self.surrogate)[0],
+            self.shape.own,
+            self.shape.family,
             int(self.keep),
             int(lean),
             int(dense),
@@ -64,8 +64,9 @@ class Neuron(NamedTuple):
         ]
 
     def numbers(self, share: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> list[float]:
-        """The surrogate's shape and the crossovers."""
-        return [*family_of(self.surrogate)[1:], *share]
+        """The surrogate's shape, the crossovers, and what its amplitude follows from."""
+        _, _, a, b, gain, peak = self.shape
+        return [a, b, *share, gain, peak]
 
 
 def few(words: Sequence[int]) -> bool:
@@ -89,12 +90,19 @@ def usual(scan: str, dtype: torch.dtype, args: dict[str, Any]) -> Neuron | None:
     values: list[Any] = []
     for value in args.values():
         if not isinstance(value, Tensor):
-            values.append((value, bool) if isinstance(value, bool) else value)
+            values.append(told_apart(value) if isinstance(value, (bool, Surrogate)) else value)
         elif value.dim() or value.requires_grad:
             return None
         else:
             values.append(value.item())
     return of_numbers(scan, dtype, tuple(args), tuple(values))
+
+
+def told_apart(value: bool | Surrogate) -> Any:
+    """A value, with what tells it from others that equal it: 1, a name that was given again."""
+    if isinstance(value, bool):
+        return value, bool
+    return value if value.name in FAMILIES else (value, shape_of(value))
 
 
 @lru_cache(maxsize=256)
@@ -180,7 +188,7 @@ def li(x: Tensor, state: State, *, beta: Value, gain: Any = "leak") -> Neuron:
         flat_states(starts, current),
         params,
         slope,
-        _SURROGATE,
+        shape_of(_SURROGATE),
         RESETS.index("none"),
         False,
         0,
@@ -230,7 +238,7 @@ def spiking(
         flat_states(starts, current),
         params,
         slopes,
-        surrogate,
+        shape_of(surrogate),
         RESETS.index(reset),
         not detach_reset,
         refractory,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.derivative import amplitude_of, refuse
+from spikegrad.kernels.cpu.derivative import amplitude_of, evaluated, own_function, refuse
 from spikegrad.kernels.cpu.eager import below_autograd, eager
-from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS, record_of
+from spikegrad.kernels.cpu.library import KINDS, PARAMETERS, RESETS
 from spikegrad.kernels.cpu.neuron import few
 
 __all__ = ["register", "run"]
@@ -76,7 +76,7 @@ def blocks(params: Tensor, one: Sequence[int]) -> tuple[int, int]:
 
 def fake_scan_backward(*args: Any) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
-    u, params, sizes, words = args[5], args[13], args[18], args[20]
+    u, params, sizes, words = args[5], args[13], args[17], args[19]
     kind, keep, (steps, *one) = words[0], words[6], sizes
     width = params.shape[1]
     parts = one[0] if width > 1 else blocks(params, one)[0]
@@ -109,21 +109,22 @@ def keep_for_scan(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
         slope,
     )
     ctx.words, ctx.numbers, ctx.sizes = words, numbers, list(x.shape)
+    ctx.own = own_function(words[4])
 
 
 def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     """Gradients of x, the initial state, the parameters and the slope."""
     x, u, i, a, ready, support, bits, i0, v0, params, slope = ctx.saved_tensors
-    kind, number, family, keep = (ctx.words[k] for k in (0, 4, 5, 6))
+    kind, family, keep = (ctx.words[k] for k in (0, 5, 6))
     spiking = bool(kind & KINDS["spiking"])
     incoming = grads[0] if spiking else grads[1]
-    record = record_of(number)
+    amplitude = amplitude_of(slope, *ctx.numbers[5:])
     derivative = None
-    if family < 0 and spiking:  # a user's own: torch evaluates it
+    if family < 0 and spiking:
         theta = params[PARAMETERS.index("threshold")]
         if a is not None and kind & KINDS["adaptive"]:
             theta = theta + params[PARAMETERS.index("kappa")] * a
-        derivative = record.derivative(u - theta, slope).contiguous()
+        derivative = evaluated(ctx.own, u - theta, slope, amplitude)
     ends = [None if g is None else g.contiguous() for g in grads[7:10]]
     dx, di0, dv0, da0, sums = below_autograd(
         torch.ops.spikegrad.scan_backward,
@@ -140,8 +141,7 @@ def scan_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         v0,
         params,
         slope,
-        amplitude_of(record, slope),
-        record.gain,
+        amplitude,
         derivative,
         ctx.sizes,
         ctx.needs_input_grad[6],

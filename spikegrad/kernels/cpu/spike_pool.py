@@ -16,8 +16,8 @@ from torch import Tensor
 
 from spikegrad.functional.conv import Pair
 from spikegrad.functional.scan import Rule, enter, input_gain
-from spikegrad.kernels.cpu.derivative import amplitude_of, family_of, refuse
-from spikegrad.kernels.cpu.library import FAMILIES, RESETS, record_of, surrogate_id
+from spikegrad.kernels.cpu.derivative import amplitude_of, refuse, shape_of
+from spikegrad.kernels.cpu.library import FAMILIES, RESETS
 from spikegrad.kernels.cpu.neuron import numbers, tensors
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Gain, LIFState, Reset, Value
@@ -97,6 +97,7 @@ def run(
     }
     v0 = None if state is None else state.v.permute(0, 2, 3, 1).contiguous()
     params, slopes = tensors(values, surrogate.slope or 1.0, x)
+    family, _, *shape = shape_of(surrogate)
     y, _, v = torch.ops.spikegrad.spike_pool(
         x.permute(0, 1, 3, 4, 2).contiguous(),
         v0,
@@ -106,7 +107,8 @@ def run(
         RESETS.index(reset),
         not detach_reset,
         *kernel,
-        surrogate_id(surrogate),
+        family,
+        *shape,
     )
     return y, v
 
@@ -114,6 +116,7 @@ def run(
 def register() -> None:
     """Shapes and gradients of the operators."""
     torch.library.register_fake("spikegrad::spike_pool", fake)
+    torch.library.register_fake("spikegrad::spike_pool_backward", fake_backward)
     torch.library.register_autograd("spikegrad::spike_pool", gradients, setup_context=keep)
     torch.library.register_autograd("spikegrad::spike_pool_backward", refuse)
 
@@ -128,7 +131,7 @@ def fake(
     attached: bool,
     kh: int,
     kw: int,
-    surrogate: int,
+    *surrogate: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs' shapes and dtypes."""
     _, batch, height, width, channels = x.shape
@@ -138,11 +141,11 @@ def fake(
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save the input, from which membranes are computed again, and where spikes came from."""
-    x, v0, params, slope, *words, number = inputs
+    x, v0, params, slope, *words = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, v0, output[1], params, slope)
-    ctx.words, ctx.number = words, number
+    ctx.words = words
 
 
 def gradients(
@@ -150,7 +153,7 @@ def gradients(
 ) -> tuple[Any, ...]:
     """Gradients of x and the initial membrane."""
     x, v0, index, params, slope = ctx.saved_tensors
-    record = record_of(ctx.number)
+    *words, gain, peak = ctx.words
     dx, dv0 = torch.ops.spikegrad.spike_pool_backward(
         None if grad_y is None else grad_y.contiguous(),
         None if grad_v is None else grad_v.contiguous(),
@@ -159,8 +162,14 @@ def gradients(
         index,
         params,
         slope,
-        amplitude_of(record, slope),
-        *ctx.words,
-        *family_of(record),
+        amplitude_of(slope, gain, peak),
+        *words,
     )
-    return dx, dv0 if v0 is not None else None, *[None] * 8
+    return dx, dv0 if v0 is not None else None, *[None] * 12
+
+
+def fake_backward(
+    grad_y: Tensor | None, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    """The gradients' shapes and dtypes."""
+    return x.new_empty(x.shape), x.new_empty((0,) if v0 is None else x.shape[1:])

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace spikegrad {
@@ -21,7 +23,14 @@ using torch::stable::Tensor;
 using Maybe = std::optional<Tensor>;
 
 // Kernels check what memory safety needs; the Python side has checked the rest and says it better.
-#define SG_CHECK(condition, what) STD_TORCH_CHECK(condition, "spikegrad kernel: ", what)
+// Not STD_TORCH_CHECK: that begins with the C++ function, file and line.
+#define SG_CHECK(condition, what)                \
+  do {                                           \
+    if (!(condition)) ::spikegrad::refuse(what); \
+  } while (false)
+[[noreturn, gnu::cold]] inline void refuse(const char* why) {
+  throw std::runtime_error(std::string("spikegrad kernel: ") + why);
+}
 
 // Large pages are fast; small ones take memory only where something is written, for buffers as
 // large as the worst case of which the front of every part is used.

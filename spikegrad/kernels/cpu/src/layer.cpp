@@ -47,18 +47,19 @@ LayerGradients layer_backward(const Maybe& grad_y, const Maybe& grad_last, const
                               const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
                               const Maybe& bias, const Maybe& feedback, const Maybe& first,
                               const Maybe& v0, const Tensor& params, const Tensor& slope,
-                              const Tensor& amplitude, double gain, const Maybe& derivative,
-                              const Tensor& u, const Tensor& i, const Tensor& a,
-                              const Tensor& ready, const Tensor& current, const Tensor& bits,
-                              const Tensor& support, const Tensor& marks, const Tensor& choice,
-                              bool grad_slope, bool need_x, bool need_weight, bool need_feedback,
-                              bool need_first, const std::vector<int64_t>& words,
-                              const std::vector<double>& numbers, const Maybe& grad_steady) {
+                              const Tensor& amplitude, const Maybe& derivative, const Tensor& u,
+                              const Tensor& i, const Tensor& a, const Tensor& ready,
+                              const Tensor& current, const Tensor& bits, const Tensor& support,
+                              const Tensor& marks, const Tensor& choice, bool grad_slope,
+                              bool need_x, bool need_weight, bool need_feedback, bool need_first,
+                              const std::vector<int64_t>& words, const std::vector<double>& numbers,
+                              const Maybe& grad_steady) {
   const Words w = words_of(words, numbers);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, w.crossover};
   check_call(all, feedback, first, params, slope);
   SG_CHECK(slope.numel() == 1 || slope.numel() == params.size(1) || params.size(1) == 1,
            "slopes must fit the parameters");
+  check_derivative(w, derivative, u);
   check_matrix(grad_steady, all.sizes().batch, all.outputs(), params.scalar_type(),
                "the gradient of every step must be a contiguous [B, N]");
   // Bits that were made of numbers which are no spikes say nothing.
@@ -78,7 +79,6 @@ LayerGradients layer_backward(const Maybe& grad_y, const Maybe& grad_last, const
                           params,
                           slope,
                           amplitude,
-                          gain,
                           derivative,
                           u,
                           i,
@@ -112,7 +112,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
       "layer_backward(Tensor? grad_y, Tensor? grad_last, Tensor? grad_i, Tensor? grad_v, "
       "Tensor? grad_a, Tensor x, Tensor? in_bits, Tensor? in_support, Tensor? weight, "
       "Tensor? bias, Tensor? feedback, Tensor? first, Tensor? v0, Tensor params, Tensor slope, "
-      "Tensor amplitude, float gain, Tensor? derivative, Tensor u, Tensor i, Tensor a, "
+      "Tensor amplitude, Tensor? derivative, Tensor u, Tensor i, Tensor a, "
       "Tensor ready, Tensor current, Tensor bits, Tensor support, Tensor marks, Tensor choice, "
       "bool grad_slope, "
       "bool need_x, bool need_weight, bool need_feedback, bool need_first, int[] words, "

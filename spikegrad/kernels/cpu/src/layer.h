@@ -73,18 +73,11 @@ template <class T>
 
 // Where the surrogate's derivative is not 0.
 template <class T>
-inline uint64_t support_of(const Shape& shape, const T* d, const T* slope) {
+inline uint64_t support_of(T edge, const T* d, const T* slope) {
   alignas(64) T h[kTile];
-  if (shape.family == Family::triangle) {
-    for (int j = 0; j < kTile; ++j) {
-      const T z = d[j] * slope[j];
-      h[j] = T(1) - (z < 0 ? -z : z);
-    }
-  } else {
-    for (int j = 0; j < kTile; ++j) {
-      const T z = d[j] * slope[j];
-      h[j] = (z < 0 ? -z : z) <= T(1) ? T(1) : T(0);
-    }
+  for (int j = 0; j < kTile; ++j) {
+    const T z = d[j] * slope[j];
+    h[j] = (z < 0 ? -z : z) < edge ? T(1) : T(0);
   }
   return positive(h);
 }
@@ -102,6 +95,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
   alignas(64) T x[kTile], s[kTile], d[kTile], nowhere[kTile];
   alignas(64) uint8_t open[kTile];
   const P p = tile_of(f.params, tile);
+  const T edge = compact_of<T>(f.shape.family).edge;
   const int n = columns_of(tile, f.outputs);
   const int64_t step = f.batch * kTile;
   for (int64_t t = t0; t < t1; ++t)
@@ -126,7 +120,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       const int64_t place = t * f.word_t + b * f.word_b + tile * f.word_tile;
       if (kFire && f.bits) f.bits[place] = positive(s) & mask_of(n);
       if (kFire && f.support) {
-        uint64_t word = support_of(f.shape, d, p.p + kSlope * kTile) & mask_of(n);
+        uint64_t word = support_of(edge, d, p.p + kSlope * kTile) & mask_of(n);
         if (kSilent) word &= ready_word(ready);
         f.support[place] = word;
       }

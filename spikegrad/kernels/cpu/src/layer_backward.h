@@ -165,7 +165,7 @@ void Back<T>::through_time() {
             slopes.as<T>(),
             amplitudes.as<T>(),
             each ? outputs : 1,
-            static_cast<T>(call.gain),
+            static_cast<T>(w.gain),
             w.attached,
             w.keep && call.grad_slope};
   f.derivative = data<T>(call.derivative);

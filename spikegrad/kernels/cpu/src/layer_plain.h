@@ -13,7 +13,7 @@ void plain_rows(const Layer<T>& f, const P& p, int64_t tile, int64_t b0, int64_t
   const int64_t step = f.batch * kTile, groups = groups_of(f.batch);
   const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
   const bool past = bytes >= kStreamed && reinterpret_cast<uintptr_t>(f.kept.u) % 64 == 0;
-  const T edge = edge_of<T>(f.shape.family);
+  const T edge = compact_of<T>(f.shape.family).edge;
   // Where the kept membranes of a group go on; read and written again for every step only where a
   // call walks several groups: the places of other threads' groups lie in the same cache line.
   T** const places = kFew ? f.kept.few + tile * groups : nullptr;

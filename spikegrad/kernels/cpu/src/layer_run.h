@@ -23,7 +23,6 @@ struct BackwardCall {
   const Maybe &grad_y, &grad_last, &grad_i, &grad_v, &grad_a, &grad_steady;
   const Maybe &feedback, &first, &v0;
   const Tensor &params, &slope, &amplitude;
-  double gain;
   const Maybe& derivative;
   const Tensor &u, &i, &a, &ready, &current, &bits, &support, &marks;
   bool grad_slope, need_feedback, need_first;

@@ -39,10 +39,9 @@ ScannedBack scan_backward(const Maybe& grad_s, const Maybe& grad_i, const Maybe&
                           const Maybe& grad_a, const Maybe& x, const Tensor& u, const Maybe& i,
                           const Maybe& a, const Maybe& ready, const Maybe& support,
                           const Maybe& bits, const Maybe& i0, const Maybe& v0, const Tensor& params,
-                          const Tensor& slope, const Tensor& amplitude, double gain,
-                          const Maybe& derivative, const std::vector<int64_t>& sizes,
-                          bool grad_slope, const std::vector<int64_t>& words,
-                          const std::vector<double>& numbers) {
+                          const Tensor& slope, const Tensor& amplitude, const Maybe& derivative,
+                          const std::vector<int64_t>& sizes, bool grad_slope,
+                          const std::vector<int64_t>& words, const std::vector<double>& numbers) {
   const Words w = words_of(words, numbers);
   SG_CHECK(sizes.size() == 3, "sizes must be T, B and N");
   if (!w.few()) check(u, params);
@@ -50,10 +49,11 @@ ScannedBack scan_backward(const Maybe& grad_s, const Maybe& grad_i, const Maybe&
   SG_CHECK(u.is_contiguous(), "u must be contiguous");
   SG_CHECK(x.has_value() || !w.keep, "parameter gradients need x");
   check_slope(slope, params);
-  const ScanBackward call{grad_s,   grad_i,   grad_v,   grad_a,     x,    u,
-                          i,        a,        ready,    support,    bits, i0,
-                          v0,       params,   slope,    amplitude,  gain, derivative,
-                          sizes[0], sizes[1], sizes[2], grad_slope, w};
+  check_derivative(w, derivative, u);
+  const ScanBackward call{grad_s,   grad_i,   grad_v,     grad_a,    x,          u,
+                          i,        a,        ready,      support,   bits,       i0,
+                          v0,       params,   slope,      amplitude, derivative, sizes[0],
+                          sizes[1], sizes[2], grad_slope, w};
   ScanGradients r = u.scalar_type() == ScalarType::Double ? scan_backward_call<double>(call)
                                                           : scan_backward_call<float>(call);
   return {r.dx, r.di0, r.dv0, r.da0, r.sums};
@@ -71,7 +71,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
   m.def(
       "scan_backward(Tensor? grad_s, Tensor? grad_i, Tensor? grad_v, Tensor? grad_a, Tensor? x, "
       "Tensor u, Tensor? i, Tensor? a, Tensor? ready, Tensor? support, Tensor? bits, Tensor? i0, "
-      "Tensor? v0, Tensor params, Tensor slope, Tensor amplitude, float gain, Tensor? derivative, "
+      "Tensor? v0, Tensor params, Tensor slope, Tensor amplitude, Tensor? derivative, "
       "int[] sizes, bool grad_slope, int[] words, float[] numbers) -> "
       "(Tensor dx, Tensor di0, Tensor dv0, Tensor da0, Tensor sums)");
 }

@@ -22,7 +22,6 @@ struct ScanBackward {
   const Tensor& u;
   const Maybe &i, &a, &ready, &support, &bits, &i0, &v0;
   const Tensor &params, &slope, &amplitude;
-  double gain;
   const Maybe& derivative;
   int64_t steps, batch, features;
   bool grad_slope;

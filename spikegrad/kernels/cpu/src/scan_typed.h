@@ -104,7 +104,7 @@ ScanOutputs scan_forward_call(const ScanForward& call) {
                                r.support, r.bits);
     plain_forward_of<T>(Reset{w.reset}, w.few(), [&](auto run) {
       over_blocks(blocks, steps, [&](int64_t block, int64_t offset, int64_t column, int n) {
-        run(f, plain.q, edge_of<T>(Family{w.family}), block, offset, column, n);
+        run(f, plain.q, compact_of<T>(Family{w.family}).edge, block, offset, column, n);
       });
     });
     return r;
@@ -148,7 +148,7 @@ ScanGradients scan_backward_call(const ScanBackward& call) {
             data<T>(call.slope),
             data<T>(call.amplitude),
             call.slope.size(0),
-            static_cast<T>(call.gain),
+            static_cast<T>(w.gain),
             w.attached,
             w.keep && call.grad_slope};
   f.derivative = data<T>(call.derivative);

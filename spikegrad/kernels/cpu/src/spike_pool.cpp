@@ -64,11 +64,13 @@ Pooled forward(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& p
   return {y, index, v_end};
 }
 
-// spike_pool(x [T or 1, B, H, W, C], v0, params [10, 1], slope [1], ...)
+// spike_pool(x [T or 1, B, H, W, C], v0, params [10, 1], slope [1], ..., the surrogate: see
+// words.h)
 //   -> (y [T, B, OH, OW, C], index of the same shape, v_end [B, H, W, C])
 Pooled spike_pool(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& params,
                   const Tensor& /*slope*/, int64_t steps, int64_t reset, bool /*attached*/,
-                  int64_t kh, int64_t kw, int64_t /*surrogate*/) {
+                  int64_t kh, int64_t kw, int64_t /*family*/, double /*shape_a*/,
+                  double /*shape_b*/, double /*gain*/, double /*peak*/) {
   if (x.scalar_type() == ScalarType::Double)
     return forward<double>(x, v0, params, steps, reset, kh, kw);
   SG_CHECK(x.scalar_type() == ScalarType::Float, "x must be float32 or float64");
@@ -99,6 +101,7 @@ std::tuple<Tensor, Tensor> spike_pool_backward(const std::optional<Tensor>& grad
   const ScalarType dtype = x.scalar_type();
   SG_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
            "x must be float32 or float64");
+  SG_CHECK(is_family(family) && Family{family} != Family::own, "unknown surrogate family");
   SG_CHECK(slope.numel() == 1 && amplitude.numel() == 1 && slope.scalar_type() == dtype &&
                amplitude.scalar_type() == dtype,
            "slope and amplitude must be [1] of x's dtype");
@@ -130,7 +133,8 @@ std::tuple<Tensor, Tensor> spike_pool_backward(const std::optional<Tensor>& grad
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
   m.def(
       "spike_pool(Tensor x, Tensor? v0, Tensor params, Tensor slope, int steps, int reset, "
-      "bool attached, int kh, int kw, int surrogate) -> (Tensor y, Tensor index, Tensor v_end)");
+      "bool attached, int kh, int kw, int family, float shape_a, float shape_b, float gain, "
+      "float peak) -> (Tensor y, Tensor index, Tensor v_end)");
   m.def(
       "spike_pool_backward(Tensor? grad_y, Tensor? grad_v, Tensor x, Tensor? v0, Tensor index, "
       "Tensor params, Tensor slope, Tensor amplitude, int steps, int reset, bool attached, int kh, "

@@ -5,29 +5,61 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 namespace spikegrad {
 
-// The order is that of FAMILIES in kernels/cpu/scan.py.
+// Every family, in the order of FAMILIES in kernels/cpu/library.py: its name, whether its
+// derivative is 0 beyond one slope's width, whether a few operations make it (tile.h), and how many
+// shape parameters it has. The switches below and in tile.h have no default: the compiler names the
+// one that a new family is missing in.
+#define SPIKEGRAD_FAMILIES(ROW)        \
+  ROW(arctan, false, true, 0)          \
+  ROW(sigmoid, false, false, 0)        \
+  ROW(fast_sigmoid, false, true, 0)    \
+  ROW(triangle, true, true, 0)         \
+  ROW(boxcar, true, true, 0)           \
+  ROW(gaussian, false, false, 0)       \
+  ROW(exponential, false, false, 0)    \
+  ROW(algebraic, false, false, 0)      \
+  ROW(multi_gaussian, false, false, 2) \
+  ROW(q_pseudospike, false, false, 1)  \
+  ROW(leaky, false, false, 1)          \
+  ROW(straight_through, false, false, 0)
+
 enum class Family : int64_t {
-  arctan,
-  sigmoid,
-  fast_sigmoid,
-  triangle,
-  boxcar,
-  gaussian,
-  exponential,
-  algebraic,
-  multi_gaussian,
-  q_pseudospike,
-  leaky,
-  straight_through
+  own = -1,  // a user's: torch evaluates its derivative
+#define SPIKEGRAD_MEMBER(name, compact, plain, parameters) name,
+  SPIKEGRAD_FAMILIES(SPIKEGRAD_MEMBER)
+#undef SPIKEGRAD_MEMBER
 };
+
+struct About {
+  bool compact, plain;
+};
+inline constexpr About kFamilies[] = {
+#define SPIKEGRAD_ABOUT(name, compact, plain, parameters) {compact, plain},
+    SPIKEGRAD_FAMILIES(SPIKEGRAD_ABOUT)
+#undef SPIKEGRAD_ABOUT
+};
+constexpr int64_t kFamilyCount = sizeof kFamilies / sizeof *kFamilies;
+// Whether a number is a family's.
+constexpr bool is_family(int64_t number) { return number >= -1 && number < kFamilyCount; }
+constexpr bool is_compact(Family family) {
+  return family != Family::own && kFamilies[static_cast<int64_t>(family)].compact;
+}
+constexpr bool is_plain(Family family) {
+  return family != Family::own && kFamilies[static_cast<int64_t>(family)].plain;
+}
 
 struct Shape {
   Family family;
   double a, b;  // shape parameters: (h, s), q or leak
 };
+
+// What a function says of a family that its callers do not give it: seen wherever it goes.
+template <class T>
+constexpr T kUnknown = std::numeric_limits<T>::quiet_NaN();
 
 inline double exp_(double x) { return std::exp(x); }
 
@@ -130,6 +162,9 @@ inline void unit_derivative(const Shape& shape, const T* __restrict d, K k, T* _
       break;
     case Family::straight_through:
       for (int j = 0; j < n; ++j) p[j] = T(1);
+      break;
+    case Family::own:  // its derivative is an argument
+      for (int j = 0; j < n; ++j) p[j] = kUnknown<T>;
       break;
   }
 }

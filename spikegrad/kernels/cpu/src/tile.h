@@ -14,13 +14,7 @@
 
 namespace spikegrad {
 
-// Surrogates whose derivative a few operations make.
-inline bool is_plain(Family family) {
-  return family == Family::triangle || family == Family::boxcar || family == Family::arctan ||
-         family == Family::fast_sigmoid;
-}
-
-// unit_derivative of surrogate.h at z = k d.
+// unit_derivative of surrogate.h at z = k d, of a plain family.
 template <class T>
 [[gnu::always_inline]] inline Lane<T> plain_derivative(Family family, Lane<T> z) {
   const Lane<T> one = all_of(T(1));
@@ -31,11 +25,22 @@ template <class T>
       return keep<T>(at_least<T>(one, absolute<T>(z)), all_of(T(0.5)));
     case Family::arctan:
       return all_of(T(0.31830988618379067)) / (one + z * z);
-    default: {  // fast_sigmoid
+    case Family::fast_sigmoid: {
       const Lane<T> q = one + absolute<T>(z);
       return all_of(T(0.5)) / (q * q);
     }
+    case Family::sigmoid:
+    case Family::gaussian:
+    case Family::exponential:
+    case Family::algebraic:
+    case Family::multi_gaussian:
+    case Family::q_pseudospike:
+    case Family::leaky:
+    case Family::straight_through:
+    case Family::own:
+      break;
   }
+  return all_of(kUnknown<T>);
 }
 
 // A value per layer [1] or per neuron [N] as one per column of all tiles.
@@ -103,10 +108,33 @@ Scratch tile_params(const Tensor& params, const Tensor& slope, int64_t columns) 
   return memory;
 }
 
-// |k d| below which a surrogate of compact support is not 0: triangle below 1, boxcar up to 1.
+// A surrogate of compact support: 0 from |k d| = edge on, at unit slope top - fall |k d| within. Of
+// other families nobody asks.
 template <class T>
-inline T edge_of(Family family) {
-  return family == Family::triangle ? T(1) : std::nextafter(T(1), T(2));
+struct Compact {
+  T edge, top, fall;
+};
+template <class T>
+inline Compact<T> compact_of(Family family) {
+  switch (family) {
+    case Family::triangle:
+      return {T(1), T(1), T(1)};
+    case Family::boxcar:  // at 1 it is not 0 yet
+      return {std::nextafter(T(1), T(2)), T(0.5), T(0)};
+    case Family::arctan:
+    case Family::sigmoid:
+    case Family::fast_sigmoid:
+    case Family::gaussian:
+    case Family::exponential:
+    case Family::algebraic:
+    case Family::multi_gaussian:
+    case Family::q_pseudospike:
+    case Family::leaky:
+    case Family::straight_through:
+    case Family::own:
+      break;
+  }
+  return {std::numeric_limits<T>::infinity(), kUnknown<T>, kUnknown<T>};
 }
 
 // What a step says of its columns, a bit each.
@@ -161,9 +189,8 @@ template <class T, Reset kR, bool kFew, class P>
                                                 const Lane<T>* incoming, const Membranes<T>& m,
                                                 T* dv, Lane<T>* dx) {
   const T* few = m.few;
-  // Inside a compact support: 1 - |z| or 1/2.
-  const bool falls = family == Family::triangle;
-  const Lane<T> top = all_of(falls ? T(1) : T(0.5)), fall = all_of(falls ? T(1) : T(0));
+  const Compact<T> within = compact_of<T>(family);
+  const Lane<T> top = all_of(within.top), fall = all_of(within.fall);
 #pragma GCC unroll 16
   for (int k = 0; k < kVectors<T>; ++k) {
     const int at = k * kLanes<T>;
