@@ -111,7 +111,7 @@ def of_numbers(
 ) -> Neuron:
     """`usual`, by values that tell calls apart."""
     given = (value[0] if isinstance(value, tuple) else value for value in values)
-    one = torch.zeros((1, 1, 1), dtype=dtype)
+    one = torch.zeros((1, 1, 1), dtype=dtype, device="cpu")
     return described(scan, one, None, dict(zip(names, given, strict=True)))
 
 
@@ -273,8 +273,8 @@ def tensors(values: dict[str, Value], slope: Value, x: Tensor) -> tuple[Tensor, 
 @lru_cache(maxsize=256)
 def constants(rows: tuple[float, ...], slope: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Parameters that are numbers, as tensors that nobody writes to and calls may share."""
-    params = torch.tensor(rows, dtype=dtype).unsqueeze(1)
-    return params, torch.tensor([slope], dtype=dtype)
+    params = torch.tensor(rows, dtype=dtype, device="cpu").unsqueeze(1)
+    return params, torch.tensor([slope], dtype=dtype, device="cpu")
 
 
 def plain_numbers(values: dict[str, Value]) -> dict[str, float] | None:
