@@ -15,7 +15,7 @@ from torch.nn.functional import linear as product
 
 from spikegrad.checks import check_state_tensor
 from spikegrad.functional.recurrent import check_feedback
-from spikegrad.kernels.cpu.crossover import crossover
+from spikegrad.kernels.cpu.crossover import crossover, crossover_of
 from spikegrad.kernels.cpu.layer_operator import run
 from spikegrad.kernels.cpu.library import COMPACT, KINDS
 from spikegrad.kernels.cpu.neuron import Neuron, described, usual
@@ -56,7 +56,9 @@ def layer(
 
     x: `[T, B, I]`, or the current `[T, B, N]` without a weight; state: the neuron's, with feedback
     a `RecurrentState`; lean: keep little for the backward pass and compute the rest again;
-    pass_on: return `Spikes` instead of numbers; witness: takes what the kernel chose.
+    pass_on: return `Spikes` instead of numbers; witness: takes what the kernel chose. A weight that
+    is not finite gives what the reference gives where T times B is at least 256; in smaller calls,
+    and in feedback, what stands behind a silent neuron has no effect.
     """
     given = arrived(x)
     outputs = given.shape[2] if weight is None else weight.shape[0]
@@ -100,7 +102,8 @@ def call(
     dense: bool = True,
 ) -> tuple[Tensor, ...]:
     """The operator."""
-    inputs = given.shape[2]
+    rows, inputs = given.shape[0] * given.shape[1], given.shape[2]
+    shares = crossover(inputs, inputs) if weight is None else crossover_of(weight, inputs, rows)
     # A trace needs shapes that do not depend on values.
     free = torch.is_grad_enabled() and not torch.compiler.is_compiling()
     places = free and not dense and n.shape.family in COMPACT
@@ -116,5 +119,5 @@ def call(
         n.params,
         n.slope,
         n.words(lean=lean, dense=dense, places=places),
-        n.numbers(crossover(inputs, inputs if weight is None else weight.shape[0])),
+        n.numbers(shares),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.kernels.cpu.crossover import crossover
+from spikegrad.kernels.cpu.crossover import crossover_of
 from spikegrad.kernels.cpu.linear_operator import run
 from spikegrad.kernels.cpu.spikes import Spikes, arrived
 
@@ -26,7 +26,7 @@ def linear(
     `[T, B, N]`.
     """
     given = arrived(x if isinstance(x, Spikes) else x.contiguous())
-    shares = crossover(given.shape[2], weight.shape[0])
+    shares = crossover_of(weight, given.shape[2], given.shape[0] * given.shape[1])
     y, _, choice = run(
         given.x,
         given.bits,
