@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
-from spikegrad.train.agreement import agreed, in_touch
+from spikegrad.train.agreement import agreed, from_first, in_touch
 from spikegrad.train.build import (
     Inputs,
     Parts,
@@ -36,7 +36,7 @@ from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of, make_fabric
 from spikegrad.train.running import Place
 from spikegrad.train.samples import write_samples
-from spikegrad.train.settings import settings
+from spikegrad.train.settings import for_measuring, settings
 from spikegrad.train.toml import read_file
 
 __all__ = [
@@ -74,6 +74,7 @@ def train_run(
     with in_touch(folder), seeding.kept(), settings(config.run):
         if launched():
             make_fabric(config)  # connects: what fails in one process from here on ends all
+        begins = from_first(lambda: not (folder / "checkpoint.pt").is_file())
         with agreed():
             if not resume and is_first():
                 RunFolder.check_new(folder)
@@ -82,7 +83,7 @@ def train_run(
             encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
             if started is not None:
                 started(network)
-            if not (folder / "checkpoint.pt").is_file():
+            if begins:
                 calibrate_network(network, config, parts)
         job = Job(
             network=network,
@@ -175,7 +176,7 @@ def evaluate_run(run: str | Path, split: str = "test", *, device: str = "auto") 
         UserError: no such run or part.
     """
     trained = open_run(run, device=device)
-    with seeding.kept(), settings(trained.config.run):
+    with seeding.kept(), settings(for_measuring(trained.config.run)):
         loader = part_of(build_parts(trained.config), split)
         return measured(
             trained.network,
@@ -190,7 +191,7 @@ def evaluate_run(run: str | Path, split: str = "test", *, device: str = "auto") 
 def sample_run(run: str | Path, *, device: str = "auto") -> None:
     """Write a run's `samples.npz` again, as at the end of its training."""
     trained, folder = open_run(run, device=device), RunFolder.open(Path(run))
-    with seeding.kept(), settings(trained.config.run):
+    with seeding.kept(), settings(for_measuring(trained.config.run)):
         parts, seed = build_parts(trained.config), trained.config.run.seed
         loader = parts.test or parts.validation
         if loader is None:
@@ -229,7 +230,7 @@ def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Pr
     x = x.float() / inputs.divisor
     if inputs.normalise is not None:
         x = (x - inputs.normalise[0]) / inputs.normalise[1]
-    with seeding.kept(), settings(trained.config.run):
+    with seeding.kept(), settings(for_measuring(trained.config.run)):
         found = predicted(
             trained.network,
             x,

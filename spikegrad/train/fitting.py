@@ -22,7 +22,7 @@ from spikegrad.train.encoder import Encoder
 from spikegrad.train.fields import check_group
 from spikegrad.train.finish import finish, read_weights
 from spikegrad.train.folder import RunFolder
-from spikegrad.train.launcher import is_first, launched, settled
+from spikegrad.train.launcher import is_first, launched, machines, settled
 from spikegrad.train.loop import Job, Trainer
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.own import OWN, check_read
@@ -30,7 +30,7 @@ from spikegrad.train.parallel import launch, make_fabric
 from spikegrad.train.preflight import check_loaders, preflight
 from spikegrad.train.progress import watcher
 from spikegrad.train.running import Encode
-from spikegrad.train.settings import settings
+from spikegrad.train.settings import check_threads, settings
 from spikegrad.train.shares import check_divisible
 from spikegrad.train.signals import StopFlag, listening
 from spikegrad.train.toml import read_file, to_toml
@@ -271,6 +271,7 @@ def _encoder(encoder: Encode | str, sequence: bool, config: Config) -> Encode:
 def _check_job(job: Job) -> None:
     """What can be known to be wrong before anything runs."""
     training, processes = job.config.training, job.config.run.processes
+    check_threads(job.config.run.threads, processes // machines())
     if length(job.loader) is None and training.schedule != "constant":
         expected = f"expected a loader with a length for schedule {training.schedule}"
         raise UserError(message(expected, "one without", "use schedule='constant'"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterator
@@ -14,29 +15,41 @@ from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.train.config import RunConfig
 from spikegrad.train.launcher import machines
 
-__all__ = ["check_threads", "settings"]
+__all__ = ["check_threads", "for_measuring", "settings"]
 
 _MOST = 4  # threads per core
 
 
-def check_threads(threads: int) -> None:
+def check_threads(threads: int, processes: int = 1) -> None:
     """Refuse more than four threads for each core, which would starve the machine.
+
+    threads: in each of the processes on this machine; 0 and 1 are right for any number of them.
 
     Raises:
         UserError: too many. More than one for each core is a SpikegradWarning.
 
     >>> check_threads(1)
     """
+    if threads < 2:
+        return
     cores = _cores()
-    if threads > _MOST * cores:
-        expected = f"expected threads <= {_MOST * cores}, four for each of {cores} cores"
-        raise UserError(message(expected, str(threads), f"use {cores} or fewer"))
-    if threads > cores:
+    where = f"{cores} cores" + (f", with {processes} processes" if processes > 1 else "")
+    right = max(1, cores // processes)
+    most = max(1, _MOST * cores // processes)
+    if threads > most:
+        expected = f"expected threads <= {most}, four for each of {where}"
+        raise UserError(message(expected, str(threads), f"use {right} or fewer"))
+    if threads > right:
         warnings.warn(
-            f"{threads} threads on {cores} cores wait for each other; use {cores} or fewer",
+            f"{threads} threads on {where} wait for each other; use {right} or fewer",
             SpikegradWarning,
             stacklevel=2,
         )
+
+
+def for_measuring(run: RunConfig) -> RunConfig:
+    """The settings of a run where its network is only measured: in one process, on any machine."""
+    return dataclasses.replace(run, processes=1, threads=min(run.threads, _cores()))
 
 
 def _cores() -> int:
@@ -53,7 +66,6 @@ def settings(run: RunConfig) -> Iterator[None]:
     Deterministic algorithms are asked for with warnings only: an operation that has none runs, and
     torch names it. Memory is not filled, which would cost time and change nothing here.
     """
-    check_threads(run.threads)
     threads = torch.get_num_threads()
     strict = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -61,10 +73,10 @@ def settings(run: RunConfig) -> Iterator[None]:
     fill = memory.fill_uninitialized_memory
     try:
         if run.threads:
-            torch.set_num_threads(run.threads)
+            torch.set_num_threads(min(run.threads, _MOST * _cores()))  # see check_threads
         elif run.processes > 1:
             here = run.processes // machines()
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
+            torch.set_num_threads(max(1, _cores() // here))
         if run.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)

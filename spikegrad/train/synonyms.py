@@ -33,7 +33,6 @@ SYNONYMS = {
     "num_epochs": "epochs",
     "num_hidden": "hidden",
     "num_steps": "steps",
-    "num_workers": "processes",
     "opt": "optimizer",
     "optim": "optimizer",
     "outdir": "out",
@@ -49,7 +48,6 @@ SYNONYMS = {
     "v_threshold": "threshold",
     "val_split": "validation",
     "wd": "weight_decay",
-    "workers": "processes",
     "world_size": "processes",
 }
 """{their name: our field}."""

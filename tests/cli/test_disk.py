@@ -1,4 +1,4 @@
-"""Where a run is written: a full disk, a folder behind a link."""
+"""What a machine has for a run: a disk that may be full, a folder behind a link, cores."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import errno
 import os
 
 import pytest
+import torch
 
 from spikegrad.cli.main import main
-from spikegrad.errors import RunError
+from spikegrad.errors import RunError, SpikegradWarning, UserError
+from spikegrad.train.config import gather
 from spikegrad.train.folder import RunFolder, write_atomic
+from spikegrad.train.settings import check_threads, for_measuring, settings
 
 WORDS = ["train", "--hidden", "8", "--steps", "2", "--epochs", "2", "--threads", "1", "--quiet"]
 WORDS += ["--no-tensorboard", "--preflight", "off", "--backend", "reference"]
@@ -64,3 +67,24 @@ def test_more_threads_than_cores_are_named(tmp_path, monkeypatch, capsys):
     assert "warning: 2 threads on 1 cores wait for each other; use 1 or fewer" in err
     assert main([*words, "--threads", "5", "--out", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_threads_of_all_processes_are_counted(monkeypatch):
+    """Eight processes with eight threads each were eight threads once."""
+    monkeypatch.setattr("spikegrad.train.settings._cores", lambda: 4)
+    check_threads(4)
+    check_threads(1, processes=64)
+    check_threads(2, processes=2)
+    with pytest.warns(SpikegradWarning, match="3 threads on 4 cores, with 2 processes"):
+        check_threads(3, processes=2)
+    with pytest.raises(UserError, match="expected threads <= 2, four for each of 4 cores"):
+        check_threads(3, processes=8)
+
+
+def test_a_run_with_more_threads_than_this_machine_has_cores_is_measured(monkeypatch):
+    """`eval` and `predict` refused a run of a larger machine; they take no number of threads."""
+    monkeypatch.setattr("spikegrad.train.settings._cores", lambda: 1)
+    before = torch.get_num_threads()
+    with settings(for_measuring(gather({"threads": 64, "processes": 4}).run)):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before

@@ -21,7 +21,7 @@ from spikegrad.train.app import train_run
 from spikegrad.train.config import gather
 from spikegrad.train.parallel import make_fabric
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 
 
 class Machine:
