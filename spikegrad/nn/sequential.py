@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikegrad.checks import (
@@ -24,10 +25,12 @@ from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
+from spikegrad.nn.stream import stream
 from spikegrad.types import Backend, State
 
-__all__ = ["OVER_TIME", "Sequential"]
+__all__ = ["OVER_TIME", "STREAM", "Sequential"]
 
+STREAM = "one step of few samples without gradients"
 OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking)
 """Stateless layers that take `[T, B, ...]` themselves."""
 
@@ -68,7 +71,12 @@ class Sequential(nn.Sequential):
         """Run all layers over x from states; return the last output and the next states."""
         check_not_traced()
         before = self.matched(states)
-        layers = list(self)
+        layers = list(self._modules.values())
+        if not checked and not torch.is_grad_enabled():
+            step_alone = stream(layers, x, before) if len(layers) > 0 else None
+            if step_alone is not None:
+                self.note([(layer, STREAM) for layer in layers])
+                return step_alone
         after: list[State] = []
         block, given = None, None
         if not checked and states is not None:
