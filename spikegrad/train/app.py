@@ -29,14 +29,14 @@ from spikegrad.train.encoder import Encoder
 from spikegrad.train.finish import read_weights
 from spikegrad.train.fitting import Result, fit_job
 from spikegrad.train.folder import RunFolder
-from spikegrad.train.launcher import is_first, launched, settled
+from spikegrad.train.launcher import is_first, launched, machines, settled
 from spikegrad.train.loop import Job
 from spikegrad.train.measure import Evaluation, Prediction, measured, predicted
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of, make_fabric
 from spikegrad.train.running import Place
 from spikegrad.train.samples import write_samples
-from spikegrad.train.settings import for_measuring, settings
+from spikegrad.train.settings import check_threads, for_measuring, settings
 from spikegrad.train.toml import read_file
 
 __all__ = [
@@ -76,6 +76,7 @@ def train_run(
             make_fabric(config)  # connects: what fails in one process from here on ends all
         begins = from_first(lambda: not (folder / "checkpoint.pt").is_file())
         with agreed():
+            check_threads(config.run.threads, config.run.processes // machines())
             if not resume and is_first():
                 RunFolder.check_new(folder)
             parts = build_parts(config)

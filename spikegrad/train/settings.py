@@ -43,7 +43,7 @@ def check_threads(threads: int, processes: int = 1) -> None:
         warnings.warn(
             f"{threads} threads on {where} wait for each other; use {right} or fewer",
             SpikegradWarning,
-            stacklevel=2,
+            stacklevel=1,  # one place, so that it is said once: `train` checks, then `fit`
         )
 
 
