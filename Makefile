@@ -25,7 +25,7 @@ FAILED = || { echo; echo "make $@: failed (the output above says why; run it alo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test contract sanitize check format format-check lint types layout doctest examples clean
+.PHONY: help demo test contract sanitize wheel wheel-test check format format-check lint types layout doctest examples clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,19 @@ sanitize: $(STAMP)  ## the kernel tests under AddressSanitizer and UBSan (needs 
 	@$(SANITIZED) $(BIN)/python -c 'from spikegrad.kernels import cpu; cpu.build()' $(FAILED)
 	@$(THREADS) $(SANITIZED) ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 		$(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/kernels $(FAILED)
+
+# The kernels are compiled in .venv, where torch is; the wheel is packed in an environment of pip's own.
+wheel: $(STAMP)  ## a wheel with the kernels ready-made for AVX2 and AVX-512 (Linux on x86-64), in dist/
+	@test "$$(uname -s) $$(uname -m)" = "Linux x86_64" || { echo "expected Linux on x86-64, got $$(uname -s) $$(uname -m); elsewhere the kernels are built on first use: pip wheel --no-deps ."; exit 1; }
+	@$(BIN)/python -c 'from pathlib import Path; from spikegrad.kernels.cpu.ready_made import make; make(Path("build/kernels"))' $(FAILED)
+	@SPIKEGRAD_WHEEL_KERNELS="$(CURDIR)/build/kernels" $(BIN)/python -m pip wheel --quiet $(PIP_ARGS) --no-deps --wheel-dir dist . $(FAILED)
+	@ls -1t dist/spikegrad-*.whl | head -1
+
+wheel-test: wheel  ## install that wheel into a new environment, and train there with no compiler on the PATH
+	@rm -rf -- build/wheel-test
+	@$(PYTHON) -m venv build/wheel-test
+	@build/wheel-test/bin/python -m pip install --quiet $(PIP_ARGS) "$(TORCH)" "$$(ls -1t dist/spikegrad-*.whl | head -1)" $(FAILED)
+	@build/wheel-test/bin/python tests/check_wheel.py $(FAILED)
 
 check: format-check lint types layout test doctest  ## everything CI does
 	@echo "make check: all passed"

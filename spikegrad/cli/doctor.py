@@ -132,15 +132,20 @@ def kernels() -> dict[str, str]:
     """Backends, and which would run each scan, with the reason."""
     from spikegrad.errors import UserError
     from spikegrad.kernels import available, choose
-    from spikegrad.kernels.cpu import in_force, table
+    from spikegrad.kernels.cpu import in_force, loaded, table
     from spikegrad.kernels.dispatch import SCANS
 
     try:
         chosen = in_force()
     except UserError as error:
         return {"instruction set": f"{REFUSED}{error}"}
-    found = {"instruction set": f"{chosen.name} ({chosen.reason})"}
-    found |= {f"backend {name}": why or RUNS for name, why in available().items()}
+    backends = {f"backend {name}": why or RUNS for name, why in available().items()}
+    library = loaded()
+    found = {
+        "instruction set": f"{chosen.name} ({chosen.reason})",
+        "library": f"{library.origin}: {library.path}" if library else "none",
+        **backends,
+    }
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"

@@ -3,18 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from spikegrad.kernels.cpu.build import (
-    BuildError,
-    build,
-    cache_folder,
-    crossover_path,
-    library_path,
-)
+from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library_path
 from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.crossover import Table, table
+from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.layer import layer, recurrent
-from spikegrad.kernels.cpu.library import FAMILIES, isa, load
+from spikegrad.kernels.cpu.library import FAMILIES, isa, load, loaded
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
@@ -39,6 +34,7 @@ __all__ = [
     "FAMILIES",
     "TABLE",
     "BuildError",
+    "Installed",
     "InstructionSet",
     "Spikes",
     "Table",
@@ -46,9 +42,9 @@ __all__ = [
     "build",
     "cache_folder",
     "conv2d",
-    "crossover_path",
     "cuba_lif",
     "in_force",
+    "installed",
     "integrate_and_fire",
     "isa",
     "layer",
@@ -57,6 +53,7 @@ __all__ = [
     "lif",
     "linear",
     "load",
+    "loaded",
     "max_pool2d",
     "measure",
     "packed",

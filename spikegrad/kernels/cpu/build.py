@@ -31,7 +31,7 @@ from spikegrad.kernels.cpu.compiler import (
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.processor import described
 
-__all__ = ["BuildError", "build", "cache_folder", "crossover_path", "library_path"]
+__all__ = ["BuildError", "build", "cache_folder", "compile_into", "library_path", "sources_digest"]
 
 SOURCES = Path(__file__).parent / "src"
 
@@ -75,11 +75,6 @@ def sources_digest() -> bytes:
     return digest.digest()
 
 
-def crossover_path() -> Path:
-    """Where this library's crossover table is kept once it was measured."""
-    return library_path().with_suffix(".json")
-
-
 def build(*, force: bool = False) -> Path:
     """Build the library unless the cache has it; return its path.
 
@@ -101,8 +96,11 @@ def build(*, force: bool = False) -> Path:
     return path
 
 
-def compile_into(path: Path, chosen: InstructionSet) -> None:
-    """Compile every source, two at a time, link, and put the library in place at once."""
+def compile_into(path: Path, chosen: InstructionSet, *, portable: bool = False) -> None:
+    """Compile every source, two at a time, link, and put the library in place at once.
+
+    portable: for other machines and releases of torch.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
         sources = sorted(SOURCES.rglob("*.cpp"))
         objects = [
@@ -110,12 +108,12 @@ def compile_into(path: Path, chosen: InstructionSet) -> None:
         ]
 
         def one(pair: tuple[Path, Path]) -> None:
-            compile_file(*pair, chosen, SOURCES)
+            compile_file(*pair, chosen, SOURCES, portable=portable)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(one, zip(sources, objects, strict=True)))
         linked = Path(folder) / path.name
-        link(objects, linked)
+        link(objects, linked, portable=portable)
         os.replace(linked, path)
 
 

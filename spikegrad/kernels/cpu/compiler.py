@@ -34,6 +34,8 @@ FLAGS = [
     "-fvisibility=hidden",
     "-Werror=switch",  # a surrogate family, or a reset, that a switch leaves out
 ]
+PORTABLE = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+"""Nothing that came after torch 2.10, so that every later one can load what was compiled."""
 LEVELS = {
     ("x86_64", "avx512"): "-march=x86-64-v4",
     ("x86_64", "avx2"): "-march=x86-64-v3",
@@ -53,9 +55,13 @@ def library_suffix() -> str:
     return ".dylib" if platform.system() == "Darwin" else ".so"
 
 
-def flags_of(chosen: InstructionSet) -> list[str]:
-    """All that decides what is compiled besides the target: one define names the set."""
-    return [*FLAGS, f"-DSPIKEGRAD_SIMD_{chosen.name.upper()}", *more_flags()]
+def flags_of(chosen: InstructionSet, *, portable: bool = False) -> list[str]:
+    """All that decides what is compiled besides the target: one define names the set.
+
+    portable: for other releases of torch too.
+    """
+    torch_flags = [PORTABLE] if portable else []
+    return [*FLAGS, *torch_flags, f"-DSPIKEGRAD_SIMD_{chosen.name.upper()}", *more_flags()]
 
 
 def target_flags(chosen: InstructionSet) -> list[str]:
@@ -75,13 +81,15 @@ def more_flags() -> list[str]:
     return shlex.split(os.environ.get("SPIKEGRAD_CXXFLAGS", ""))
 
 
-def compile_file(source: Path, to: Path, chosen: InstructionSet, sources: Path) -> None:
+def compile_file(
+    source: Path, to: Path, chosen: InstructionSet, sources: Path, *, portable: bool = False
+) -> None:
     """Compile one file for an instruction set; sources: the folder that includes start from."""
     headers = [f"-I{sources}", f"-isystem{Path(torch.__file__).parent / 'include'}"]
     run(
         [
             compiler(),
-            *flags_of(chosen),
+            *flags_of(chosen, portable=portable),
             *accepted(chosen),
             *headers,
             "-c",
@@ -92,9 +100,10 @@ def compile_file(source: Path, to: Path, chosen: InstructionSet, sources: Path) 
     )
 
 
-def link(objects: list[Path], to: Path) -> None:
-    """Make a library that finds torch's own beside it."""
+def link(objects: list[Path], to: Path, *, portable: bool = False) -> None:
+    """Make a library that knows where this torch is; a portable one relies on a torch in memory."""
     libraries = Path(torch.__file__).parent / "lib"
+    place = ["-Wl,--strip-all"] if portable else [f"-Wl,-rpath,{libraries}"]
     run(
         [
             compiler(),
@@ -104,7 +113,7 @@ def link(objects: list[Path], to: Path) -> None:
             "-o",
             str(to),
             f"-L{libraries}",
-            f"-Wl,-rpath,{libraries}",
+            *place,
             "-ltorch",
             "-ltorch_cpu",
         ]

@@ -8,7 +8,8 @@ import warnings
 import torch
 
 from spikegrad.errors import SpikegradWarning
-from spikegrad.kernels.cpu.build import BuildError, build, crossover_path
+from spikegrad.kernels.cpu.build import BuildError, build
+from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import in_force
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RESETS",
     "isa",
     "load",
+    "loaded",
 ]
 
 # The orders of the enums in src/neuron.h and src/surrogate.h.
@@ -54,7 +56,7 @@ COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
 """Families whose derivative is 0 beyond one slope's width."""
 
 _REASON: list[str] = []
-_LOADED: list[str] = []  # the instruction set of the library that was loaded
+_LOADED: list[Installed] = []
 
 
 @torch.compiler.assume_constant_result
@@ -70,7 +72,12 @@ def isa() -> str:
 
     Raises UserError for a set that `SPIKEGRAD_ISA` names and this CPU does not have.
     """
-    return _LOADED[0] if _LOADED else in_force().name
+    return _LOADED[0].isa if _LOADED else in_force().name
+
+
+def loaded() -> Installed | None:
+    """The library that was loaded, None where none was."""
+    return _LOADED[0] if _LOADED else None
 
 
 def load_now() -> str:
@@ -81,10 +88,8 @@ def load_now() -> str:
     """
     if os.environ.get("SPIKEGRAD_KERNELS", "") == "off":
         return "SPIKEGRAD_KERNELS=off"
-    chosen = in_force()
     try:
-        path = build()
-        torch.ops.load_library(str(path))
+        library = load_library()
     except (BuildError, OSError) as error:
         reason = str(error)
         warnings.warn(
@@ -106,6 +111,23 @@ def load_now() -> str:
 
     for room in (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool):
         room.register()
-    crossover.adopt(crossover_path(), chosen.name)
-    _LOADED.append(chosen.name)
+    crossover.adopt(library.table, library.isa)
+    _LOADED.append(library)
     return ""
+
+
+def load_library() -> Installed:
+    """Load the library that is installed, or build one; raises BuildError or OSError."""
+    library = installed()
+    if library is not None:
+        try:
+            torch.ops.load_library(str(library.path))
+        except OSError:
+            if library.origin == "built here":
+                raise
+        else:
+            return library
+    # None is there, or the wheel's does not fit this system.
+    path = build()
+    torch.ops.load_library(str(path))
+    return Installed(path, in_force().name, "built here", path.with_suffix(".json"))
