@@ -10,6 +10,7 @@ import pytest
 import torch
 from native import forced, needs_kernels, threads
 
+from spikegrad import functional as F
 from spikegrad import surrogate as S
 from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu.spike_pool import lif_pool
@@ -127,8 +128,15 @@ def test_a_thread_of_the_users_own_keeps_its_mode() -> None:
 
 
 def test_parameters_that_calls_share_are_on_the_cpu_under_any_default_device() -> None:
-    x = torch.rand(4, 2, 3)
+    """They were on meta, then and in every later call, and the outputs were memory as it was."""
+    x, weight = torch.rand(4, 2, 3) * 2, torch.rand(5, 3)
+    want, whole = F.lif(x, beta=0.123)[0], F.lif(F.linear(x, weight=weight), beta=0.123)[0]
+
+    def check() -> None:
+        y, _ = cpu.lif(x, beta=0.123)
+        z, _ = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.123})
+        torch.testing.assert_close((y, z), (want, whole))
+
     with torch.device("meta"):
-        cpu.lif(x, beta=0.123)
-        cpu.layer(x, weight=torch.rand(5, 3, device="cpu"), scan="lif", args={"beta": 0.123})
-    assert not cpu.lif(x, beta=0.123)[0].is_meta
+        check()
+    check()

@@ -54,3 +54,30 @@ def test_compiled_equals_eager(backend: str) -> None:
     with torch._inductor.utils.fresh_cache():
         got = outcome(torch.compile(net, fullgraph=True, backend=backend), net)
     torch.testing.assert_close(got, want)
+
+
+@native
+def test_another_surrogate_is_compiled_again() -> None:
+    """Another record, and the same record whose name was given to another function."""
+    torch.manual_seed(0)
+    net = sg.Sequential(sg.Linear(6, 5), sg.LIF(5.0))
+    x = torch.rand(4, 3, 6)
+    torch._dynamo.reset()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+
+    def gradients(run) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(run(x)[0].square().sum(), list(net.parameters()))
+
+    def own(function) -> S.Surrogate:
+        return S.register("mine", function, support=1.0, kinks=(-1, 0, 1), replace_own=True)
+
+    try:
+        first = own(lambda z: torch.clamp(1 - z * z, min=0) * 0.75)
+        peak = S.get("arctan", 3.0, normalisation="peak")
+        for record in (S.arctan(2.0), S.arctan(2.0, gain=2.0), peak, first):
+            net[1].surrogate = record
+            torch.testing.assert_close(gradients(compiled), gradients(net))
+        own(lambda z: torch.clamp(1 - z.abs(), min=0))
+        torch.testing.assert_close(gradients(compiled), gradients(net))
+    finally:
+        S.unregister("mine")
