@@ -36,6 +36,7 @@ def lif(
     reset: Reset = "subtract",
     detach_reset: bool = True,
     refractory: int = 0,
+    drop: Value | None = None,
     trace: bool = False,
 ) -> Any:
     """Leaky integrate-and-fire neurons over a whole sequence.
@@ -43,7 +44,8 @@ def lif(
     x: input current `[T, B, *features]`; state: from the call before, None for rest.
     beta: membrane decay per step; threshold, v_rest, v_reset, beta: scalars, or tensors that
     broadcast to `[*features]`; slope: a tensor to learn the surrogate's slope through, or None;
-    refractory: steps of silence after a spike.
+    refractory: steps of silence after a spike; drop: what a reset by subtraction subtracts, by
+    default `threshold - v_rest` (`threshold/beta` is a reset of `threshold` one step later).
 
     Returns `(s, state)`, spikes `[T, B, *features]` in x's dtype; with `trace=True`
     `(s, state, Trace)`.
@@ -54,10 +56,12 @@ def lif(
     >>> s.flatten().tolist(), round(state.v.item(), 4)
     ([0.0, 0.0, 1.0, 0.0], 0.625)
     """
-    rule = scan.Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)
-    current = scan.enter(
-        x, state, LIFState, beta=beta, threshold=threshold, v_rest=v_rest, v_reset=v_reset
+    rule = scan.Rule(
+        surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory, drop
     )
+    numbers = {"beta": beta, "threshold": threshold, "v_rest": v_rest, "v_reset": v_reset}
+    given = {} if drop is None else {"drop": drop}
+    current = scan.enter(x, state, LIFState, **numbers, **given)
     v, silent = state if state is not None else (scan.rest(current, v_rest), None)
     g = scan.input_gain(gain, beta)
     record = scan.Record(trace=trace)

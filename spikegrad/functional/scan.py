@@ -20,6 +20,7 @@ from spikegrad.checks import (
     check_state,
     check_steps,
 )
+from spikegrad.errors import UserError, message
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Gain, Reset, State, Trace, Value
 
@@ -59,6 +60,8 @@ def input_gain(gain: Gain, decay: Value) -> Value:
 class Rule:
     """How a neuron spikes and resets; the same for every step.
 
+    drop: what a reset by subtraction subtracts, None for `threshold - v_rest`.
+
     The refractory gate and its counter follow the hard spike as a constant, in soft mode too.
     `detach` cuts the gradient through the reset's spike only; threshold and v_reset keep theirs.
     """
@@ -71,8 +74,17 @@ class Rule:
     reset: Reset
     detach: bool
     refractory: int
+    drop: Value | None = None
 
     def __post_init__(self) -> None:
+        if self.drop is not None and self.reset != "subtract":
+            raise UserError(
+                message(
+                    "expected reset='subtract' with drop, what it subtracts",
+                    f"reset={self.reset!r}",
+                    "leave drop out",
+                )
+            )
         check_choice(self.reset, "reset", ("subtract", "zero", "none"))
         check_flag(self.detach, "detach_reset")
         check_steps(self.refractory, "refractory")
@@ -102,7 +114,7 @@ class Rule:
             return u
         s = s.detach() if self.detach else s
         if self.reset == "subtract":
-            return u - s * (self.threshold - self.v_rest)
+            return u - s * (self.threshold - self.v_rest if self.drop is None else self.drop)
         return u + s * (self.v_reset - u)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.checks import check_choice
+from spikegrad.checks import check_choice, check_number
+from spikegrad.errors import UserError, message
 from spikegrad.nn.base import SpikingNeuron
-from spikegrad.nn.quantity import Decay
+from spikegrad.nn.quantity import Decay, Quantity
 from spikegrad.types import Gain, Integration, Value
 
 __all__ = ["IF", "LIF"]
@@ -31,7 +32,8 @@ class LIF(SpikingNeuron):
 
     tau_mem: membrane time constant (ms), a number or a tensor (per neuron); beta: the decay per
     step, instead of tau_mem; gain: "unit" or "leak" (input times `1 - beta`); integration:
-    "exponential" or "euler"; learn may name "tau_mem"; the rest: `SpikingNeuron`.
+    "exponential" or "euler"; drop: what a reset by subtraction subtracts, a number or a tensor, by
+    default `threshold - v_rest`; learn may name "tau_mem"; the rest: `SpikingNeuron`.
     Raises UserError for `tau_mem <= 0`, `dt <= 0`, Euler with `dt >= tau_mem`, unknown words.
 
     >>> import torch
@@ -51,11 +53,19 @@ class LIF(SpikingNeuron):
         beta: Value | None = None,
         gain: Gain = "unit",
         integration: Integration = "exponential",
+        drop: Value | None = None,
         **spiking: Any,
     ) -> None:
         super().__init__(**spiking)
         check_choice(gain, "gain", ("unit", "leak"))
         self.gain: Gain = gain
+        self.drop: Quantity | None = None
+        if drop is not None:
+            check_number(drop, "drop")
+            if self.reset != "subtract":
+                expected = "expected reset='subtract' with drop, what it subtracts"
+                raise UserError(message(expected, f"reset={self.reset!r}", "leave drop out"))
+            self.drop = Quantity(drop, size=spiking.get("size"))
         self.decay_mem = Decay(
             tau_mem,
             beta=beta,
@@ -70,4 +80,5 @@ class LIF(SpikingNeuron):
         return self.decay_mem.tau()
 
     def quantities(self) -> dict[str, Any]:
-        return {**super().quantities(), "beta": self.decay_mem(), "gain": self.gain}
+        args = {**super().quantities(), "beta": self.decay_mem(), "gain": self.gain}
+        return args if self.drop is None else {**args, "drop": self.drop()}

@@ -168,7 +168,7 @@ def read(args: dict[str, Any]) -> Numbers | None:
     beta, threshold, rest, v_reset = (args.get(name, 0.0) for name in names)
     beta = args.get("beta", 1.0)
     gain = 1.0 - beta if args.get("gain", "unit") == "leak" else 1.0
-    values = (beta, gain, threshold, v_reset, threshold - rest)
+    values = (beta, gain, threshold, v_reset, args.get("drop", threshold - rest))
     if any(isinstance(value, Tensor) and value.dim() for value in values):
         return None
     return Numbers(*(float(value) for value in values))

@@ -19,7 +19,7 @@ from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Valu
 __all__ = ["Neuron", "described", "few", "usual"]
 
 _SURROGATE = arctan(2.0)
-_NUMBERS = ("threshold", "v_rest", "v_reset")
+_NUMBERS = ("threshold", "v_rest", "v_reset", "drop")
 
 
 class Neuron(NamedTuple):
@@ -220,15 +220,18 @@ def spiking(
     reset: Any = "subtract",
     detach_reset: bool = True,
     refractory: int = 0,
+    drop: Value | None = None,
 ) -> Neuron:
     """What all spiking neurons share."""
-    Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)  # checks
+    Rule(  # checks
+        surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory, drop
+    )
     values = {
         **values,
         "threshold": threshold,
         "v_rest": v_rest,
         "v_reset": v_reset,
-        "drop": threshold - v_rest,
+        "drop": threshold - v_rest if drop is None else drop,
     }
     steep = slope if slope is not None else surrogate.slope or 1.0
     params, slopes = tensors(values, steep, current)
@@ -248,7 +251,7 @@ def spiking(
 
 def numbers(rest: dict[str, Any]) -> dict[str, Value]:
     """The numeric parameters among a spiking scan's arguments."""
-    return {k: rest[k] for k in _NUMBERS if k in rest}
+    return {k: rest[k] for k in _NUMBERS if rest.get(k) is not None}
 
 
 def flat_states(starts: tuple[Tensor | None, ...], current: Tensor) -> tuple[Tensor | None, ...]:

@@ -85,15 +85,18 @@ def run(
     detach_reset: bool = True,
     slope: None = None,
     refractory: int = 0,
+    drop: Value | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Call the operator; pooled spikes `[T, B, H', W', C]`, membranes `[B, H, W, C]`."""
-    Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)  # checks
+    Rule(  # checks
+        surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory, drop
+    )
     values = {
         **values,
         "threshold": threshold,
         "v_rest": v_rest,
         "v_reset": v_reset,
-        "drop": threshold - v_rest,
+        "drop": threshold - v_rest if drop is None else drop,
     }
     v0 = None if state is None else state.v.permute(0, 2, 3, 1).contiguous()
     params, slopes = tensors(values, surrogate.slope or 1.0, x)
