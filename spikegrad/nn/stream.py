@@ -139,8 +139,8 @@ def restored(layer: Any, u: Tensor, s: Tensor, known: Numbers) -> Tensor:
 def numbers_of(layer: LIF | IF | LI) -> Numbers | None:
     """A layer's parameters, if each is one number and its neuron a plain one.
 
-    They are kept beside the tensors that they were read from, until one of those is another or was
-    written to.
+    They are kept beside the tensors that they were read from, until one of those is another or has
+    another value: a write through `.data` leaves a tensor's version as it was.
     """
     spiking = not isinstance(layer, LI)
     if spiking and (layer.refractory or layer.surrogate.mode != "hard"):
@@ -152,14 +152,14 @@ def numbers_of(layer: LIF | IF | LI) -> Numbers | None:
     known = read(layer.quantities())
     held_by = [(m._parameters, m._buffers) for m in layer.modules()]
     tensors = [(d, n, t) for both in held_by for d in both for n, t in d.items() if t is not None]
-    if known is not None and not any(t.is_inference() for _, _, t in tensors):
-        _KNOWN[layer] = (words, [(d, n, t, t._version) for d, n, t in tensors], known)
+    if known is not None and all(t.numel() == 1 for _, _, t in tensors):
+        _KNOWN[layer] = (words, [(d, n, t, t.item()) for d, n, t in tensors], known)
     return known
 
 
-def as_it_was(held: dict[str, Any], name: str, tensor: Tensor, version: int) -> bool:
-    """Whether a parameter or buffer is the tensor that it was, with the values that it had."""
-    return held.get(name) is tensor and tensor._version == version
+def as_it_was(held: dict[str, Any], name: str, tensor: Tensor, value: float) -> bool:
+    """Whether a parameter or buffer is the tensor that it was, with the value that it had."""
+    return held.get(name) is tensor and tensor.item() == value
 
 
 def read(args: dict[str, Any]) -> Numbers | None:

@@ -66,9 +66,11 @@ def test_steps_equal_the_reference_bit_for_bit(steps, kind: str, batch: int, dty
 
 def test_a_parameter_that_was_written_to_or_replaced_is_read_again(steps) -> None:
     net = network("learned")
-    x = torch.rand(1, 2, 9)
+    x = torch.rand(1, 2, 9) * 12  # neurons spike: their membranes follow every threshold
+    with torch.no_grad():
+        net(x)  # what is read here must not outlive the first change, which no version tells
     for change in (
-        lambda: net[2].threshold.raw.data.fill_(0.5),
+        lambda: net[2].threshold.raw.data.fill_(-1.5),
         lambda: net[2].threshold.raw.add_(0.25),
         lambda: net.load_state_dict({k: v + 0.125 for k, v in net.state_dict().items()}),
         lambda: setattr(net[2], "v_rest", -0.5),
