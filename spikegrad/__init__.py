@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         record,
     )
     from spikegrad.surrogate import Surrogate, spike
-    from spikegrad.train import evaluate, fit, predict
+    from spikegrad.train import evaluate, fit, load, predict
     from spikegrad.types import cut, map_state
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "evaluate",
     "fit",
     "functional",
+    "load",
     "map_state",
     "nn",
     "predict",
@@ -94,7 +95,7 @@ _HOMES = {
         "Recurrent Sequential Spiking record"
     ),
     "surrogate": "Surrogate spike",
-    "train": "evaluate fit predict",
+    "train": "evaluate fit load predict",
     "types": "cut map_state",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -35,6 +35,7 @@ def eval_(run: str, split: str, pictures: bool, device: str) -> None:
     for layer, rate in found.firing_rates.items():
         console.say(f"layer {layer}: {rate:.4f} spikes per neuron and step")
     table = plain_table("class", "right", "of", "accuracy")
+    assert found.confusion is not None  # every objective of the config has classes
     for name, row, right in zip(names, found.confusion, found.confusion.diagonal(), strict=False):
         total = int(row.sum())
         share = f"{int(right) / total:.4f}" if total else "-"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from spikegrad.train.config import Config
-    from spikegrad.train.fitting import Result
+    from spikegrad.train.result import Result
 
 __all__ = ["draw", "say_start", "summarise"]
 

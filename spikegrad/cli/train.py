@@ -8,6 +8,7 @@ from typing import Any
 
 import rich_click as click
 
+from spikegrad.cli import seeds
 from spikegrad.errors import UserError, message
 from spikegrad.train.config import GROUPS, OPTIONS
 from spikegrad.train.fields import Option
@@ -61,21 +62,41 @@ Every setting is an option. The command line wins over the file given with --con
 the defaults of the data set, those over the ones shown here.
 
 A run is a folder; it holds config, metrics, result, weights, checkpoint and pictures. Ctrl-C
-saves; --resume RUN alone continues where it stopped.
+saves; --resume RUN alone continues where it stopped, --resume RUN --epochs N with more epochs.
 """
 
 
 def _train(**given: Any) -> int | None:
     resume, config, quiet = given.pop("resume"), given.pop("config"), given.pop("quiet")
+    count = given.pop("seeds")
     options = {name: value for name, value in given.items() if value is not None}
     if resume:
+        if count is not None:
+            expected, remedy = "expected --resume alone", "the folder knows its seeds"
+            raise UserError(message(expected, "--seeds beside it", remedy))
         return _resume(Path(resume), config, options, quiet)
     from spikegrad.train.sources import resolve
 
     settled = resolve(options, config=config)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out = settled.run.out or f"runs/{settled.data.dataset}-{stamp}"
+    if count is not None:
+        from spikegrad.train.launcher import launched
+
+        if launched():
+            expected, remedy = "expected one run under torchrun", "start each with its --seed"
+            raise UserError(message(expected, "--seeds", remedy))
+        seeds.begin(settled, count, Path(out))
+        _all_seeds(Path(out), quiet=quiet)
+        return None
     return _run(settled, Path(out), resume=False, quiet=quiet)
+
+
+def _all_seeds(folder: Path, *, quiet: bool) -> None:
+    def one(config: Any, place: Path, resume: bool) -> None:
+        _run(config, place, resume=resume, quiet=quiet)
+
+    seeds.train_all(folder, one, quiet=quiet)
 
 
 def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool) -> int | None:
@@ -83,11 +104,12 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
     from spikegrad.train.app import stored_config
     from spikegrad.train.config import flatten, gather
     from spikegrad.train.fields import coerce
-    from spikegrad.train.fitting import check_unchanged
     from spikegrad.train.own import is_own
+    from spikegrad.train.resuming import check_unchanged
     from spikegrad.train.sources import absolute
 
-    stored = stored_config(run)
+    several = (run / seeds.FILE).is_file()
+    stored = seeds.held(run)[1] if several else stored_config(run)
     if is_own(stored):
         expected = "expected a run of `spikegrad train`"
         got = "one of fit() on a network of your own"
@@ -102,6 +124,10 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
         raise UserError(message(expected, f"--out {elsewhere}", "leave --out out"))
     changed = gather({**flatten(stored), **wanted})
     check_unchanged(stored, changed)
+    if several:
+        seeds.go_on(run, changed)
+        _all_seeds(run, quiet=quiet)
+        return None
     return _run(changed, run, resume=True, quiet=quiet)
 
 
@@ -147,6 +173,13 @@ def _parameters() -> list[Any]:
         ),
         click.RichOption(
             ["--resume"], metavar="RUN", help="continue the run in this folder", panel=_FIRST
+        ),
+        click.RichOption(
+            ["--seeds"],
+            type=int,
+            metavar="N",
+            help="train with N seeds, from --seed on, a run folder each; mean and spread",
+            panel=_FIRST,
         ),
         click.RichOption(["--quiet"], is_flag=True, help="show no progress", panel=_FIRST),
     ]

@@ -51,10 +51,12 @@ def _permitted(run: Run) -> dict[str, Callable[[], Figure]]:
     samples = run.samples
     if samples is None:
         return pictures
-    if samples.layers and samples.labels.size:
+    if samples.layers and samples.count:
         pictures["raster"] = lambda: raster(samples)
         pictures["membrane"] = lambda: membrane(samples)
-    pictures["confusion"] = lambda: confusion(samples.confusion, samples.class_names)
+    counts = samples.confusion
+    if counts is not None:
+        pictures["confusion"] = lambda: confusion(counts, samples.class_names)
     curve = samples.curve
     if curve is not None:
         pictures["surrogate"] = lambda: surrogate(curve)

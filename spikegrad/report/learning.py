@@ -35,7 +35,7 @@ def learning(epochs: Sequence[dict[str, Any]], result: dict[str, Any] | None = N
         result: `result.json`, for the title and the chosen epoch (`best_epoch`).
 
     Returns:
-        A figure of three panels.
+        A figure of three panels; of two where the run has no classes and so no accuracy.
 
     Raises:
         UserError: there is no epoch.
@@ -48,12 +48,15 @@ def learning(epochs: Sequence[dict[str, Any]], result: dict[str, Any] | None = N
         raise UserError(message("expected at least one epoch", "none", "train for one first"))
     result = result or {}
     with clean():
-        figure = new_figure(12.0, 4.2)
-        loss, accuracy, rates = figure.subplots(1, 3)
+        judged = any(key.endswith("_accuracy") for entry in epochs for key in entry)
+        figure = new_figure(12.0 if judged else 8.5, 4.2)
+        panels = list(figure.subplots(1, 3 if judged else 2))
+        loss, rates = panels[0], panels[-1]
         _by_role(loss, epochs, "loss", title="Loss")
-        _by_role(accuracy, epochs, "accuracy", title="Accuracy")
+        if judged:
+            _by_role(panels[1], epochs, "accuracy", title="Accuracy")
         _rates(rates, epochs)
-        for axes in (loss, accuracy, rates):
+        for axes in panels:
             _epoch_axis(axes, epochs, result.get("best_epoch"))
             legend_below(axes, columns=2 if axes is rates else 4)
         figure.suptitle(_title(epochs, result), x=0.01, ha="left")
@@ -109,8 +112,10 @@ def _title(epochs: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
     parts = [plain(result.get("dataset") or "Training")]
     if isinstance(result.get("test_accuracy"), int | float):
         parts.append(f"test accuracy {result['test_accuracy']:.4f}")
+    elif isinstance(result.get("test_loss"), int | float):
+        parts.append(f"test loss {result['test_loss']:.4g}")
     if isinstance(result.get("best_epoch"), int):
-        by = " chosen on validation" if epochs[-1].get("val_accuracy") is not None else ""
+        by = " chosen on validation" if epochs[-1].get("val_loss") is not None else ""
         parts.append(f"epoch {result['best_epoch']} of {epochs[-1]['epoch']}{by}")
     return "   ·   ".join(parts)
 

@@ -67,12 +67,16 @@ def raster(samples: Samples, sample: int | None = None) -> Figure:
 
 def choose_sample(samples: Samples) -> int:
     """The first sample that was classified correctly, or the first of all."""
+    if samples.labels is None or samples.predictions is None:
+        return 0
     right = np.flatnonzero(samples.labels == samples.predictions)
     return int(right[0]) if right.size else 0
 
 
 def headline(samples: Samples, index: int) -> str:
     """Sample, true class and prediction in words."""
+    if samples.labels is None or samples.predictions is None:
+        return f"sample {index}"
     true, guess = int(samples.labels[index]), int(samples.predictions[index])
     verdict = "correct" if true == guess else "wrong"
     return (
@@ -131,20 +135,25 @@ def _decision(axes: Axes, samples: Samples, index: int) -> None:
     assert samples.output is not None
     output = samples.output[:, index].astype(float)
     mean = np.cumsum(output, axis=0) / np.arange(1, len(output) + 1)[:, None]
-    true, guess = int(samples.labels[index]), int(samples.predictions[index])
+    true, guess = -1, -1  # of a run without classes no output is the right one
+    if samples.labels is not None and samples.predictions is not None:
+        true, guess = int(samples.labels[index]), int(samples.predictions[index])
     time = np.arange(len(output)) * samples.dt
     marker = "o" if len(output) <= 30 else ""
     for c in range(mean.shape[1]):
         if c not in (true, guess):
             axes.plot(time, mean[:, c], color=MUTED, alpha=0.45, linewidth=0.9)
     marks = {guess: (PALETTE[1], "predicted")} if guess != true else {}
-    for c, (ink, role) in {**marks, true: (PALETTE[2], "true")}.items():
+    if true >= 0:
+        marks[true] = (PALETTE[2], "true")
+    for c, (ink, role) in marks.items():
         label = f"{role}: {plain(samples.class_name(c), 20)}"
         axes.plot(time, mean[:, c], color=ink, label=label, marker=marker, markersize=3.5)
     axes.set_title("readout, mean so far", fontsize=9.5)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0.1, borderaxespad=0.2
-    )
+    if marks:
+        axes.legend(
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0.1, borderaxespad=0.2
+        )
     axes.set_ylabel("output")
     axes.margins(y=0.15)
     axes.yaxis.set_major_locator(MaxNLocator(4))

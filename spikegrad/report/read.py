@@ -65,11 +65,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Samples:
-    """What the network did on `n` samples, and its confusion matrix on the whole test part."""
+    """What the network did on `n` samples, and its confusion matrix on the whole test part.
 
-    labels: Array
-    predictions: Array
-    confusion: Array
+    labels, predictions and confusion are None where a run has no classes.
+    """
+
+    count: int
+    labels: Array | None
+    predictions: Array | None
+    confusion: Array | None
     class_names: list[str]
     layers: list[Layer]
     output: Array | None
@@ -164,24 +168,30 @@ class _Checked:
         return array
 
     def samples(self) -> Samples:
-        labels = self.take("labels", None)
-        names = [str(name) for name in self.take("class_names", None)]
-        layers = [
-            self.layer(i, str(name), labels.size)
-            for i, name in enumerate(self.take("layers", None))
-        ]
         has = self.arrays.__contains__
+        classes = has("labels") or has("confusion")
+        count = self.take("labels", None).size if classes else self.count()
+        names = [str(name) for name in self.take("class_names", None)] if classes else []
+        outputs = len(names) if classes else None
+        layers = [
+            self.layer(i, str(name), count) for i, name in enumerate(self.take("layers", None))
+        ]
         return Samples(
-            labels=labels,
-            predictions=self.take("predictions", labels.size),
-            confusion=self.take("confusion", len(names), len(names)),
+            count=count,
+            labels=self.take("labels", count) if classes else None,
+            predictions=self.take("predictions", count) if classes else None,
+            confusion=self.take("confusion", len(names), len(names)) if classes else None,
             class_names=names,
             layers=layers,
-            output=self.take("output", None, labels.size, len(names)) if has("output") else None,
-            input=self.take("input", None, labels.size, None) if has("input") else None,
+            output=self.take("output", None, count, outputs) if has("output") else None,
+            input=self.take("input", None, count, None) if has("input") else None,
             curve=self.curve() if has("surrogate_x") else None,
             dt=float(self.take("dt")) if has("dt") else 1.0,
         )
+
+    def count(self) -> int:
+        """The number of samples, where no label says it."""
+        return int(self.take("output", None, None, None).shape[1])
 
     def layer(self, index: int, name: str, count: int) -> Layer:
         spikes = self.take(f"spikes_{index}", None, count, None)

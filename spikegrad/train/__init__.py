@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikegrad.train.config import Config
-    from spikegrad.train.fitting import Result, fit
+    from spikegrad.train.fitting import fit
+    from spikegrad.train.loading import load
     from spikegrad.train.measure import Evaluation, evaluate, predict
     from spikegrad.train.objective import Objective
+    from spikegrad.train.result import Result
     from spikegrad.train.signals import Interrupted
     from spikegrad.train.sources import recipes, resolve
 
@@ -24,6 +26,7 @@ __all__ = [
     "Result",
     "evaluate",
     "fit",
+    "load",
     "predict",
     "recipes",
     "resolve",
@@ -34,9 +37,10 @@ _HOMES = {
     "Evaluation": "measure",
     "Interrupted": "signals",
     "Objective": "objective",
-    "Result": "fitting",
+    "Result": "result",
     "evaluate": "measure",
     "fit": "fitting",
+    "load": "loading",
     "predict": "measure",
     "recipes": "sources",
     "resolve": "sources",

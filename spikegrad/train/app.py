@@ -27,13 +27,14 @@ from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.config import GROUPS, Config, gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.finish import read_weights
-from spikegrad.train.fitting import Result, fit_job
+from spikegrad.train.fitting import fit_job
 from spikegrad.train.folder import RunFolder
+from spikegrad.train.job import Job
 from spikegrad.train.launcher import is_first, launched, machines, settled
-from spikegrad.train.loop import Job
 from spikegrad.train.measure import Evaluation, Prediction, measured, predicted
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of, make_fabric
+from spikegrad.train.result import Result
 from spikegrad.train.running import Place
 from spikegrad.train.samples import write_samples
 from spikegrad.train.settings import check_threads, for_measuring, settings
@@ -98,7 +99,7 @@ def train_run(
             folder=folder,
             progress=progress,
             class_names=parts.inputs.class_names,
-            about={"weights": {"inputs": parts.inputs.to_dict()}},
+            inputs=parts.inputs.to_dict(),
         )
         result = fit_job(job, resume=resume)
     if (
@@ -152,7 +153,7 @@ def open_run(run: str | Path, *, device: str = "auto") -> Trained:
     weights, notes = read_weights(folder.weights)
     if notes.get("inputs") is None:
         expected = f"expected a run of spikegrad train in {run}"
-        remedy = "build the network in Python and load weights.safetensors into it"
+        remedy = "build the network in Python and give it to spikegrad.load(RUN, network)"
         raise UserError(message(expected, "one of fit() on a network of your own", remedy))
     inputs = _inputs(notes["inputs"], folder)
     with seeding.kept():

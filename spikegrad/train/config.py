@@ -256,6 +256,9 @@ class TrainingConfig(_Group):
         None, "slope at the end of the run", above=0, needs=[{"slope_schedule": SET}]
     )
     precision: str = declare("32", "number format", choices=("32", "bf16-mixed", "16-mixed", "64"))
+    early_stopping: int = declare(
+        0, "end after this many epochs without a better validation; 0: off", least=0
+    )
     ema: float = declare(
         0.0, "average the weights with this decay per step; 0: off", least=0, most=0.99999
     )

@@ -95,13 +95,22 @@ def _summary(trainer: Trainer, test: Evaluation | None, seen: Evaluation | None)
     seconds = [line["seconds"] for line in state.history]
     tracked = [line["test_accuracy"] for line in state.history if "test_accuracy" in line]
     chosen = state.history[state.best.epoch - 1]
-    return {
-        "dataset": job.config.data.dataset,
+    accuracies = {
         "test_accuracy": test.accuracy if test else None,
         "val_accuracy": state.best.accuracy,
         "best_test_accuracy": max(tracked) if tracked else None,
+    }
+    own = {name: chosen.get(f"val_{name}") for name in job.metrics if job.val_loader is not None}
+    return {
+        "dataset": job.config.data.dataset,
+        **(accuracies if "train_accuracy" in chosen else {}),
+        "test_loss": test.loss if test else None,
+        "val_loss": state.best.loss,
+        **{f"test_{name}": value for name, value in (test.metrics if test else {}).items()},
+        **{f"val_{name}": value for name, value in own.items()},
         "best_epoch": state.best.epoch,
         "epochs": len(state.history),
+        "ended_by": state.ended(job.config.training) or None,
         "train_seconds": round(sum(seconds), 3),
         "seconds_per_epoch": round(statistics.median(seconds), 4),
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
@@ -110,24 +119,24 @@ def _summary(trainer: Trainer, test: Evaluation | None, seen: Evaluation | None)
         "device": str(trainer.place.device.type),
         "processes": trainer.place.world,
         "versions": versions(),
-        **job.about.get("result", {}),
+        **({"about": job.about} if job.about else {}),
     }
 
 
 def _write(
     trainer: Trainer, folder: RunFolder, seen: Evaluation | None, summary: dict[str, Any]
 ) -> None:
-    job, classes = trainer.job, 0
+    job = trainer.job
     _write_weights(trainer, folder)
     loader = job.test_loader or job.val_loader
     if seen is not None and loader is not None:
-        classes = len(seen.confusion)
+        classes = 0 if seen.confusion is None else len(seen.confusion)
         write_samples(
             folder.samples,
             trainer.network,
             loader,
             seen.confusion,
-            objective=job.objective,
+            objective=trainer.objective,
             encode=job.encode,
             place=trainer.place,
             class_names=job.class_names or [str(c) for c in range(classes)],
@@ -152,7 +161,7 @@ def _write_weights(trainer: Trainer, folder: RunFolder) -> None:
         "epoch": trainer.state.best.epoch,
         "val_accuracy": trainer.state.best.accuracy,
         "class_names": list(trainer.job.class_names or ()),
-        **trainer.job.about.get("weights", {}),
+        **({"inputs": trainer.job.inputs} if trainer.job.inputs is not None else {}),
     }
     notes["sha256"] = _checksum(tensors, notes)
     write_atomic(folder.weights, save(tensors, metadata={"spikegrad": json.dumps(notes)}))

@@ -9,81 +9,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.agreement import agreed, from_first, in_touch
-from spikegrad.train.batches import length
+from spikegrad.train.callbacks import check_callbacks
 from spikegrad.train.checkpoint import check_fits
-from spikegrad.train.config import OPTIONS, Config, flatten, gather
+from spikegrad.train.config import Config, gather
 from spikegrad.train.crossover import crossover_of, crossover_text
+from spikegrad.train.depends import not_known, own_text, with_own
 from spikegrad.train.encoder import Encoder
-from spikegrad.train.fields import check_group
 from spikegrad.train.finish import finish, read_weights
 from spikegrad.train.folder import RunFolder
-from spikegrad.train.launcher import is_first, launched, machines, settled
-from spikegrad.train.loop import Job, Trainer
-from spikegrad.train.objective import Objective, objective_of
-from spikegrad.train.own import OWN, check_read
+from spikegrad.train.given import check_job, configured
+from spikegrad.train.job import Job
+from spikegrad.train.launcher import is_first, launched, settled
+from spikegrad.train.loop import Trainer
+from spikegrad.train.metrics import Metrics, check_metrics
+from spikegrad.train.objective import AnyObjective, as_objective, objective_of
+from spikegrad.train.own_objective import Loss, OwnObjective, Scores
 from spikegrad.train.parallel import launch, make_fabric
 from spikegrad.train.preflight import check_loaders, preflight
 from spikegrad.train.progress import watcher
+from spikegrad.train.result import Result
+from spikegrad.train.resuming import check_own, check_unchanged, is_longer, lengthen
 from spikegrad.train.running import Encode
-from spikegrad.train.settings import check_threads, settings
-from spikegrad.train.shares import check_divisible
+from spikegrad.train.settings import settings
 from spikegrad.train.signals import StopFlag, listening
 from spikegrad.train.toml import read_file, to_toml
 
-__all__ = ["MAY_CHANGE", "Result", "check_unchanged", "fit"]
-
-MAY_CHANGE = ("checkpoint_seconds", "folder", "preflight", "tensorboard", "threads")
-"""What a resumed run may change: nothing that its result depends on (threads: to rounding)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run came to; the network holds the weights of the chosen epoch.
-
-    history: the lines of `metrics.jsonl`; summary: what `result.json` says; confusion: counts
-    `[C, C]` on the test part, or on validation without one; folder: the run folder, if there is
-    one; encoder, objective: with which it was trained, T included (`predict` and `evaluate` take
-    them as they are); new: False when the run was finished already and nothing was done.
-    """
-
-    history: list[dict[str, Any]]
-    summary: dict[str, Any]
-    confusion: Tensor | None
-    folder: Path | None
-    encoder: Encode
-    objective: Objective
-    new: bool = True
-
-    def __repr__(self) -> str:
-        measured = {name: self.summary[name] for name in ("test_accuracy", "val_accuracy")}
-        shown = ", ".join(f"{k}={v:.4f}" for k, v in measured.items() if v is not None)
-        where = f", folder={str(self.folder)!r}" if self.folder else ""
-        return f"Result({len(self.history)} epochs, {shown or 'not measured'}{where})"
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """Fraction of the test part that the chosen epoch classifies rightly."""
-        return self.summary["test_accuracy"]
-
-    @property
-    def val_accuracy(self) -> float | None:
-        """Fraction of the validation part, at the chosen epoch."""
-        return self.summary["val_accuracy"]
-
-    @property
-    def best_epoch(self) -> int:
-        """The chosen epoch, from 1."""
-        return self.summary["best_epoch"]
-
-    @property
-    def firing_rates(self) -> dict[str, float]:
-        """Spikes per neuron and step by layer, at the chosen epoch."""
-        return self.summary["firing_rates"]
+__all__ = ["fit", "fit_job"]
 
 
 def fit(
@@ -92,7 +48,10 @@ def fit(
     *,
     val_loader: Iterable[Any] | None = None,
     test_loader: Iterable[Any] | None = None,
-    objective: Objective | str | None = None,
+    objective: AnyObjective | Loss | str | None = None,
+    scores: Scores | None = None,
+    metrics: Metrics | None = None,
+    callbacks: Iterable[Any] | None = None,
     encoder: Encode | str = "direct",
     sequence: bool = False,
     optimizer: str | torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
@@ -110,23 +69,37 @@ def fit(
         network: maps `[T, B, *features]` to outputs `[T, B, C]`; returns them alone or with its
             states, which it then takes as second argument (as `nn.Sequential` does).
         loader: yields (x, y), x `[B, *features]` or with `sequence` `[B, T, *features]`, y int64
-            `[B]`; iterated once an epoch.
-        val_loader: chooses the epoch, without it the last is; test_loader: measured once, at the
-            end. The first batch of each is checked before anything is written.
-        objective: an `Objective`, or its name with the settings from the options.
+            `[B]`, or whatever your own loss takes; or x alone. Iterated once an epoch.
+        val_loader: chooses the epoch, by accuracy, then by loss; without it the last is taken.
+            test_loader: measured once, at the end. The first batch of each is checked before
+            anything is written.
+        objective: an `Objective`, its name with the settings from the options, or a loss of your
+            own: a function or module `loss(y, labels)`, or `loss(y)` for batches of x alone, that
+            returns the mean over the batch. It reads the whole output `[T, B, C]`; one of torch's
+            (`nn.CrossEntropyLoss()`, `nn.functional.mse_loss`) reads the scores `[B, C]`.
+        scores: with a loss of your own, how `[T, B, C]` becomes scores `[B, C]`, the largest of
+            which is the prediction: "mean" (default), "sum", "max", "last", a function, or "none"
+            where nothing is predicted.
+        metrics: `{name: function(scores, labels)}`, each called once with all scores and labels of
+            validation and of test (`val_name`, `test_name` in the results).
+        callbacks: objects with `on_step(seen)` or `on_epoch(seen)` (`StepSeen`, `EpochSeen`); one
+            that returns True ends the run: the epoch is measured and is the last. What they return
+            from `state_dict()`, if they have it, is kept in checkpoints.
         encoder: a name, or any picklable function from x to `[T, B, *features]`.
         optimizer: a name, an optimizer of this network's parameters, or a function from parameter
-            groups to one.
-        out: a new run folder; resume: go on with the run in it.
+            groups to one; but for a name it has its learning rate itself.
+        out: a new run folder; resume: go on with the run in it, with more epochs if you like.
         progress: whether to show it.
         config: all settings at once; options: single ones, any field of the groups training and
             run, and `steps` (T of static samples): `epochs=10`, `learning_rate=1e-3`,
-            `schedule="cosine"`, `clip`, `truncate`, `precision`, `seed`, `device`, `processes`, ...
-            What describes data and network is refused: both are yours.
-        class_names: for the pictures; about: what else to note in `result.json`.
+            `schedule="cosine"`, `early_stopping=5`, `clip`, `truncate`, `precision`, `seed`,
+            `device`, `processes`, ... What describes data and network is refused: both are yours.
+        class_names: one for each class, for the pictures; about: what else to note in
+            `result.json`, under "about".
     Returns:
         a `Result`; the network holds the weights of the chosen epoch.
     Raises:
+        TypeError: a network, objective, optimizer, metric or callback that is none.
         UserError: wrong settings, batches or shapes; before anything is written where possible.
         RunError: the loss or a gradient is not finite.
         Interrupted: a signal, after the checkpoint was written.
@@ -141,61 +114,68 @@ def fit(
     if sequence and "steps" in options:
         expected = "expected no steps for sequences, whose length is T"
         raise UserError(message(expected, f"steps={options['steps']}", "leave steps out"))
-    config = _configured(config, options, optimizer, objective)
-    network_job = Job(
+    settled = configured(config, options, optimizer, objective)
+    job = Job(
         network=network,
         loader=loader,
         val_loader=val_loader,
         test_loader=test_loader,
-        objective=objective if isinstance(objective, Objective) else objective_of(config),
-        encode=_encoder(encoder, sequence, config),
-        optimizer=optimizer if optimizer is not None else config.training.optimizer,
-        config=config,
+        objective=_objective(objective, scores, settled),
+        encode=_encoder(encoder, sequence, settled),
+        optimizer=optimizer if optimizer is not None else settled.training.optimizer,
+        config=settled,
         folder=Path(out) if out is not None else None,
         progress=progress,
         class_names=tuple(class_names) if class_names is not None else None,
-        about=about or {},
+        metrics=check_metrics(metrics),
+        callbacks=check_callbacks(callbacks or ()),
+        about=dict(about or {}),
     )
-    return fit_job(network_job, resume=resume)
+    return fit_job(job, resume=resume, own=True)
 
 
-def fit_job(job: Job, *, resume: bool = False) -> Result:
+def fit_job(job: Job, *, resume: bool = False, own: bool = False) -> Result:
     """`fit` with everything in one record.
 
     Under torchrun every process comes here; the first one alone reads and writes the run folder.
+
+    Args:
+        job: the run; resume: go on with the one in its folder; own: what is in the job is not said
+            by its config alone, so it is written down beside it.
     """
     job = dataclasses.replace(job, config=settled(job.config))
     fabric = make_fabric(job.config)
     with in_touch(job.folder):
         with agreed():
-            _check_job(job)
-        run = from_first(lambda: _open(job, resume))
-        if from_first(lambda: run is not None and run.finished):
+            check_job(job)
+            job = with_own(job) if own else job
+        run, longer = from_first(lambda: _open(job, resume))
+        if from_first(lambda: run is not None and run.finished and not longer):
             assert run is not None
             return _held(run, job)
-        job, outcome = _run(fabric, job, run)
+        job, outcome = _run(fabric, job, run, longer=longer)
     if job.config.training.precision == "64":
         job.network.double()
     job.network.load_state_dict(outcome["weights"])
-    return Result(
-        outcome["history"],
-        outcome["summary"],
-        outcome["confusion"],
-        job.folder,
-        job.encode,
-        job.objective,
-    )
+    history, summary = outcome["history"], outcome["summary"]
+    objective = _seen(job.objective, history)
+    return Result(history, summary, outcome["confusion"], job.folder, job.encode, objective)
 
 
-def _run(fabric: Any, job: Job, run: RunFolder | None) -> tuple[Job, dict[str, Any]]:
+def _run(
+    fabric: Any, job: Job, run: RunFolder | None, *, longer: bool
+) -> tuple[Job, dict[str, Any]]:
     """Check, make the folder of a new run, train; the job as it was run, and what came of it."""
     with seeding.kept(), settings(job.config.run), ExitStack() as kept:
+        watch = watcher(job.progress and is_first())
         begins = from_first(lambda: run is None or not run.checkpoint.is_file())
         with agreed():
             if begins:
                 job, batch = check_loaders(job)
-                preflight(job, batch, watcher=watcher(job.progress and is_first()))
-        made = from_first(lambda: _made(job, run))
+                preflight(job, batch, watcher=watch)
+        for line in not_known(job.own) if job.folder is not None else ():
+            watch.say(line, "yellow")
+        made = from_first(lambda: _made(job, run, longer=longer))
         with agreed():
             if is_first():
                 kept.enter_context(_alone(made or run))
@@ -205,27 +185,24 @@ def _run(fabric: Any, job: Job, run: RunFolder | None) -> tuple[Job, dict[str, A
         return job, launch(fabric, _work, job)
 
 
-def check_unchanged(old: Config, new: Config) -> None:
-    """Refuse to go on with settings that the result depends on changed.
-
-    Raises:
-        UserError: names the first of them and what may be changed.
-
-    >>> check_unchanged(Config(), gather({"threads": 2}))
-    """
-    before, after = flatten(old), flatten(new)
-    for name, value in before.items():
-        if name not in (*MAY_CHANGE, "out") and after[name] != value:
-            expected = f"expected {name} = {value} as the run was started with"
-            remedy = f"a resumed run may change {', '.join(MAY_CHANGE)}; start another with --out"
-            raise UserError(message(expected, str(after[name]), remedy))
+def _seen(objective: AnyObjective, history: list[dict[str, Any]]) -> AnyObjective:
+    """The objective, which knows now whether its targets are classes."""
+    judged = any("train_accuracy" in line for line in history)
+    if judged or not isinstance(objective, OwnObjective):
+        return objective
+    return dataclasses.replace(objective, classes=False)
 
 
-def _made(job: Job, run: RunFolder | None) -> RunFolder | None:
-    """The folder of a new run, None where there is one or none is wanted."""
+def _made(job: Job, run: RunFolder | None, *, longer: bool) -> RunFolder | None:
+    """The folder of a new run, None where there is one (which may get more epochs) or none."""
+    text = to_toml(job.config, job.instead)
+    if run is not None and longer:
+        if run.weights.is_file():  # before the run is changed
+            check_fits(job.network, read_weights(run.weights)[0], run.weights)
+        lengthen(run, text)
     if run is not None or job.folder is None:
         return None
-    return RunFolder.create(job.folder, to_toml(job.config), crossover_text())
+    return RunFolder.create(job.folder, text, crossover_text(), own_text(job.own))
 
 
 def _work(fabric: Any, job: Job) -> dict[str, Any]:
@@ -249,17 +226,15 @@ def _train(fabric: Any, job: Job, flag: StopFlag) -> dict[str, Any]:
     return finish(trainer)
 
 
-def _configured(
-    config: Config | None, options: dict[str, Any], optimizer: Any, objective: Any
-) -> Config:
-    check_group(options, OPTIONS, "fit()")
-    check_read(options)
-    values = {**(flatten(config) if config else {"dataset": OWN}), **options}
-    if isinstance(optimizer, str):
-        values["optimizer"] = optimizer
-    if isinstance(objective, str):
-        values["objective"] = objective
-    return gather(values)
+def _objective(wanted: Any, scores: Scores | None, config: Config) -> AnyObjective:
+    """The objective of a run; a loss of one's own takes the penalty on rates from the config."""
+    if wanted is None or isinstance(wanted, str):
+        return as_objective(objective_of(config), scores)
+    found = as_objective(wanted, scores)
+    if not isinstance(found, OwnObjective):
+        return found
+    names = ("rate_lower", "rate_upper", "rate_weight")
+    return dataclasses.replace(found, **{name: getattr(config.training, name) for name in names})
 
 
 def _encoder(encoder: Encode | str, sequence: bool, config: Config) -> Encode:
@@ -268,35 +243,22 @@ def _encoder(encoder: Encode | str, sequence: bool, config: Config) -> Encode:
     return Encoder(encoder, config.network.steps, sequence)
 
 
-def _check_job(job: Job) -> None:
-    """What can be known to be wrong before anything runs."""
-    training, processes = job.config.training, job.config.run.processes
-    check_threads(job.config.run.threads, processes // machines())
-    if length(job.loader) is None and training.schedule != "constant":
-        expected = f"expected a loader with a length for schedule {training.schedule}"
-        raise UserError(message(expected, "one without", "use schedule='constant'"))
-    if length(job.loader) is None and training.warmup:
-        expected = "expected a loader with a length to warm up"
-        raise UserError(message(expected, "one without", "use warmup=0"))
-    if processes > 1 and not launched() and isinstance(job.optimizer, torch.optim.Optimizer):
-        expected = "expected the optimizer as a name or a function with several processes"
-        raise UserError(message(expected, "an optimizer", "each process makes its own"))
-    if processes > 1:
-        check_divisible(job.network, job.loader)
-
-
-def _open(job: Job, resume: bool) -> RunFolder | None:
-    """The run to go on with, or None for a new one; nothing is written."""
+def _open(job: Job, resume: bool) -> tuple[RunFolder | None, bool]:
+    """The run to go on with, None for a new one, and whether it gets more epochs; nothing is
+    written.
+    """
     if job.folder is None:
         if resume:
             raise UserError(message("expected out= to resume a run", "none"))
-        return None
+        return None, False
     if not resume:
         RunFolder.check_new(job.folder)
-        return None
+        return None, False
     run = RunFolder.open(job.folder)
     check_unchanged(gather(read_file(run.config)), job.config)
-    return run
+    longer = is_longer(run, job.config)
+    check_own(run, job.own, done=run.finished and not longer)
+    return run, longer
 
 
 def _alone(run: RunFolder | None) -> AbstractContextManager[None]:
@@ -322,4 +284,5 @@ def _held(run: RunFolder, job: Job) -> Result:
     if job.config.training.precision == "64":
         job.network.double()
     job.network.load_state_dict(weights)
-    return Result(history, summary, None, run.path, job.encode, job.objective, new=False)
+    objective = _seen(job.objective, history)
+    return Result(history, summary, None, run.path, job.encode, objective, new=False)

@@ -21,9 +21,6 @@ from spikegrad.errors import RunError, UserError, message
 __all__ = ["RunFolder", "not_written", "write_atomic"]
 
 _RESULT: dict[str, tuple[type, ...]] = {
-    "test_accuracy": (float, NoneType),
-    "val_accuracy": (float, NoneType),
-    "best_test_accuracy": (float, NoneType),
     "best_epoch": (int,),
     "epochs": (int,),
     "train_seconds": (int, float),
@@ -31,6 +28,7 @@ _RESULT: dict[str, tuple[type, ...]] = {
     "parameters": (int,),
     "firing_rates": (dict,),
 }
+_ACCURACIES = ("test_accuracy", "val_accuracy", "best_test_accuracy")  # none where no classes are
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -78,6 +76,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.toml"
         self.crossover = path / "crossover.json"
+        self.own = path / "own.json"
         self.metrics_file = path / "metrics.jsonl"
         self.result_file = path / "result.json"
         self.weights = path / "weights.safetensors"
@@ -103,8 +102,10 @@ class RunFolder:
             raise UserError(message(expected, f"the file {path}", "give another --out"))
 
     @classmethod
-    def create(cls, path: Path, config: str, crossover: str = "") -> RunFolder:
-        """Make the folder with its config, and the kernels' crossover table, in it, at once."""
+    def create(cls, path: Path, config: str, crossover: str = "", own: str = "") -> RunFolder:
+        """Make the folder at once with its config, the kernels' crossover table, and what it
+        depends on that is the caller's own (`identity`).
+        """
         cls.check_new(path)
         path = path.resolve() if path.is_symlink() else path  # a rename would replace the link
         try:
@@ -113,8 +114,9 @@ class RunFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             write_atomic(temporary / "config.toml", config.encode())
-            if crossover:
-                write_atomic(temporary / "crossover.json", crossover.encode())
+            for name, text in (("crossover.json", crossover), ("own.json", own)):
+                if text:
+                    write_atomic(temporary / name, text.encode())
             if path.is_dir() and os.name == "nt":
                 path.rmdir()
             os.replace(temporary, path)
@@ -139,7 +141,7 @@ class RunFolder:
 
     def take_back(self) -> None:
         """Remove the folder if what it was made with is all there is in it."""
-        first = {self.config, self.crossover}
+        first = {self.config, self.crossover, self.own}
         if set(self.path.iterdir()) <= first:
             for path in first:
                 path.unlink(missing_ok=True)
@@ -197,6 +199,9 @@ class RunFolder:
             for name, kinds in _RESULT.items():
                 if name not in value or not isinstance(value[name], kinds):
                     raise ValueError(f"{name} is {value.get(name, 'missing')!r}")
+            for name in _ACCURACIES:
+                if not isinstance(value.get(name), (float, NoneType)):
+                    raise ValueError(f"{name} is {value[name]!r}")
             return value
 
     def again(self, path: Path) -> str:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from spikegrad.errors import RunError, UserError, message
-from spikegrad.train import checkpoint, seeding
+from spikegrad.train import callbacks, checkpoint, seeding
 from spikegrad.train.agreement import from_first
 from spikegrad.train.average import Average, copied, using
 from spikegrad.train.batches import batches, length
-from spikegrad.train.config import Config
 from spikegrad.train.curves import Curves
 from spikegrad.train.folder import RunFolder
+from spikegrad.train.job import Job
 from spikegrad.train.measure import Evaluation, measured
-from spikegrad.train.objective import Objective
 from spikegrad.train.optimizers import make_optimizer
 from spikegrad.train.parallel import sum_over_processes
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Encode, Place
+from spikegrad.train.running import Place
 from spikegrad.train.schedule import learning_rate_factor
 from spikegrad.train.shares import Shared, shares
 from spikegrad.train.signals import StopFlag
@@ -34,27 +31,9 @@ from spikegrad.train.slopes import current_slope, set_slopes, slope_schedules
 from spikegrad.train.state import RunState, Tally
 from spikegrad.train.step import Engine, Outcome, train_step
 
-__all__ = ["Job", "Trainer"]
+__all__ = ["Trainer"]
 
 _WATCH_EVERY = 10  # batches between two measurements of firing rates, never by the clock
-
-
-@dataclasses.dataclass
-class Job:
-    """Everything a run needs, in a form that travels to another process."""
-
-    network: nn.Module
-    loader: Iterable[Any]
-    val_loader: Iterable[Any] | None
-    test_loader: Iterable[Any] | None
-    objective: Objective
-    encode: Encode
-    optimizer: str | torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer]
-    config: Config
-    folder: Path | None
-    progress: bool
-    class_names: tuple[str, ...] | None
-    about: dict[str, Any]
 
 
 class Trainer:
@@ -78,12 +57,13 @@ class Trainer:
         self.network = job.network.to(self.place.device)
         if self.training.precision == "64":
             self.network.double()
+        self.objective = job.objective.placed(self.place.device, dtype)
         self.raw_optimizer = make_optimizer(job.optimizer, self.network, self.training)
         self.engine = Engine(
             fabric,
             self.network,
             fabric.setup_optimizers(self.raw_optimizer),
-            job.objective,
+            self.objective,
             job.encode,
             self.place,
             skips_overflow=self.training.precision == "16-mixed",
@@ -96,7 +76,8 @@ class Trainer:
         self.saved = self.mark = time.perf_counter()
         self.curves = Curves(None)
         self.restore()
-        ending = self.state.batch == self.batches  # its epoch is measured and drawn again
+        # Its epoch is measured and drawn again.
+        ending = self.state.batch == self.batches or (self.state.stopped and self.state.batch > 0)
         done = self.state.step - 1 if ending else self.state.step
         self.curves = Curves(self._curves_folder(), done)
 
@@ -106,7 +87,7 @@ class Trainer:
             epochs=self.training.epochs, batches=self.batches, epoch=self.state.epoch
         )
         try:
-            while self.state.epoch < self.training.epochs:
+            while not self.over:
                 self.network.train()
                 self.train_epoch()
                 self.end_epoch()
@@ -115,28 +96,35 @@ class Trainer:
             self.curves.close()
         return self.state
 
+    @property
+    def over(self) -> bool:
+        """Whether no epoch is left: all are done, or a callback or early stopping ended the run."""
+        return self.state.epoch >= self.training.epochs or bool(self.state.ended(self.training))
+
     def train_epoch(self) -> None:
         """The batches that are left of the current epoch."""
         state, self.mark = self.state, time.perf_counter()
-        if state.batch and state.batch == self.batches:
+        if state.batch and (state.batch == self.batches or state.stopped):
             return  # broken off between the last batch and the end of the epoch
         source = batches(self.loader, state.epoch, start=state.batch, seed=self.running.seed)
         parts = getattr(self.loader, "world_size", 1) == self.place.world
         for shared in shares(source, self.place, parts=parts):
             outcome = self.one_step(shared)
-            number, due = self.agree()
             state.tally.add(outcome)
             state.batch += 1
             state.step += 1
             if self.average is not None:
                 self.average.update(self.network, state.step)
             self.show(outcome)
+            number, due, state.stopped = self.agree(self.call_step(outcome))
             if number:
                 self.save()
                 self.stop.number = number
                 self.stop.check(self.job.folder)
             elif due:
                 self.save()
+            if state.stopped:
+                break
         self._clock()
 
     def one_step(self, shared: Shared) -> Outcome:
@@ -160,16 +148,31 @@ class Trainer:
             note = f"; the last checkpoint in {self.job.folder} is untouched" if kept else ""
             raise RunError(where + note) from None
 
-    def agree(self) -> tuple[int, bool]:
-        """The signal that came to any process, and whether a checkpoint is due."""
+    def call_step(self, outcome: Outcome) -> bool:
+        """Tell the callbacks about a step; whether one of them ends the run."""
+        seen = callbacks.StepSeen(
+            self.network,
+            self.state.epoch + 1,
+            self.state.step,
+            outcome.loss,
+            outcome.gradient_norm,
+            outcome.rates,
+            self.place.rank,
+        )
+        return callbacks.call(self.job.callbacks, "on_step", seen)
+
+    def agree(self, stop: bool = False) -> tuple[int, bool, bool]:
+        """The signal that came to any process, whether a checkpoint is due, and whether a callback
+        of any process ends the run.
+        """
         late = time.perf_counter() - self.saved > self.running.checkpoint_seconds
         asked = self.stop.number  # one that comes later waits a step
         if self.place.world == 1:
-            return asked, late and self.folder is not None
-        own = [float(asked), float(late and self.first)]
-        signals, due = sum_over_processes(own, self.place.world, self.place.device)
+            return asked, late and self.folder is not None, stop
+        own = [float(asked), float(late and self.first), float(stop)]
+        signals, due, stops = sum_over_processes(own, self.place.world, self.place.device)
         number = (asked or signal.SIGTERM) if signals else 0
-        return int(number), due > 0 and self.folder is not None
+        return int(number), due > 0 and self.folder is not None, stops > 0
 
     def end_epoch(self) -> None:
         """Measure, choose, write the line and the checkpoint, go to the next epoch."""
@@ -192,6 +195,10 @@ class Trainer:
             state.best.epoch, state.best.weights = state.epoch + 1, weights
             state.best.accuracy, state.best.loss = accuracy, loss
         line = self.line(validation, test)
+        if job.callbacks:
+            seen = callbacks.EpochSeen(self.network, line, chosen, self.place.rank)
+            _, _, stop = self.agree(callbacks.call(job.callbacks, "on_epoch", seen))
+            state.stopped = state.stopped or stop
         state.history.append(line)
         state.epoch, state.batch, state.seconds, state.tally = state.epoch + 1, 0, 0.0, Tally()
         if self.first and self.folder is not None:
@@ -209,26 +216,26 @@ class Trainer:
         return measured(
             self.network,
             loader,
-            self.job.objective,
+            self.objective,
             self.job.encode,
             self.place,
             seed=self.running.seed,
+            metrics=self.job.metrics,
             check=(lambda: self.stop.check(self.job.folder)) if alone else (lambda: None),
         )
 
     def line(self, validation: Evaluation | None, test: Evaluation | None) -> dict[str, Any]:
         """The epoch's line of `metrics.jsonl`."""
         loss, accuracy, norm = self.state.tally.means
+        judged = accuracy is not None  # whether there are classes
         line: dict[str, Any] = {
             "epoch": self.state.epoch + 1,
             "step": self.state.step,
             "train_loss": loss,
-            "train_accuracy": accuracy,
-            "val_loss": validation.loss if validation else None,
-            "val_accuracy": validation.accuracy if validation else None,
+            **({"train_accuracy": accuracy} if judged else {}),
+            **part_of_line("val", validation, judged=judged),
+            **(part_of_line("test", test, judged=judged) if test else {}),
         }
-        if test is not None:
-            line["test_accuracy"] = test.accuracy
         return {
             **line,
             "learning_rate": self.raw_optimizer.param_groups[0]["lr"],
@@ -275,6 +282,7 @@ class Trainer:
                 "average": self.average.weights if self.average else None,
                 "state": self.state.to_dict(),
                 "random": seeding.states(),
+                "callbacks": callbacks.states(self.job.callbacks),
             },
         )
         self.mark = time.perf_counter()
@@ -301,6 +309,7 @@ class Trainer:
             if self.average is not None:
                 for name, value in held["average"].items():
                     self.average.weights[name].copy_(value)
+            callbacks.load_states(self.job.callbacks, held["callbacks"])
             seeding.restore(held["random"])
             self.network.load_state_dict(held["network"])
             self.state = state
@@ -315,6 +324,17 @@ class Trainer:
     def _curves_folder(self) -> Path | None:
         wanted = self.first and self.running.tensorboard and self.folder is not None
         return self.folder.tensorboard if wanted and self.folder else None
+
+
+def part_of_line(
+    part: str, found: Evaluation | None, *, judged: bool = True
+) -> dict[str, float | None]:
+    """What a line says of a part: loss, accuracy where there are classes, your own metrics."""
+    line = {f"{part}_loss": found.loss if found else None}
+    if judged:
+        line[f"{part}_accuracy"] = found.accuracy if found else None
+    own = found.metrics if found else {}
+    return {**line, **{f"{part}_{name}": value for name, value in own.items()}}
 
 
 def _shared(loader: Iterable[Any], place: Place) -> Iterable[Any]:

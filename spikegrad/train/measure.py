@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -13,9 +13,11 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape
 from spikegrad.train import seeding
 from spikegrad.train.encoder import Encoder
-from spikegrad.train.objective import Objective
+from spikegrad.train.metrics import Collected, Metrics, check_metrics
+from spikegrad.train.objective import AnyObjective, as_objective, classified
+from spikegrad.train.own_objective import Loss, Scores
 from spikegrad.train.parallel import device_of, sum_over_processes
-from spikegrad.train.running import Encode, Place, dtype_of, evaluating, recorded, run
+from spikegrad.train.running import Encode, Place, dtype_of, evaluating, recorded, run, sequence_of
 from spikegrad.train.shares import shares
 
 __all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict", "predicted"]
@@ -25,21 +27,26 @@ __all__ = ["Evaluation", "Prediction", "Rates", "evaluate", "measured", "predict
 class Evaluation:
     """What a network did on labelled samples.
 
-    loss: mean over samples; accuracy: fraction; confusion: counts `[C, C]`, rows are true classes;
-    firing_rates: spikes per neuron and step by layer; count: the number of samples.
+    loss: mean over samples; accuracy: fraction; confusion: counts `[C, C]`, rows are true classes
+    (both None where the targets are no classes); firing_rates: spikes per neuron and step by
+    layer; count: the number of samples; metrics: what your own functions gave, by name.
     """
 
     loss: float
-    accuracy: float
-    confusion: Tensor
+    accuracy: float | None
+    confusion: Tensor | None
     firing_rates: dict[str, float]
     count: int
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 class Prediction(NamedTuple):
-    """Labels int64 `[B]`, and the scores `[B, C]` they are the maxima of."""
+    """Labels int64 `[B]`, and the scores `[B, C]` they are the maxima of.
 
-    labels: Tensor
+    Labels are None where the objective has no classes: then scores are what is predicted.
+    """
+
+    labels: Tensor | None
     scores: Tensor
 
 
@@ -47,7 +54,9 @@ def evaluate(
     network: nn.Module,
     loader: Iterable[Any],
     *,
-    objective: Objective | str = "membrane_mean",
+    objective: AnyObjective | Loss | str = "membrane_mean",
+    scores: Scores | None = None,
+    metrics: Metrics | None = None,
     encoder: Encode | str = "direct",
     steps: int = 10,
     sequence: bool = False,
@@ -59,8 +68,10 @@ def evaluate(
     Args:
         network: maps `[T, B, *features]` to outputs `[T, B, C]`, with or without states.
         loader: yields (x, y): x `[B, *features]`, or `[B, T, *features]` with `sequence`, y int64
-            `[B]`.
-        objective: an `Objective` or its name.
+            `[B]`, or whatever a loss of your own takes; or x alone.
+        objective: an `Objective` or its name, or a loss of your own, as in `fit`.
+        scores: with a loss of your own, how outputs become scores, as in `fit`.
+        metrics: `{name: function(scores, labels)}`, called once with all samples.
         encoder: a name, or any function from x to `[T, B, *features]`: `result.encoder` of what
             `fit` returned reads samples as it did.
         steps: T for static samples, when the encoder is a name; nothing knows the T of training.
@@ -70,6 +81,7 @@ def evaluate(
         an `Evaluation`.
     Raises:
         UserError: no batch, shapes that do not fit, values that are not finite.
+        TypeError: an objective, encoder or metric that is none.
 
     >>> from spikegrad.nn import LIF, Linear, Sequential
     >>> network = Sequential(Linear(4, 8), LIF(20.0), Linear(8, 2))
@@ -78,17 +90,19 @@ def evaluate(
     (6, ['1'])
     """
     encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
-    wanted = objective if isinstance(objective, Objective) else Objective(objective)
+    wanted, own = as_objective(objective, scores), check_metrics(metrics)
     place = _place(network, device)
+    wanted = wanted.placed(place.device, place.dtype)
     with seeding.kept():
-        return measured(network, loader, wanted, encode, place, seed=seed)
+        return measured(network, loader, wanted, encode, place, seed=seed, metrics=own)
 
 
 def predict(
     network: nn.Module,
     x: Any,
     *,
-    objective: Objective | str = "membrane_mean",
+    objective: AnyObjective | Loss | str = "membrane_mean",
+    scores: Scores | None = None,
     encoder: Encode | str = "direct",
     steps: int = 10,
     sequence: bool = False,
@@ -99,12 +113,13 @@ def predict(
     """Predict the classes of samples.
 
     Args:
-        network, objective, encoder, steps, sequence, device, seed: as in `evaluate`.
+        network, objective, scores, encoder, steps, sequence, device, seed: as in `evaluate`.
         x: samples `[N, *features]`, or `[N, T, *features]` with `sequence`; a tensor, or what
             `torch.as_tensor` takes.
         batch_size: samples at a time.
     Returns:
-        labels int64 `[N]` and scores `[N, C]`, on the CPU.
+        labels int64 `[N]` (None where the objective has no classes) and scores `[N, C]`, on the
+        CPU.
     Raises:
         TypeError: samples that are no array of numbers.
         UserError: no sample, a shape that does not fit, values that are not finite, no such device.
@@ -116,7 +131,7 @@ def predict(
     (torch.Size([6]), torch.Size([6, 2]))
     """
     encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
-    wanted = objective if isinstance(objective, Objective) else Objective(objective)
+    wanted = as_objective(objective, scores)
     samples = _samples(x)
     place = _place(network, device)
     with seeding.kept():
@@ -125,6 +140,9 @@ def predict(
 
 def _place(network: nn.Module, device: str | torch.device) -> Place:
     """A device, with the network on it and in its number format."""
+    if not isinstance(network, nn.Module):
+        expected = "expected a network as a torch.nn.Module"
+        raise TypeError(message(expected, type(network).__name__, "give the network first"))
     place = Place(device_of(device), dtype_of(network))
     network.to(place.device)
     return place
@@ -142,7 +160,7 @@ def _samples(x: Any) -> Tensor:
 def predicted(
     network: nn.Module,
     x: Tensor,
-    objective: Objective,
+    objective: AnyObjective,
     encode: Encode,
     place: Place,
     *,
@@ -157,41 +175,69 @@ def predicted(
         for index, part in enumerate(x.split(batch_size)):
             seeding.seed_all(seed, seeding.EVALUATE, index)
             with place.autocast():
-                y, _ = run(network, encode(place.put_input(part)))
+                y, _ = run(network, sequence_of(encode, place.put_input(part)))
             scores.append(objective.scores(y).cpu())
     joined = torch.cat(scores)
-    return Prediction(joined.argmax(1), joined)
+    classes = objective.classes and joined.dim() == 2 and joined.shape[1] > 1
+    return Prediction(joined.argmax(1) if classes else None, joined)
 
 
 def measured(
     network: nn.Module,
     loader: Iterable[Any],
-    objective: Objective,
+    objective: AnyObjective,
     encode: Encode,
     place: Place,
     *,
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
+    metrics: Metrics | None = None,
 ) -> Evaluation:
     """`evaluate` for the trainer: at a place, over all processes; `check` runs after each batch."""
-    loss, count, rates = 0.0, 0, Rates()
-    confusion = torch.zeros(0, 0, dtype=torch.int64)
+    loss, count, right, rates = 0.0, 0, Confusion(), Rates()
+    collected = Collected(metrics or {})
     with evaluating(network):
         for index, (x, labels, share) in enumerate(shares(epoch_of(loader), place)):
             seeding.seed_all(seed, seeding.EVALUATE, index, place.rank)
             with recorded(network) as tapes, place.autocast():
-                y, _ = run(network, encode(x))
-            rates.add(tapes, len(labels))  # our own, added up at the end
-            y, labels = share.whole(y, 1), share.whole(labels)
-            loss += objective(y, labels).item() * len(labels)  # checks the labels
-            confusion = add_confusion(confusion, labels, objective.scores(y))
-            count += len(labels)
+                y, _ = run(network, sequence_of(encode, x))
+            y, labels = share.whole(y, 1), None if labels is None else share.whole(labels)
+            rates.add(tapes, share.weight * y.shape[1])  # our own, added up at the end
+            loss += objective(y, labels).item() * y.shape[1]  # checks the labels
+            scores = objective.scores(y)
+            right.add(classified(objective, scores, labels), scores)
+            collected.add(scores, labels)
+            count += y.shape[1]
             check()
     if not count:
         remedy = "pass a loader that can be iterated again; a generator is used up after one epoch"
         raise UserError(message("expected at least one batch to evaluate", "none", remedy))
-    accuracy = confusion.diagonal().sum().item() / count
-    return Evaluation(loss / count, accuracy, confusion, rates.means(place), count)
+    measures = (right.accuracy, right.counts, rates.means(place), count, collected.values())
+    return Evaluation(loss / count, *measures)
+
+
+class Confusion:
+    """Counts `[C, C]` of true and predicted classes over batches; None where there are none."""
+
+    def __init__(self) -> None:
+        self.counts: Tensor | None = None
+
+    def add(self, found: tuple[Tensor, Tensor] | None, scores: Tensor) -> None:
+        """Count the predicted and true classes of a batch (`objective.classified`)."""
+        if found is None:
+            return
+        predicted, true = (part.cpu() for part in found)
+        classes = scores.shape[1]
+        index = true * classes + predicted
+        counts = torch.bincount(index, minlength=classes**2).reshape(classes, classes)
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of samples whose class was predicted."""
+        if self.counts is None or not (total := int(self.counts.sum())):
+            return None
+        return self.counts.diagonal().sum().item() / total
 
 
 class Rates:
@@ -214,14 +260,6 @@ class Rates:
         own = [*self.totals.values(), self.weight]
         *totals, weight = sum_over_processes(own, place.world, place.device)
         return {name: total / weight for name, total in zip(self.totals, totals, strict=True)}
-
-
-def add_confusion(confusion: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-    """Counts `[C, C]` with this batch added."""
-    classes = scores.shape[1]
-    index = labels.cpu() * classes + scores.argmax(1).cpu()
-    counts = torch.bincount(index, minlength=classes**2).reshape(classes, classes)
-    return counts if not len(confusion) else confusion + counts
 
 
 def epoch_of(loader: Iterable[Any]) -> Iterator[Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
-from spikegrad.errors import UserError, unknown
+from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional import loss as losses
 from spikegrad.functional.readout import over_time
 from spikegrad.nn import Tape
 from spikegrad.train.config import Config
+from spikegrad.train.own_objective import OwnObjective, Scores, check_loss, penalty_of
 
-__all__ = ["OBJECTIVES", "Objective", "objective_of"]
+__all__ = ["OBJECTIVES", "AnyObjective", "Objective", "as_objective", "classified", "objective_of"]
 
 OBJECTIVES = (
     "rate_ce",
@@ -70,8 +72,17 @@ class Objective:
         if self.name not in OBJECTIVES:
             raise UserError(unknown("objective", self.name, OBJECTIVES))
 
-    def __call__(self, y: Tensor, labels: Tensor) -> Tensor:
+    @property
+    def classes(self) -> bool:
+        """Whether the largest score is a prediction."""
+        return True
+
+    def __call__(self, y: Tensor, labels: Tensor | None) -> Tensor:
         """The mean loss over the batch; y `[T, B, C]`, labels int64 `[B]`."""
+        if labels is None:
+            expected = f"expected batches (x, y) for objective {self.name}"
+            remedy = "a loss without labels is a function: objective=my_loss, called as my_loss(y)"
+            raise UserError(message(expected, "x alone", remedy))
         smooth, temperature = self.label_smoothing, self.temperature
         if self.name in ("rate_mse", "count_mse"):
             error = losses.rate_mse if self.name == "rate_mse" else losses.count_mse
@@ -100,18 +111,16 @@ class Objective:
 
     def penalty(self, tapes: Mapping[str, Tape]) -> Tensor | float:
         """The firing-rate penalty of the recorded layers, weighted; 0.0 when it is off."""
-        if not self.rate_weight:
-            return 0.0
-        terms = [
-            losses.rate_penalty(t.spikes, lower=self.rate_lower, upper=self.rate_upper)
-            for t in tapes.values()
-        ]
-        return self.rate_weight * sum(terms[1:], terms[0]) if terms else 0.0
+        return penalty_of(self, tapes)
 
     def scores(self, y: Tensor) -> Tensor:
         """The scores `[B, C]` of an output `[T, B, C]`: the largest is the prediction."""
         over = _OVER.get(self.name, "mean")
         return over_time(y, over).float() / self.temperature  # type: ignore[arg-type]
+
+    def placed(self, device: torch.device, dtype: torch.dtype) -> Objective:
+        """Itself: it has no tensors (an `OwnObjective` may have)."""
+        return self
 
     def floor(self, classes: int, steps: int = 1) -> float:
         """The lowest value the loss can reach with this readout, whatever the weights."""
@@ -125,6 +134,48 @@ class Objective:
             steps=steps,
             label_smoothing=self.label_smoothing,
         )
+
+
+AnyObjective = Objective | OwnObjective
+"""What a run may minimise."""
+
+
+def as_objective(wanted: object, scores: Scores | None = None) -> AnyObjective:
+    """An objective from its name, from an objective, or from a loss of one's own.
+
+    Args:
+        wanted: a name, an `Objective`, or a function or module `loss(y, labels)`.
+        scores: of a loss of one's own, how `[T, B, C]` becomes scores `[B, C]`; None: the mean.
+    Raises:
+        TypeError: something else. UserError: an unknown name, or scores for an objective that has
+            its own.
+    """
+    if isinstance(wanted, str):
+        wanted = Objective(wanted)
+    if not isinstance(wanted, (Objective, OwnObjective)):
+        check_loss(wanted)
+        return OwnObjective(wanted, over="mean" if scores is None else scores)  # type: ignore[arg-type]
+    if scores is not None:
+        expected = "expected scores= with a loss of your own alone"
+        got = wanted.name if isinstance(wanted, Objective) else "an objective that has its scores"
+        raise UserError(message(expected, f"objective {got}"))
+    return wanted
+
+
+def classified(
+    objective: AnyObjective, scores: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    """Predicted and true classes `[n]`; None where the targets are no classes.
+
+    Classes are integers `[B]`, of as many as there are scores, two or more. A sample whose label
+    is outside of them (torch's `ignore_index`) has no class and is left out.
+    """
+    if labels is None or not objective.classes or labels.is_floating_point() or labels.dim() != 1:
+        return None
+    if scores.dim() != 2 or scores.shape[1] < 2:
+        return None
+    known = (labels >= 0) & (labels < scores.shape[1])
+    return scores.argmax(1)[known], labels[known]
 
 
 def objective_of(config: Config) -> Objective:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,7 +32,9 @@ def make_optimizer(
     Returns:
         an optimizer whose groups carry `initial_lr`, what the schedule multiplies.
     Raises:
-        UserError: an unknown name, a network without parameters, or an optimizer of another one.
+        UserError: an unknown name, a network without parameters, an optimizer of another one, or
+            one that computes the loss several times a step.
+        TypeError: the function returns no optimizer.
     """
     groups = parameter_groups(network, training.weight_decay)
     if not any(group["params"] for group in groups):
@@ -42,7 +45,13 @@ def make_optimizer(
         optimizer = wanted
         _check_own(optimizer, network)
     else:
+        if isinstance(wanted, type) and issubclass(wanted, Optimizer):
+            _check_step(wanted)
         optimizer = wanted(groups)
+        if not isinstance(optimizer, Optimizer):
+            expected = "expected the function given as optimizer to return a torch optimizer"
+            raise TypeError(message(expected, type(optimizer).__name__))
+    _check_step(type(optimizer))
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return optimizer
@@ -74,6 +83,16 @@ def _by_name(name: str, groups: list[dict[str, Any]], training: TrainingConfig) 
     if name == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=training.momentum)
     raise UserError(unknown("optimizer", name, ("adam", "adamw", "sgd")))
+
+
+def _check_step(kind: type[Optimizer]) -> None:
+    """Refuse an optimizer whose step needs a closure, as L-BFGS does."""
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        expected = "expected an optimizer that takes one gradient a step"
+        got = f"{kind.__name__}, which computes the loss several times"
+        remedy = "use another, or a loop of your own (examples/own_training_loop.py)"
+        raise UserError(message(expected, got, remedy))
 
 
 def _check_own(optimizer: Optimizer, network: nn.Module) -> None:

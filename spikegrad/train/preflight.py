@@ -6,20 +6,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from types import GeneratorType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spikegrad import diagnose
 from spikegrad.errors import UserError, message
 from spikegrad.functional.loss import check_labels
 from spikegrad.train import seeding
 from spikegrad.train.batches import peek
-from spikegrad.train.loop import Job
+from spikegrad.train.job import Job
+from spikegrad.train.objective import AnyObjective, classified
+from spikegrad.train.own_objective import OwnObjective, is_torchs
 from spikegrad.train.parallel import device_of
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Place, dtype_of, evaluating, pair, run
+from spikegrad.train.running import Place, dtype_of, evaluating, pair, run, sequence_of
 
 __all__ = ["check_loaders", "preflight"]
 
@@ -56,16 +60,80 @@ def check_loaders(job: Job) -> tuple[Job, Any]:
 def _check(job: Job, batch: Any) -> None:
     """Refuse a batch that the network or the objective cannot take."""
     x, labels = pair(batch)
-    if not len(labels):
+    if not len(x):
         remedy = "leave empty batches out"
         raise UserError(message("expected at least 1 sample per batch", "0", remedy))
     network = job.network
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    x, labels = Place(device, dtype_of(network)).put(x, labels)
+    place = Place(device, dtype_of(network))
+    x, labels = place.put(x, labels)
     seeding.seed_all(job.config.run.seed, seeding.EVALUATE, 0)
     with evaluating(network):
-        y, _ = run(network, job.encode(x)[:, :1])
-    check_labels(y.expand(-1, len(labels), -1), labels)
+        y, _ = run(network, sequence_of(job.encode, x)[:, :1])
+        check_objective(job.objective.placed(device, place.dtype), y.expand(-1, len(x), -1), labels)
+    if job.class_names is not None:
+        check_names(job, y, labels)
+
+
+def check_objective(objective: AnyObjective, y: Tensor, labels: Tensor | None) -> None:
+    """Refuse an objective that cannot read an output `[T, B, C]` beside these labels.
+
+    Raises:
+        UserError: it fails on them, or its scores have another form; also where torch would repeat
+            targets of another shape along an axis, with a warning.
+    """
+    if labels is not None and not isinstance(objective, OwnObjective):
+        check_labels(y, labels)
+        return
+    shapes = f"y {list(y.shape)}" + (
+        f" and labels {list(labels.shape)}" if labels is not None else ""
+    )
+    expected = f"expected the objective to take {shapes}"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Using a (target|input) size")
+            objective(y, labels)
+            scores = objective.scores(y)
+    except (UserError, TypeError) as error:
+        if isinstance(error, UserError) or str(error).startswith("expected"):
+            raise
+        raise UserError(message(expected, _failure(error), _hint(objective, y, labels))) from error
+    except Exception as error:  # whatever a function of the user's own does
+        raise UserError(message(expected, _failure(error), _hint(objective, y, labels))) from error
+    if not isinstance(scores, Tensor) or scores.dim() < 1 or len(scores) != y.shape[1]:
+        got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        expected = f"expected scores= to give [B, C] with B={y.shape[1]} from y {list(y.shape)}"
+        raise UserError(message(expected, str(got)))
+
+
+def check_names(job: Job, y: Tensor, labels: Tensor | None) -> None:
+    """Refuse class names where there are no classes, or as many as there are not."""
+    scores = job.objective.scores(y)
+    count = len(job.class_names or ())
+    if classified(job.objective, scores, None if labels is None else labels[:1]) is None:
+        expected = "expected no class_names where the targets are no classes"
+        raise UserError(message(expected, f"{count} of them", "leave class_names out"))
+    if count != scores.shape[1]:
+        expected = f"expected {scores.shape[1]} class_names, one for each output"
+        raise UserError(message(expected, str(count)))
+
+
+def _failure(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"
+
+
+def _hint(objective: AnyObjective, y: Tensor, labels: Tensor | None) -> str:
+    """What may be wrong where an objective of one's own fails."""
+    classes = y.shape[2]
+    if labels is None:
+        return "batches are x alone, so it is called as loss(y)"
+    whole = not labels.is_floating_point() and labels.dim() == 1
+    if whole and int(labels.min()) >= 1 and int(labels.max()) == classes:
+        return f"labels are counted from 0: if yours go from 1 to {classes}, subtract 1"
+    if isinstance(objective, OwnObjective) and is_torchs(objective.loss):
+        return f"it reads scores [{y.shape[1]}, {classes}] and labels {list(labels.shape)}"
+    return "y is the whole output [T, B, C]: reduce it over time, y.mean(0), in your loss"
 
 
 def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
@@ -83,7 +151,8 @@ def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
     x, y = place.put(*pair(batch))
     seeding.seed_all(seed, seeding.STEP, 0)
     network = copy.deepcopy(job.network).to(place.device, torch.float32)
-    findings = diagnose.preflight(network, job.encode(x), y, loss=job.objective)
+    objective = job.objective.placed(place.device, torch.float32)
+    findings = diagnose.preflight(network, sequence_of(job.encode, x), y, loss=objective)
     for finding in findings:
         watcher.say(f"preflight: {finding.line()}", _STYLES.get(finding.severity, ""))
     serious = [finding for finding in findings if finding.severity != "info"]

@@ -31,8 +31,10 @@ class Watcher:
     def start(self, *, epochs: int, batches: int | None, epoch: int) -> None:
         """Training begins, or goes on, at this epoch (from 0)."""
 
-    def step(self, *, batch: int, loss: float, accuracy: float, rates: Mapping[str, float]) -> None:
-        """A batch is done; numbers are means over the epoch so far."""
+    def step(
+        self, *, batch: int, loss: float, accuracy: float | None, rates: Mapping[str, float]
+    ) -> None:
+        """A batch is done; numbers are means over the epoch so far; accuracy: if there is one."""
 
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         """An epoch is done; chosen: it is the best one so far."""
@@ -93,7 +95,9 @@ class LiveBar(Lines):
         self.live = Live(Group(self.bars, self.note), console=self.console, refresh_per_second=8)
         self.live.start()
 
-    def step(self, *, batch: int, loss: float, accuracy: float, rates: Mapping[str, float]) -> None:
+    def step(
+        self, *, batch: int, loss: float, accuracy: float | None, rates: Mapping[str, float]
+    ) -> None:
         now = time.monotonic()
         if now - self.shown < _EVERY and batch != self.batches:
             return
@@ -102,7 +106,8 @@ class LiveBar(Lines):
         self.bars.update(self.part, completed=batch, description=name)
         if self.batches:
             self.bars.update(self.run, completed=self.now * self.batches + batch)
-        self.note.plain = f"loss {loss:.4f}   accuracy {accuracy:.4f}   {printable(_rates(rates))}"
+        right = "" if accuracy is None else f"   accuracy {accuracy:.4f}"
+        self.note.plain = f"loss {loss:.4f}{right}   {printable(_rates(rates))}"
 
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         self.now = line["epoch"]
@@ -133,10 +138,14 @@ def describe(line: Mapping[str, Any], epochs: int, *, chosen: bool = False) -> s
     'epoch  3/10  loss 0.5000  train 0.9000  2.0 s'
     """
     parts = [f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"]
-    parts.append(f"loss {line['train_loss']:.4f}  train {line['train_accuracy']:.4f}")
-    for key, name in (("val_accuracy", "validation"), ("test_accuracy", "test")):
-        if line.get(key) is not None:
-            parts.append(f"{name} {line[key]:.4f}{'*' if chosen and key[0] == 'v' else ''}")
+    parts.append(f"loss {line['train_loss']:.4f}")
+    accuracy = line.get("train_accuracy") is not None
+    if accuracy:
+        parts.append(f"train {line['train_accuracy']:.4f}")
+    for key, name in (("val", "validation"), ("test", "test")):
+        what = f"{key}_accuracy" if accuracy else f"{key}_loss"
+        if line.get(what) is not None:
+            parts.append(f"{name} {line[what]:.4f}{'*' if chosen and key == 'val' else ''}")
     if line.get("firing_rates"):
         parts.append(_rates(line["firing_rates"]))
     return "  ".join([*parts, f"{line['seconds']:.1f} s"])

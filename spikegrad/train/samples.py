@@ -16,8 +16,16 @@ from spikegrad.surrogate import Surrogate
 from spikegrad.train import seeding
 from spikegrad.train.folder import write_atomic
 from spikegrad.train.measure import epoch_of
-from spikegrad.train.objective import Objective
-from spikegrad.train.running import Encode, Place, evaluating, pair, recorded, run
+from spikegrad.train.objective import AnyObjective
+from spikegrad.train.running import (
+    Encode,
+    Place,
+    evaluating,
+    pair,
+    recorded,
+    run,
+    sequence_of,
+)
 
 __all__ = ["write_samples"]
 
@@ -28,9 +36,9 @@ def write_samples(
     path: Path,
     network: nn.Module,
     loader: Iterable[Any],
-    confusion: Tensor,
+    confusion: Tensor | None,
     *,
-    objective: Objective,
+    objective: AnyObjective,
     encode: Encode,
     place: Place,
     class_names: Sequence[str],
@@ -39,23 +47,25 @@ def write_samples(
     """Run the network on the first samples of a loader and write what the pictures draw.
 
     The arrays are those of `docs/design.md`, "train"; the file is written whole or not at all.
+    Without a confusion matrix there are no classes, and none are written.
     """
     x, labels = _first(loader)
     x, labels = place.put(x, labels)
     seeding.seed_all(seed, seeding.EVALUATE, 0)
     with evaluating(network):
-        sequence = encode(x)
+        sequence = sequence_of(encode, x)
         with recorded(network, membrane=True) as tapes, place.autocast():
             y, _ = run(network, sequence)
     arrays: dict[str, Any] = {
-        "labels": labels.cpu().numpy(),
-        "predictions": objective.scores(y).argmax(1).cpu().numpy(),
-        "confusion": confusion.numpy(),
-        "class_names": np.array([str(name) for name in class_names]),
         "layers": np.array(list(tapes)),
         "output": _floats(y),
         "dt": np.float64(_dt(network)),
     }
+    if confusion is not None and labels is not None:
+        arrays["labels"] = labels.cpu().numpy()
+        arrays["predictions"] = objective.scores(y).argmax(1).cpu().numpy()
+        arrays["confusion"] = confusion.numpy()
+        arrays["class_names"] = np.array([str(name) for name in class_names])
     flat = sequence.flatten(2) if sequence.dim() > 2 else sequence.unsqueeze(-1)
     if flat.shape[2] <= _INPUTS:
         arrays["input"] = _floats(flat)
@@ -67,17 +77,19 @@ def write_samples(
     write_atomic(path, buffer.getvalue())
 
 
-def _first(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
-    """The first samples, over as many batches as it takes."""
-    xs, ys, have = [], [], 0
+def _first(loader: Iterable[Any]) -> tuple[Tensor, Tensor | None]:
+    """The first samples, over as many batches as it takes, and their labels if they have any."""
+    xs: list[Tensor] = []
+    ys: list[Tensor] = []
+    have = 0
     for batch in epoch_of(loader):
         x, y = pair(batch)
         xs.append(x[: _SAMPLES - have])
-        ys.append(y[: _SAMPLES - have])
-        have += len(ys[-1])
+        ys += [y[: _SAMPLES - have]] if y is not None else []
+        have += len(xs[-1])
         if have == _SAMPLES:
             break
-    return torch.cat(xs), torch.cat(ys)
+    return torch.cat(xs), torch.cat(ys) if ys else None
 
 
 def _layer(index: int, tape: Tape) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Shared(NamedTuple):
     """
 
     x: Tensor
-    labels: Tensor
+    labels: Tensor | None
     share: Share
 
 
@@ -104,7 +104,8 @@ def shares(batches: Iterable[Any], place: Place, *, parts: bool = False) -> Iter
     """Our share of each batch, in step with all other processes.
 
     Args:
-        batches: of pairs (x, y), the same in every process; parts: they are our own shares already.
+        batches: of pairs (x, y), or of x alone, the same in every process; parts: they are our own
+            shares already.
         place: where they go, and which process we are.
     Raises:
         UserError: a batch that is no pair, or that has no sample.
@@ -114,7 +115,8 @@ def shares(batches: Iterable[Any], place: Place, *, parts: bool = False) -> Iter
         x, labels = pair(batch)
         share = _share(x, place, parts)
         if not parts and not share.alone:
-            x, labels = (whole.split(share.counts)[place.rank] for whole in (x, labels))
+            x = x.split(share.counts)[place.rank]
+            labels = None if labels is None else labels.split(share.counts)[place.rank]
         if not sum(share.counts or (len(x),)):
             remedy = "leave empty batches out"
             raise UserError(message("expected at least 1 sample per batch", "0", remedy))

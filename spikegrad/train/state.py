@@ -6,8 +6,10 @@ Nothing else decides what happens next, but the weights, the optimizer and the c
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
+from spikegrad.train.config import TrainingConfig
 from spikegrad.train.step import Outcome
 
 __all__ = ["Best", "RunState", "Tally"]
@@ -19,6 +21,7 @@ class Tally:
 
     loss: float = 0.0
     correct: float = 0.0
+    labelled: float = 0.0
     count: float = 0.0
     norm: float = 0.0
     batches: int = 0
@@ -29,6 +32,7 @@ class Tally:
         """Count one batch (all processes' parts of it together)."""
         self.loss += outcome.loss * outcome.count
         self.correct += outcome.correct
+        self.labelled += outcome.labelled
         self.count += outcome.count
         self.norm += outcome.gradient_norm
         self.batches += 1
@@ -38,10 +42,11 @@ class Tally:
                 self.rates[name] = self.rates.get(name, 0.0) + rate * outcome.count
 
     @property
-    def means(self) -> tuple[float, float, float]:
-        """Loss, accuracy and gradient norm so far."""
+    def means(self) -> tuple[float, float | None, float]:
+        """Loss, accuracy (None where no sample has a class) and gradient norm so far."""
         count, batches = max(self.count, 1.0), max(self.batches, 1)
-        return self.loss / count, self.correct / count, self.norm / batches
+        accuracy = self.correct / self.labelled if self.labelled else None
+        return self.loss / count, accuracy, self.norm / batches
 
     @property
     def firing_rates(self) -> dict[str, float]:
@@ -51,7 +56,9 @@ class Tally:
 
 @dataclasses.dataclass
 class Best:
-    """The epoch chosen so far: on validation accuracy, then loss; without validation the last."""
+    """The epoch chosen so far: on validation accuracy, then loss; on loss alone where there is no
+    accuracy; without validation the last.
+    """
 
     epoch: int = 0
     accuracy: float | None = None
@@ -60,26 +67,36 @@ class Best:
 
     def beaten_by(self, accuracy: float | None, loss: float | None) -> bool:
         """Whether an epoch with these validation figures takes its place."""
-        if not self.epoch or accuracy is None or self.accuracy is None:
+        if not self.epoch or loss is None or self.loss is None or math.isnan(self.loss):
             return True
-        if accuracy != self.accuracy or loss is None or self.loss is None:
-            return accuracy > self.accuracy
-        return loss < self.loss
+        if accuracy is None or self.accuracy is None or accuracy == self.accuracy:
+            return loss < self.loss
+        return accuracy > self.accuracy
 
 
 @dataclasses.dataclass
 class RunState:
-    """The position: epochs done, batches done in the current one, steps done in all; and what has
-    been seen on the way.
+    """The position: epochs done, batches done in the current one, steps done in all; whether a
+    callback ended the run; and what has been seen on the way.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    stopped: bool = False
     tally: Tally = dataclasses.field(default_factory=Tally)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best: Best = dataclasses.field(default_factory=Best)
+
+    def ended(self, training: TrainingConfig) -> str:
+        """What ended the run before its last epoch; "" if nothing did."""
+        if self.stopped and not self.batch:
+            return "callback"
+        patience = training.early_stopping
+        if patience and self.epoch and self.epoch - self.best.epoch >= patience:
+            return "early_stopping"
+        return ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for a checkpoint."""

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from spikegrad.errors import RunError, UserError, message
 from spikegrad.nn import Tape
 from spikegrad.nn.norm import standing_in
-from spikegrad.train.objective import Objective
+from spikegrad.train.objective import AnyObjective, classified
 from spikegrad.train.parallel import add_up_gradients
-from spikegrad.train.running import Encode, Place, evaluating, recorded, run
+from spikegrad.train.running import Encode, Place, evaluating, recorded, run, sequence_of
 from spikegrad.train.shares import ALONE, Share
 from spikegrad.types import State, cut
 
@@ -34,7 +34,7 @@ class Engine:
     fabric: Any
     network: nn.Module
     optimizer: Any
-    objective: Objective
+    objective: AnyObjective
     encode: Encode
     place: Place
     skips_overflow: bool = False
@@ -42,12 +42,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step saw: mean loss, hits among count samples, gradient norm before clipping, and
-    firing rates by layer where they were watched.
+    """What a step saw: mean loss over count samples, hits among those that have a class, gradient
+    norm before clipping, and firing rates by layer where they were watched.
     """
 
     loss: float
     correct: int
+    labelled: int
     count: int
     gradient_norm: float
     rates: dict[str, float]
@@ -56,7 +57,7 @@ class Outcome:
 def train_step(
     engine: Engine,
     x: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
     *,
     share: Share = ALONE,
     clip: float = 0.0,
@@ -67,7 +68,8 @@ def train_step(
 
     Args:
         engine: network, optimizer, objective and where they run.
-        x: samples `[B, ...]` as the encoder wants them; labels: int64 `[B]`; both in place.
+        x: samples `[B, ...]` as the encoder wants them; labels: `[B, ...]` or
+            None; both in place.
         share: how they lie in the whole batch; the update, and what is returned, are those of it.
         clip: largest gradient norm, 0 for none; the surrogate itself is never clipped.
         truncate: steps per chunk of truncated BPTT, 0 for the whole sequence.
@@ -78,13 +80,16 @@ def train_step(
         RunError: the loss or a gradient is not finite; names the layer. Nothing was updated.
     """
     engine.optimizer.zero_grad(set_to_none=True)
-    labels = share.whole(labels)
-    loss, y, rates = _propagate(engine, engine.encode(x), labels, share, truncate, watch)
+    labels = None if labels is None else share.whole(labels)
+    sequence = sequence_of(engine.encode, x)
+    loss, y, rates = _propagate(engine, sequence, labels, share, truncate, watch)
     add_up_gradients(engine.network, engine.place.world)
     norm = _clip(engine, clip)
     engine.optimizer.step()
-    correct = int((engine.objective.scores(y).argmax(1) == labels).sum())
-    return Outcome(loss, correct, len(labels), norm, rates)
+    correct, labelled = 0, 0
+    if (found := classified(engine.objective, engine.objective.scores(y), labels)) is not None:
+        correct, labelled = int((found[0] == found[1]).sum()), len(found[1])
+    return Outcome(loss, correct, labelled, y.shape[1], norm, rates)
 
 
 def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
@@ -117,7 +122,12 @@ def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
 
 
 def _propagate(
-    engine: Engine, sequence: Tensor, labels: Tensor, share: Share, truncate: int, watch: bool
+    engine: Engine,
+    sequence: Tensor,
+    labels: Tensor | None,
+    share: Share,
+    truncate: int,
+    watch: bool,
 ) -> tuple[float, Tensor, dict[str, float]]:
     """Forward and backward, chunk by chunk: the loss, the outputs `[T, B, C]`, the rates."""
     steps = sequence.shape[0]
@@ -135,7 +145,7 @@ def _propagate(
         if not math.isfinite(value):
             raise RunError(_bad_loss(engine, value, part, states))
         if not loss.requires_grad:
-            remedy = "give the network parameters that require gradients"
+            remedy = "give the network parameters that require gradients, and detach nothing"
             raise UserError(message("expected a loss with a gradient", "none", remedy))
         engine.fabric.backward(loss * length)
         for name, tape in tapes.items():

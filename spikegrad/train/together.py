@@ -43,6 +43,9 @@ def check_together(values: Mapping[str, Any], options: Mapping[str, Option]) -> 
         expected = f"expected normalise none with encoder {values['encoder']}"
         remedy = "these encoders read values in [0, 1]"
         raise UserError(message(expected, values["normalise"], remedy))
+    if values["early_stopping"] and not values["validation"]:
+        expected = "expected validation above 0 for early_stopping"
+        raise UserError(message(expected, "0", "hold samples out, or leave early_stopping out"))
     if values["rate_lower"] > values["rate_upper"]:
         got = f"{values['rate_lower']:g} and {values['rate_upper']:g}"
         raise UserError(message("expected rate_lower <= rate_upper", got))

@@ -55,8 +55,13 @@ def from_toml(text: str, *, where: str = "the config") -> dict[str, Any]:
     return values
 
 
-def to_toml(config: Config) -> str:
-    """The config as TOML: every field under its help; one unset or not read as a comment."""
+def to_toml(config: Config, instead: Mapping[str, str] | None = None) -> str:
+    """The config as TOML: every field under its help; one unset or not read as a comment.
+
+    Args:
+        config: all settings.
+        instead: fields that something of the caller's own stands for, and what to say of it.
+    """
     lines, idle, own = [], unread(flatten(config), OPTIONS), is_own(config)
     for group in GROUPS:
         lines.append(f"[{group}]")
@@ -69,6 +74,8 @@ def to_toml(config: Config) -> str:
             lines.append(f"# {option.help}{choices}")
             if own and not reads(name) and name != "dataset":
                 lines.append(f"# {name} is not read: network and data are one's own")
+            elif instead and name in instead:
+                lines.append(f"# {name} is not read: {instead[name]}")
             elif name in idle:
                 words = " and ".join(idle[name].values())
                 lines.append(f"# {name} is not read: it needs {words}")

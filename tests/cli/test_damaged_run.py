@@ -99,7 +99,7 @@ DAMAGES = [
     (_garbage("result.json"), TRAIN, "expected a whole"),
     (_garbage("result.json", b"\xff"), TRAIN, "expected a whole"),
     (_garbage("result.json", b"[]"), TRAIN, "got no object; move result.json away"),
-    (_garbage("result.json", b"{}"), TRAIN, "got test_accuracy is 'missing'"),
+    (_garbage("result.json", b"{}"), TRAIN, "got best_epoch is 'missing'"),
     (_garbage("metrics.jsonl", b"{}\n3\n"), TRAIN, "got a line that is no object"),
     (_other_weights, TRAIN, "expected weights of this network in"),
     (_other_weights, EVAL, "expected weights of this network in"),

@@ -86,6 +86,38 @@ def test_gradients_of_a_network_of_ones_own():
         torch.testing.assert_close(changes[2][name], change, rtol=0, atol=1e-6)
 
 
+class StopsInOne:
+    """Ends the run at a step, in the second process alone."""
+
+    def on_step(self, seen):
+        return seen.rank == 1 and seen.step == 6
+
+
+def absolute_error(scores, targets):
+    return (scores - targets).abs().mean()
+
+
+def test_a_loss_of_ones_own_is_that_of_the_whole_batch():
+    """Numbers as targets, a metric, a batch that does not divide; a stop in one stops all."""
+    data = [(x[:7], x[:7, :2]) for x, _ in loader()]
+    options = {"objective": torch.nn.MSELoss(), "metrics": {"mae": absolute_error}, "epochs": 3}
+    options |= {"val_loader": data, "precision": "64", "optimizer": "sgd", "learning_rate": 0.1}
+    lines = {}
+    for processes in (1, 2):
+        torch.manual_seed(0)
+        network = Sequential(Linear(6, 20), LIF(10.0), Linear(20, 2))
+        result = fit(network, data, processes=processes, **options, **QUIET)
+        lines[processes] = result.history
+    for one, other in zip(lines[1], lines[2], strict=True):
+        assert "train_accuracy" not in other
+        for key in ("train_loss", "val_loss", "val_mae"):
+            assert other[key] == pytest.approx(one[key], rel=1e-9)
+    network = Sequential(Linear(6, 20), LIF(10.0), Linear(20, 2))
+    result = fit(network, data, processes=2, callbacks=[StopsInOne()], **options, **QUIET)
+    assert result.history[-1]["step"] == 6
+    assert result.summary["ended_by"] == "callback"
+
+
 def test_an_error_in_a_process_is_an_error_here():
     with pytest.raises(RunError, match=r"epoch 1, step 1: .*not finite"):
         fit(_exploding(), loader(), processes=2, epochs=1, **QUIET)
@@ -115,7 +147,7 @@ def test_a_signal_while_processes_agree_waits_for_the_next_step(monkeypatch):
     assert Trainer.agree(trainer)[0] == 0
     assert Trainer.agree(trainer)[0] == signal.SIGTERM
     stop.number = 0
-    monkeypatch.setattr(loop, "sum_over_processes", lambda own, *_: [15.0, 0.0])
+    monkeypatch.setattr(loop, "sum_over_processes", lambda own, *_: [15.0, 0.0, 0.0])
     assert Trainer.agree(trainer)[0] == signal.SIGTERM  # another process's
 
 

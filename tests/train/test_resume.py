@@ -13,7 +13,8 @@ import pytest
 
 from spikegrad.errors import UserError
 from spikegrad.train import resolve
-from spikegrad.train.app import train_run
+from spikegrad.train.app import stored_config, train_run
+from spikegrad.train.folder import RunFolder
 
 TRAIN = """
 from pathlib import Path
@@ -120,10 +121,67 @@ def test_a_changed_setting_is_refused(options, tmp_path):
     run = tmp_path / "run"
     train_run(resolve(options), run, progress=False)
     (run / "result.json").unlink()
-    with pytest.raises(UserError, match=r"expected epochs = 3 .* got 4; a resumed run may change"):
-        train_run(resolve({**options, "epochs": 4}), run, resume=True, progress=False)
+    with pytest.raises(UserError, match=r"expected epochs = 3 .* got 2; a resumed run may change"):
+        train_run(resolve({**options, "epochs": 2}), run, resume=True, progress=False)
     changed = {**options, "threads": 0, "checkpoint_seconds": 5.0}
     assert train_run(resolve(changed), run, resume=True, progress=False).new
+
+
+def test_ten_more_epochs_are_the_longer_run(options, outcome, tmp_path):
+    """The commonest resume was refused always: of a finished run, and of one broken off."""
+    constant = {**options, "schedule": "constant"}
+    longer = resolve({**constant, "epochs": 5})
+    train_run(longer, tmp_path / "whole", progress=False)
+    run = tmp_path / "run"
+    train_run(resolve(constant), run, progress=False)
+    (run / "pictures").mkdir()
+    (run / "pictures" / "index.json").write_text("[]")
+    assert train_run(longer, run, resume=True, progress=False).new
+    assert outcome(run) == outcome(tmp_path / "whole")
+    assert stored_config(run) == stored_config(tmp_path / "whole")
+    assert not RunFolder(run).pictured, "they show the shorter run"
+    assert not train_run(longer, run, resume=True, progress=False).new
+    (run / "result.json").unlink()
+    train_run(resolve({**constant, "epochs": 6}), run, resume=True, progress=False)
+    train_run(resolve({**constant, "epochs": 6}), tmp_path / "six", progress=False)
+    assert outcome(run) == outcome(tmp_path / "six")
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_killed_while_it_gets_more_epochs(options, outcome, child, tmp_path, call):
+    """At the config's write, the first new metrics and the first new checkpoint."""
+    constant = {**options, "schedule": "constant", "checkpoint_seconds": 1000.0}
+    longer = {**constant, "epochs": 4}
+    train_run(resolve(longer), tmp_path / "whole", progress=False)
+    run = tmp_path / "run"
+    train_run(resolve(constant), run, progress=False)
+    process = child(
+        CRASH.format(call=call, before=True) + TRAIN.format(run=str(run), options=longer)
+    )
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    train_run(resolve(longer), run, resume=True, progress=False)
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "got schedule cosine: every learning rate would have been another"),
+        ({"schedule": "constant", "warmup": 0.1}, "got warmup 0.1, a share of all steps"),
+        (
+            {"schedule": "constant", "slope_schedule": "linear", "slope_end": 9.0},
+            "got slope_schedule linear: the slope of every epoch",
+        ),
+    ],
+)
+def test_more_epochs_where_they_would_change_what_is_done(options, tmp_path, change, words):
+    run, settings = tmp_path / "run", {**options, "epochs": 1, **change}
+    train_run(resolve(settings), run, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    with pytest.raises(UserError, match=f"expected a constant schedule to resume .*{words}"):
+        train_run(resolve({**settings, "epochs": 4}), run, resume=True, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
 def test_a_folder_in_use_is_refused(options, child, tmp_path):

@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 
 from spikegrad.errors import UserError
@@ -20,6 +19,7 @@ from spikegrad.train.progress import Lines, LiveBar
 from spikegrad.train.schedule import learning_rate_factor
 from spikegrad.train.signals import Interrupted
 from spikegrad.train.state import Best
+from spikegrad.train.terminal import Screen
 
 
 @pytest.mark.parametrize("kind", ["constant", "cosine", "onecycle"])
@@ -113,7 +113,7 @@ def test_the_chosen_epoch():
 @pytest.mark.parametrize("batches", [2, None])
 def test_progress_shows_an_epoch_a_line(kind, batches):
     out = io.StringIO()
-    console = Console(file=out, force_terminal=kind is LiveBar, width=150)
+    console = Screen(file=out, force_terminal=kind is LiveBar, width=150)
     watcher = kind(console)
     watcher.say("a finding about [T, B, 3]", "yellow")
     watcher.start(epochs=2, batches=batches, epoch=0)
