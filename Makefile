@@ -25,7 +25,7 @@ FAILED = || { echo; echo "make $@: failed (the output above says why; run it alo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test contract sanitize wheel wheel-test check format format-check lint types layout doctest examples clean
+.PHONY: help demo test contract sets sanitize wheel wheel-test check format format-check lint types layout doctest examples clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -49,12 +49,21 @@ test: $(STAMP)  ## every test, on two processes (JOBS=2): rooms, layout, documen
 contract: $(STAMP)  ## the kernels against the specification, every combination (a few minutes)
 	@$(THREADS) SPIKEGRAD_CONTRACT=full $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels/test_layer_contract.py tests/kernels/test_layer_properties.py $(FAILED)
 
+# The sets of this CPU besides its best one, which `make test` takes: avx2 and generic where there is AVX-512.
+OTHER_SETS := $(BIN)/python -c 'from spikegrad.kernels.cpu import instructions as i; print(*(n for n in i.NEEDS if n != i.best() and not i.missing(n)))'
+sets: $(STAMP)  ## the kernel tests on every other instruction set of this CPU, whole libraries of their own
+	@for set in $$($(OTHER_SETS)); do echo "instruction set $$set:"; \
+		SPIKEGRAD_ISA=$$set $(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels || exit 1; done $(FAILED)
+
 # torch itself is not instrumented, so the sanitizer's library is loaded before it; the pool gives every
 # buffer its exact size. What Python still holds when it ends is no leak: tests/kernels/test_memory.py counts.
-sanitize: $(STAMP)  ## the kernel tests under AddressSanitizer and UBSan (needs g++; five minutes, hence no part of make check)
-	@$(SANITIZED) $(BIN)/python -c 'from spikegrad.kernels import cpu; cpu.build()' $(FAILED)
-	@$(THREADS) $(SANITIZED) ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
-		$(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/kernels $(FAILED)
+# SETS: "native" is the CPU's best set.
+SETS ?= native avx2
+sanitize: $(STAMP)  ## the kernel tests under AddressSanitizer and UBSan (needs g++; five minutes a set, hence no part of make check)
+	@for set in $(SETS); do test $$set != native || set=; echo "instruction set $${set:-native}:"; export SPIKEGRAD_ISA=$$set; \
+		$(SANITIZED) $(BIN)/python -c 'from spikegrad.kernels import cpu; cpu.build()' && \
+		$(THREADS) $(SANITIZED) ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/kernels || exit 1; done $(FAILED)
 
 # The kernels are compiled in .venv, where torch is; the wheel is packed in an environment of pip's own.
 wheel: $(STAMP)  ## a wheel with the kernels ready-made for AVX2 and AVX-512 (Linux on x86-64), in dist/
@@ -69,33 +78,4 @@ wheel-test: wheel  ## install that wheel into a new environment, and train there
 	@build/wheel-test/bin/python -m pip install --quiet $(PIP_ARGS) "$(TORCH)" "$$(ls -1t dist/spikegrad-*.whl | head -1)" $(FAILED)
 	@build/wheel-test/bin/python tests/check_wheel.py $(FAILED)
 
-check: format-check lint types layout test doctest  ## everything CI does
-	@echo "make check: all passed"
-
-format: $(STAMP)  ## rewrite the sources in the one format
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/clang-format -i $(KERNELS)
-
-format-check: $(STAMP)  ## is everything in the one format?
-	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "make $@: failed; repair with: make format"; exit 1; }
-	@$(BIN)/clang-format --dry-run --Werror $(KERNELS) || { echo "make $@: failed; repair with: make format"; exit 1; }
-
-lint: $(STAMP)  ## ruff
-	@$(BIN)/ruff check --quiet . $(FAILED)
-
-types: $(STAMP)  ## mypy on the package
-	@$(BIN)/mypy $(FAILED)
-
-layout: $(STAMP)  ## do imports point one way, are files and functions short?
-	@$(BIN)/python -m pytest -q tests/test_layout.py $(FAILED)
-
-doctest: $(STAMP)  ## the examples in docstrings
-	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) --doctest-modules spikegrad $(FAILED)
-
-examples: $(STAMP)  ## every script in examples/, in its short version (also part of make test)
-	@$(THREADS) $(BIN)/python -m pytest -q tests/test_examples.py $(FAILED)
-
-clean:  ## remove the environment, caches and build leftovers; runs/ stays
-	@rm -rf -- "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
-	@find . -name __pycache__ -type d -prune -exec rm -rf -- {} +
+check: format-check lint types layout test sets doctest  ## everything CI does

@@ -18,6 +18,7 @@ from spikegrad.checks import (
 from spikegrad.errors import UserError, message
 from spikegrad.kernels import packed, stilled
 from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, use_backend
+from spikegrad.nn.chunks import steps_at_once
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
@@ -71,12 +72,19 @@ class Sequential(nn.Sequential):
         """Run all layers over x from states; return the last output and the next states."""
         check_not_traced()
         before = self.matched(states)
+<<<<<<< HEAD
         layers = list(self._modules.values())
         if not checked and not torch.is_grad_enabled():
             step_alone = stream(layers, x, before) if len(layers) > 0 else None
             if step_alone is not None:
                 self.note([(layer, STREAM) for layer in layers])
                 return step_alone
+=======
+        layers = list(self)
+        few = steps_at_once(layers, x) if self.witness is None and isinstance(x, Tensor) else None
+        if few is not None and few < x.shape[0]:
+            return self.by_chunks(x, before, few, checked)
+>>>>>>> 3e5399d (Run event-driven convolutions a few steps at a time, and spread events that are few)
         after: list[State] = []
         block, given = None, None
         if not checked and states is not None:
@@ -93,6 +101,18 @@ class Sequential(nn.Sequential):
                 check_finite_by(states_now[0], given)
                 given = None
         return x, tuple(after)
+
+    def by_chunks(
+        self, x: Tensor, states: Sequence[State], steps: int, checked: bool
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """The same, so many steps at a time."""
+        if not checked:
+            check_input(self, x)
+        parts = []
+        for first in range(0, x.shape[0], steps):
+            part, states = self.forward(x[first : first + steps], states, checked=True)
+            parts.append(part)
+        return torch.cat(parts), tuple(states)
 
     def advance(
         self,

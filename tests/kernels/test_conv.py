@@ -68,7 +68,9 @@ def outcome(function, x, weight, bias, *, share: float = 1.0, last: bool = False
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels-last"])
-@pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize(
+    "rate", [0.0, 0.01, 0.05, 0.2, 1.0]
+)  # few events are spread, many gathered
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_dyadic_numbers_are_exact(case, rate: float, last: bool) -> None:
     shape, (outputs, kh, kw), stride, padding = case

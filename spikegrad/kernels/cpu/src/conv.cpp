@@ -136,6 +136,7 @@ Tensor product(const Conv& g, const Tensor& weight, const float* bias, const Fil
   float* out = mutable_data<float>(y);
   parallel(g.images * bands, 1, [&](int64_t first, int64_t last) {
     Events events(g, kValues);
+    std::vector<float> row(g.out_width * lanes);
     for (int64_t piece = first; piece < last; ++piece) {
       const int64_t image = piece / bands, begin = piece % bands * band;
       const int64_t end = std::min(begin + band, g.out_height);
@@ -144,8 +145,12 @@ Tensor product(const Conv& g, const Tensor& weight, const float* bias, const Fil
         const int n = static_cast<int>(std::min<int64_t>(lanes, g.outputs - tile * lanes));
         float* to = out + image * g.out_height * g.out_width * g.outputs + tile * lanes;
         by_lanes(lanes, [&]<int V>() {
-          gather<V, kValues>(g, events, weights.data() + tile * g.weights(lanes),
-                             rest.data() + tile * lanes, n, begin, end, to);
+          const float *w = weights.data() + tile * g.weights(lanes),
+                      *b = rest.data() + tile * lanes;
+          if (few_events<V>(g, events, begin, end))
+            spread<V, kValues>(g, events, w, b, n, begin, end, row.data(), to);
+          else
+            gather<V, kValues>(g, events, w, b, n, begin, end, to);
         });
       }
     }

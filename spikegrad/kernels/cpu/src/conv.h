@@ -13,6 +13,9 @@
 namespace spikegrad {
 namespace {
 
+// Vectors that an event adds to, as many as cost what one look of gather does.
+constexpr int64_t kSpread = 4;
+
 // images [R, H, W, C] -> [R, OH, OW, O]
 struct Conv {
   int64_t images, channels, height, width;
@@ -36,6 +39,7 @@ struct Events {
   std::vector<int32_t> index, start;
   std::vector<float> value;  // of gradients; spikes are ones
   int64_t first = 0;         // the first row that is here
+  int64_t seen = 0;          // events
 
   Events(const Conv& g, bool values) {
     const int64_t rows = std::min(g.height, g.band() * g.stride_h + g.kh);
@@ -62,6 +66,7 @@ struct Events {
           if (b[word]) to = list_ones(b[word], static_cast<int>(w * g.channels + 64 * word), to);
       }
     *at = static_cast<int32_t>(to - index.data());
+    seen = *at;
   }
 
   // x: one image [H, W, C]; its values that are not 0
@@ -74,7 +79,7 @@ struct Events {
         count = append(x + ((first + row) * g.width + w) * g.channels, w * g.channels, g.channels,
                        count);
       }
-    *at = count;
+    seen = *at = count;
   }
 
  private:
@@ -108,6 +113,18 @@ struct Run {
   }
 };
 
+// The first n channels of V vectors.
+template <int V>
+[[gnu::always_inline]] inline void store_channels(float* to, const Lane<float>* from, int n) {
+  for (int v = 0; v < V; ++v) {
+    const int left = n - v * kLanes<float>;
+    if (left >= kLanes<float>)
+      store(to + v * kLanes<float>, from[v]);
+    else if (left > 0)
+      store_front<float>(to + v * kLanes<float>, from[v], left);
+  }
+}
+
 // out[oh, ow, tile] = rest + sum over events of weights (times the event's value), rows [begin,
 // end). Two sums take turns, of every other event, as many vectors at a time as there are registers
 // for.
@@ -127,8 +144,6 @@ void gather(const Conv& g, const Events& events, const float* weights, const flo
   for (int64_t oh = begin; oh < end; ++oh)
     for (int64_t ow = 0; ow < g.out_width; ++ow) {
       float* to = out + (oh * g.out_width + ow) * g.outputs;
-      alignas(64) float whole[kWide];
-      float* whereto = n == kWide ? to : whole;
       for (int part = 0; part < V; part += kPart) {
         const int first = part * kLanes<float>;
         Lane<float> even[kPart], odd[kPart] = {};
@@ -145,11 +160,61 @@ void gather(const Conv& g, const Events& events, const float* weights, const flo
           }
           if (e < run.end) add(from(e), e, even);
         }
-        for (int v = 0; v < kPart; ++v)
-          store(whereto + first + v * kLanes<float>, Lane<float>(even[v] + odd[v]));
+        for (int v = 0; v < kPart; ++v) even[v] = even[v] + odd[v];
+        store_channels<kPart>(to + first, even, n - first);
       }
-      if (n < kWide) std::memcpy(to, whole, n * sizeof(float));
     }
+}
+
+// Whether `spread` is faster than `gather` for the events of these output rows: it visits events,
+// where gather asks at every output pixel for those under each row of the kernel.
+template <int V>
+bool few_events(const Conv& g, const Events& events, int64_t begin, int64_t end) {
+  const int64_t pixels = (end - begin) * g.out_width;
+  return events.seen * g.kw * V <= kSpread * pixels * g.stride_h * g.stride_w;
+}
+
+// The same as gather for few events: each is added to the pixels that see it, one row of outputs at
+// a time, whose sums fit in the first-level cache. row: room for them. One sum a pixel, in gather's
+// order of events.
+template <int V, bool kValues>
+void spread(const Conv& g, const Events& events, const float* weights, const float* rest, int n,
+            int64_t begin, int64_t end, float* row, float* out) {
+  constexpr int kWide = V * kLanes<float>;
+  for (int64_t oh = begin; oh < end; ++oh) {
+    for (int64_t ow = 0; ow < g.out_width; ++ow)
+      for (int v = 0; v < V; ++v)
+        store(row + ow * kWide + v * kLanes<float>, load(rest + v * kLanes<float>));
+    for (int64_t kh = 0; kh < g.kh; ++kh) {
+      const int64_t h = oh * g.stride_h - g.pad_h + kh;
+      if (h < 0 || h >= g.height) continue;
+      const int32_t* start = events.start.data() + (h - events.first) * g.width;
+      for (int32_t e = start[0]; e < start[g.width]; ++e) {
+        const int64_t w = events.index[e] / static_cast<int32_t>(g.channels);
+        const int64_t c = events.index[e] - w * g.channels, at = w + g.pad_w;
+        const int64_t before = at - g.kw;  // the last pixel that the kernel has left behind
+        const int64_t first = before < 0 ? 0 : before / g.stride_w + 1;
+        const int64_t last = std::min(g.out_width - 1, at / g.stride_w);
+        for (int64_t ow = first; ow <= last; ++ow) {
+          const float* from =
+              weights + ((kh * g.kw + at - ow * g.stride_w) * g.channels + c) * kWide;
+          float* to = row + ow * kWide;
+          for (int v = 0; v < V; ++v) {
+            const Lane<float> weight = load(from + v * kLanes<float>);
+            const Lane<float> sum = load(to + v * kLanes<float>);
+            store(to + v * kLanes<float>, kValues
+                                              ? fused<float>(all_of(events.value[e]), weight, sum)
+                                              : Lane<float>(sum + weight));
+          }
+        }
+      }
+    }
+    for (int64_t ow = 0; ow < g.out_width; ++ow) {
+      Lane<float> sum[V];
+      for (int v = 0; v < V; ++v) sum[v] = load(row + ow * kWide + v * kLanes<float>);
+      store_channels<V>(out + (oh * g.out_width + ow) * g.outputs, sum, n);
+    }
+  }
 }
 
 // sums[kh, kw, c, tile] += gradient[oh, ow, tile] for every spike (c) under the kernel at (oh, ow);

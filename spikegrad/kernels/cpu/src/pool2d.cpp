@@ -51,43 +51,41 @@ Windows windows(int64_t images, int64_t height, int64_t width, int64_t channels,
 
 template <class T>
 void maxima(const Windows& g, const T* x, T* y, uint8_t* index) {
-  using V = typename Wide<T>::Values;
-  using I = typename Wide<T>::Numbers;
+  using V = Lane<T>;
+  using I = Integers<T>;
   g.over([&](int64_t out, int64_t h, int64_t w) {
-    for (int64_t c = 0; c < g.channels; c += Wide<T>::kStep) {
-      const int n = Wide<T>::left(g.channels, c);
+    over_channels<T>(g.channels, [&](int64_t c, auto n) {
       V most{};
       I which{};
       bool first = true;
       g.pixels(h, w, [&](int64_t at, int64_t number) {
         const V now = take(x + at + c, n);
-        const I k = I{} + static_cast<typename Wide<T>::Number>(number);
+        const I k = every<T>(number);
         const auto more = (now > most) | (now != now);
         which = first ? k : (more ? k : which);
         most = first ? now : (more ? now : most);
         first = false;
       });
       put<T>(y + out + c, most, n);
-      put_numbers<T>(index + out + c, which, n);
-    }
+      put_bytes<T>(index + out + c, which, n);
+    });
   });
 }
 
 template <class T>
 void routed(const Windows& g, const T* dy, const uint8_t* index, T* dx) {
-  using V = typename Wide<T>::Values;
-  using I = typename Wide<T>::Numbers;
+  using V = Lane<T>;
+  using I = Integers<T>;
   std::memset(dx, 0, g.in() * sizeof(T));
   g.over([&](int64_t out, int64_t h, int64_t w) {
-    for (int64_t c = 0; c < g.channels; c += Wide<T>::kStep) {
-      const int n = Wide<T>::left(g.channels, c);
+    over_channels<T>(g.channels, [&](int64_t c, auto n) {
       const V from = take(dy + out + c, n);
-      const I which = take_numbers<T>(index + out + c, n);
+      const I which = take_bytes<T>(index + out + c, n);
       g.pixels(h, w, [&](int64_t at, int64_t number) {
-        const V here = which == static_cast<typename Wide<T>::Number>(number) ? from : V{};
+        const V here = which == every<T>(number) ? from : V{};
         put<T>(dx + at + c, take(dx + at + c, n) + here, n);
       });
-    }
+    });
   });
 }
 

@@ -58,7 +58,7 @@ Pooled forward(const Tensor& x, const std::optional<Tensor>& v0, const Tensor& p
   Tensor v_end = pooled({f.batch, f.height, f.width, f.channels}, x.scalar_type());
   T *to = mutable_data<T>(y), *end = mutable_data<T>(v_end);
   uint8_t* which = mutable_data<uint8_t>(index);
-  over_pieces(f, 3, [&]<PoolReset kR>(int64_t piece, T* scratch) {
+  over_pieces(f, 2, [&]<PoolReset kR>(int64_t piece, T* scratch) {
     forward_piece<T, kR>(f, piece, scratch, to, which, end);
   });
   return {y, index, v_end};

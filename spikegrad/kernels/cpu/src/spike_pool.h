@@ -79,27 +79,22 @@ struct Piece {
   }
 };
 
-// v after reset from u before; of numbers or of vectors of them.
-template <class T, PoolReset kR, class V>
-inline V restored(const SpikePool<T>& f, V u, V spike) {
-  if (kR == PoolReset::subtract) return u - spike * f.drop;
-  if (kR == PoolReset::zero) return u + spike * (f.reset_to - u);
-  return u;
-}
-
-// One step of one run: membranes before reset to u, spikes to s, v in place.
-template <class T, PoolReset kR>
-void run_step(const SpikePool<T>& f, const T* __restrict x, T* __restrict v, T* __restrict u,
-              T* __restrict s, int64_t n) {
-  const T rest = f.rest, beta = f.beta, gain = f.gain, threshold = f.threshold;
-#pragma GCC ivdep
-  for (int64_t j = 0; j < n; ++j) {
-    const T now = rest + beta * (v[j] - rest) + gain * x[j];
-    const T spike = now - threshold >= T(0) ? T(1) : T(0);
-    u[j] = now;
-    s[j] = spike;
-    v[j] = restored<T, kR>(f, now, spike);
-  }
+// One step of one run: spikes to s, v in place; membranes before reset to u, if kept.
+template <class T, PoolReset kR, bool kKept>
+void run_step(const SpikePool<T>& f, const T* x, T* v, T* u, T* s, int64_t n) {
+  using V = Lane<T>;
+  const V rest = all_of(f.rest), beta = all_of(f.beta), gain = all_of(f.gain);
+  const V threshold = all_of(f.threshold), drop = all_of(f.drop), reset_to = all_of(f.reset_to);
+  over_channels<T>(n, [&](int64_t j, auto some) {
+    const V now = rest + beta * (take(v + j, some) - rest) + gain * take(x + j, some);
+    const Mask<T> fired = at_least<T>(now - threshold, V{});
+    V after = now;
+    if (kR == PoolReset::subtract) after = now - keep<T>(fired, drop);
+    if (kR == PoolReset::zero) after = now + keep<T>(fired, reset_to - now);
+    if (kKept) put<T>(u + j, now, some);
+    put<T>(s + j, keep<T>(fired, all_of(T(1))), some);
+    put<T>(v + j, after, some);
+  });
 }
 
 template <class T, PoolReset kR>
@@ -108,44 +103,36 @@ void start(const SpikePool<T>& f, const Piece& p, T* v) {
     for (int64_t j = 0; j < p.run; ++j) v[k * p.run + j] = f.v0 ? f.v0[p.at(f, k) + j] : f.rest;
 }
 
-// One step of the windows of a piece: v in place, their maxima to y and index [windows, C].
-template <class T, PoolReset kR>
-void pool_step(const SpikePool<T>& f, const Piece& p, const T* x, T* v, T* y, uint8_t* index) {
-  using V = typename Wide<T>::Values;
-  using I = typename Wide<T>::Numbers;
-  const int64_t x_row = f.width * f.channels;
+// The maxima of the spikes s of a piece over its windows: to y and index [windows, C].
+template <class T>
+void pool_step(const SpikePool<T>& f, const Piece& p, const T* s, T* y, uint8_t* index) {
   for (int64_t w = 0; w < p.windows; ++w)
-    for (int64_t c = 0; c < f.channels; c += Wide<T>::kStep) {
-      const int n = Wide<T>::left(f.channels, c);
-      V most{};
-      I which{};
+    over_channels<T>(f.channels, [&](int64_t c, auto n) {
+      Lane<T> most{};
+      Integers<T> which{};
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * f.channels + c; k < (h + 1) * f.kw; ++k, at += f.channels) {
-          const V before = take(v + h * p.run + at, n), in = take(x + h * x_row + at, n);
-          const V now = f.rest + f.beta * (before - f.rest) + f.gain * in;
-          const V spike = now - f.threshold >= T(0) ? V{} + T(1) : V{};
-          which = spike > most ? I{} + static_cast<typename Wide<T>::Number>(k) : which;
+          const Lane<T> spike = take(s + h * p.run + at, n);
+          which = spike > most ? every<T>(k) : which;
           most = spike > most ? spike : most;
-          put<T>(v + h * p.run + at, restored<T, kR>(f, now, spike), n);
         }
       put<T>(y + w * f.channels + c, most, n);
-      put_numbers<T>(index + w * f.channels + c, which, n);
-    }
+      put_bytes<T>(index + w * f.channels + c, which, n);
+    });
 }
 
 template <class T, PoolReset kR>
 void forward_piece(const SpikePool<T>& f, int64_t number, T* scratch, T* y, uint8_t* index,
                    T* v_end) {
   const Piece p(f, number);
-  T *v = scratch, *u = v + f.piece_size(), *s = u + f.piece_size();
-  const int64_t covered = p.windows * f.kw * f.channels;
+  T *v = scratch, *s = v + f.piece_size();
   start<T, kR>(f, p, v);
   for (int64_t t = 0; t < f.steps; ++t) {
-    const T* x = f.x + t * f.x_step;
     const int64_t out = t * f.batch * f.pooled() + p.out;
-    pool_step<T, kR>(f, p, x + p.at(f, 0), v, y + out, index + out);
-    for (int64_t k = 0; k < p.rows && covered < p.run; ++k)  // neurons outside of the windows
-      run_step<T, kR>(f, x + p.at(f, k) + covered, v + k * p.run + covered, u, s, p.run - covered);
+    for (int64_t k = 0; k < p.rows; ++k)
+      run_step<T, kR, false>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run, nullptr,
+                             s + k * p.run, p.run);
+    pool_step(f, p, s, y + out, index + out);
   }
   for (int64_t k = 0; k < p.rows; ++k)
     std::memcpy(v_end + p.at(f, k), v + k * p.run, p.run * sizeof(T));
@@ -165,18 +152,14 @@ struct SpikePoolBackward {
 template <class T>
 void route(const SpikePool<T>& f, const Piece& p, const T* y, const uint8_t* index, T* to) {
   const int64_t channels = f.channels, covered = p.windows * f.kw * channels;
-  using V = typename Wide<T>::Values;
-  using I = typename Wide<T>::Numbers;
   for (int64_t w = 0; w < p.windows; ++w)
-    for (int64_t c = 0; c < channels; c += Wide<T>::kStep) {
-      const int n = Wide<T>::left(channels, c);
-      const V from = take(y + w * channels + c, n);
-      const I which = take_numbers<T>(index + w * channels + c, n);
+    over_channels<T>(channels, [&](int64_t c, auto n) {
+      const Lane<T> from = take(y + w * channels + c, n);
+      const Integers<T> which = take_bytes<T>(index + w * channels + c, n);
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * channels + c; k < (h + 1) * f.kw; ++k, at += channels)
-          put<T>(to + h * p.run + at,
-                 which == static_cast<typename Wide<T>::Number>(k) ? from : V{}, n);
-    }
+          put<T>(to + h * p.run + at, which == every<T>(k) ? from : Lane<T>{}, n);
+    });
   for (int64_t k = 0; k < p.rows; ++k)
     std::memset(to + k * p.run + covered, 0, (p.run - covered) * sizeof(T));
 }
@@ -213,8 +196,8 @@ void backward_piece(const SpikePool<T>& f, const SpikePoolBackward<T>& b, int64_
   start<T, kR>(f, p, v);
   for (int64_t t = 0; t < f.steps; ++t)
     for (int64_t k = 0; k < p.rows; ++k)
-      run_step<T, kR>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run, u + t * size + k * p.run,
-                      s, p.run);
+      run_step<T, kR, true>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run,
+                            u + t * size + k * p.run, s, p.run);
   T *dv = v, *distance = dx + size;
   for (int64_t k = 0; k < p.rows; ++k)
     for (int64_t j = 0; j < p.run; ++j)

@@ -5,39 +5,43 @@
 
 namespace spikegrad {
 
-// Values, numbers of the same width, bytes: kLanes<T> of each.
-template <class T>
-struct Wide {
-  static constexpr int kStep = kLanes<T>;
-  using Values = Lane<T>;
-  using Numbers = Integers<T>;
-  using Number = std::remove_reference_t<decltype(Numbers{}[0])>;
-  typedef uint8_t Bytes __attribute__((vector_size(kLanes<T>)));
-  // How many of the channels from c on are in this step.
-  static int left(int64_t channels, int64_t c) {
-    return static_cast<int>(std::min<int64_t>(kStep, channels - c));
-  }
-};
+// f(first, how many) for channels, or other numbers side by side, a vector at a time; where it is
+// whole, how many is a constant. f takes `auto`.
+template <class T, class F>
+[[gnu::always_inline]] inline void over_channels(int64_t channels, const F& f) {
+  int64_t c = 0;
+  for (; c + kLanes<T> <= channels; c += kLanes<T>) f(c, std::integral_constant<int, kLanes<T>>());
+  if (c < channels) f(c, static_cast<int>(channels - c));
+}
 
-// n of a step; zeros beyond.
+// A number in every lane.
+template <class T>
+[[gnu::always_inline]] inline Integers<T> every(int64_t k) {
+  return Integers<T>{} + static_cast<std::remove_reference_t<decltype(Integers<T>{}[0])>>(k);
+}
+
+// The first n of a vector; zeros beyond.
 template <class T>
 [[gnu::always_inline]] inline Lane<T> take(const T* p, int n) {
-  return load_front(p, n);
+  return n == kLanes<T> ? load(p) : load_front(p, n);
 }
 template <class T>
 [[gnu::always_inline]] inline void put(T* p, Lane<T> v, int n) {
-  store_front<T>(p, v, n);
+  n == kLanes<T> ? store<T>(p, v) : store_front<T>(p, v, n);
 }
 template <class T>
-[[gnu::always_inline]] inline Integers<T> take_numbers(const uint8_t* p, int n) {
-  typename Wide<T>::Bytes v{};
-  std::memcpy(&v, p, n == kLanes<T> ? sizeof v : static_cast<size_t>(n));
-  return __builtin_convertvector(v, Integers<T>);
+[[gnu::always_inline]] inline Integers<T> take_bytes(const uint8_t* p, int n) {
+  if (n == kLanes<T>) return load_bytes<T>(p);
+  uint8_t whole[kLanes<T>] = {};
+  std::memcpy(whole, p, n);
+  return load_bytes<T>(whole);
 }
 template <class T>
-[[gnu::always_inline]] inline void put_numbers(uint8_t* p, Integers<T> numbers, int n) {
-  const auto v = __builtin_convertvector(numbers, typename Wide<T>::Bytes);
-  std::memcpy(p, &v, n == kLanes<T> ? sizeof v : static_cast<size_t>(n));
+[[gnu::always_inline]] inline void put_bytes(uint8_t* p, Integers<T> numbers, int n) {
+  if (n == kLanes<T>) return store_bytes<T>(p, numbers);
+  uint8_t whole[kLanes<T>];
+  store_bytes<T>(whole, numbers);
+  std::memcpy(p, whole, n);
 }
 
 }  // namespace spikegrad

@@ -69,4 +69,16 @@ inline Lane<float> expand_load<float>(unsigned bits, const float*& from) {
                      (Lane<float>)_mm256_permutevar8x32_ps(v, permutation(kExpandTable, bits)));
 }
 
+template <>
+inline void store_bytes<float>(uint8_t* p, Integers<float> numbers) {
+  const __m256i v = (__m256i)numbers;
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+template <>
+inline Integers<float> load_bytes<float>(const uint8_t* p) {
+  return (Integers<float>)_mm256_cvtepu8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+
 }  // namespace spikegrad

@@ -120,6 +120,16 @@ inline void compress_row<float>(uint64_t word, const float* row, float*& to) {
   }
 }
 
+template <>
+inline void store_bytes<float>(uint8_t* p, Integers<float> numbers) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8((__m512i)numbers));
+}
+template <>
+inline Integers<float> load_bytes<float>(const uint8_t* p) {
+  return (Integers<float>)_mm512_cvtepu8_epi32(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
 #if defined(__AVX512VBMI2__)
 // The places of the ones of a word, side by side.
 inline __m512i places_of(uint64_t word) {

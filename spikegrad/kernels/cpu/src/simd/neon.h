@@ -69,4 +69,19 @@ inline Lane<float> expand_load<float>(unsigned bits, const float*& from) {
   return (Lane<float>)vreinterpretq_f32_u8(vqtbl1q_u8(v, vld1q_u8(kExpandBytes.at[bits & 15])));
 }
 
+template <>
+inline void store_bytes<float>(uint8_t* p, Integers<float> numbers) {
+  const uint16x4_t words = vmovn_u32((uint32x4_t)numbers);
+  const uint8x8_t bytes = vmovn_u16(vcombine_u16(words, words));
+  const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(bytes), 0);
+  std::memcpy(p, &four, sizeof four);
+}
+template <>
+inline Integers<float> load_bytes<float>(const uint8_t* p) {
+  uint32_t four;
+  std::memcpy(&four, p, sizeof four);
+  const uint16x8_t words = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+  return (Integers<float>)vmovl_u16(vget_low_u16(words));
+}
+
 }  // namespace spikegrad

@@ -130,6 +130,18 @@ inline void compress_row(uint64_t word, const T* row, T*& to) {
   for (; word; word &= word - 1) *to++ = row[std::countr_zero(word)];
 }
 
+// kLanes integers of at most 255 as bytes, and back.
+template <class T>
+[[gnu::always_inline]] inline void store_bytes(uint8_t* p, Integers<T> numbers) {
+  for (int j = 0; j < kLanes<T>; ++j) p[j] = static_cast<uint8_t>(numbers[j]);
+}
+template <class T>
+[[gnu::always_inline]] inline Integers<T> load_bytes(const uint8_t* p) {
+  Integers<T> numbers{};
+  for (int j = 0; j < kLanes<T>; ++j) numbers[j] = p[j];
+  return numbers;
+}
+
 // ---- lists of ones
 
 // The places of the ones of a word plus `first`, one behind the other from `to` on; returns what is
