@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.nn.adaptive import ALIF
-from spikegrad.nn.base import Neuron, does_as_its_class
+from spikegrad.nn.base import Neuron, has_own_forward
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, pair
 from spikegrad.nn.cuba import CUBALIF
 from spikegrad.nn.dropout import Dropout
@@ -57,10 +57,10 @@ def steps_at_once(layers: Sequence[nn.Module], x: Tensor) -> int:
 
 def by_step(layer: nn.Module) -> bool:
     """Whether a layer may see its input chunk by chunk, and nobody looks inside."""
-    if watched(layer) or not does_as_its_class(layer):
+    if watched(layer) or has_own_forward(layer, type(layer)):
         return False
     if isinstance(layer, Neuron):
-        return type(layer) in NEURONS and layer.tape is None
+        return type(layer) in NEURONS and layer.tape is None and "bound" not in vars(layer)
     if isinstance(layer, (BatchNorm, Dropout)):
         return not layer.training and type(layer) in (BatchNorm, Dropout)
     return type(layer) in BY_STEP or isinstance(layer, PURE)

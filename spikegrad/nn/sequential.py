@@ -72,19 +72,15 @@ class Sequential(nn.Sequential):
         """Run all layers over x from states; return the last output and the next states."""
         check_not_traced()
         before = self.matched(states)
-<<<<<<< HEAD
         layers = list(self._modules.values())
         if not checked and not torch.is_grad_enabled():
             step_alone = stream(layers, x, before) if len(layers) > 0 else None
             if step_alone is not None:
                 self.note([(layer, STREAM) for layer in layers])
                 return step_alone
-=======
-        layers = list(self)
         few = steps_at_once(layers, x) if self.witness is None and isinstance(x, Tensor) else None
         if few is not None and few < x.shape[0]:
             return self.by_chunks(x, before, few, checked)
->>>>>>> 3e5399d (Run event-driven convolutions a few steps at a time, and spread events that are few)
         after: list[State] = []
         block, given = None, None
         if not checked and states is not None:
@@ -107,10 +103,11 @@ class Sequential(nn.Sequential):
     ) -> tuple[Tensor, tuple[State, ...]]:
         """The same, so many steps at a time."""
         if not checked:
+            check_finite_state(tuple(states), "states")
             check_input(self, x)
         parts = []
         for first in range(0, x.shape[0], steps):
-            part, states = self.forward(x[first : first + steps], states, checked=True)
+            part, states = self.forward(x[first : first + steps], states, True)
             parts.append(part)
         return torch.cat(parts), tuple(states)
 
