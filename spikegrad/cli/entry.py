@@ -6,6 +6,7 @@ came is written down here, before anything else is imported.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -50,7 +51,7 @@ def stopped(stop: BaseException) -> int:
     from spikegrad.train.launcher import launched, speaks
 
     command = "the same torchrun and" if launched() else "spikegrad train"
-    note = f"; continue with: {command} --resume {folder}" if folder else ""
+    note = f"; continue with: {command} --resume {shlex.quote(str(folder))}" if folder else ""
     if speaks():
         print(f"stopped by {signal.Signals(number).name}{note}", file=sys.stderr)  # noqa: T201
     return 128 + number

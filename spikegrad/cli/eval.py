@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import rich_click as click
 
+from spikegrad.cli.completion import folder
+
 __all__ = ["eval_"]
 
 
 @click.command("eval", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run")
+@click.argument("run", shell_complete=folder)
 @click.option(
     "--split",
     type=click.Choice(["test", "validation", "train"]),
@@ -25,15 +27,17 @@ def eval_(run: str, split: str, pictures: bool, device: str) -> None:
     """
     from spikegrad.train.app import evaluate_run, open_run
     from spikegrad.train.terminal import Screen, plain_table
+    from spikegrad.train.titles import titles_of
 
     found = evaluate_run(run, split, device=device)
-    names = open_run(run, device=device).inputs.class_names
+    trained = open_run(run, device=device)
+    names, titles = trained.inputs.class_names, titles_of(trained.network)
     console = Screen()
     console.say(
         f"{split}: accuracy {found.accuracy:.4f}, loss {found.loss:.4f}, {found.count} samples"
     )
     for layer, rate in found.firing_rates.items():
-        console.say(f"layer {layer}: {rate:.4f} spikes per neuron and step")
+        console.say(f"{titles[layer]}: {rate:.4f} spikes per neuron and step")
     table = plain_table("class", "right", "of", "accuracy")
     assert found.confusion is not None  # every objective of the config has classes
     for name, row, right in zip(names, found.confusion, found.confusion.diagonal(), strict=False):

@@ -19,6 +19,7 @@ from typing import Any
 import rich_click as click
 from click.exceptions import ClickException, Exit, NoSuchOption
 
+from spikegrad.cli.completion import answer
 from spikegrad.cli.entry import came, forget, listen, stopped
 from spikegrad.errors import (
     RunError,
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
     "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: figures, cost, pictures."),
     "bench": ("spikegrad.cli.bench", "Time a training step on this machine."),
+    "config": ("spikegrad.cli.config", "Print a recipe to edit."),
     "data": ("spikegrad.cli.data", "List the data sets: what is here, how to get the rest."),
     "build": ("spikegrad.cli.build", "Compile the CPU kernels ahead of their first use."),
     "doctor": ("spikegrad.cli.doctor", "Say what this machine has and what would run."),
@@ -107,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: a run failed; 2: something the user gave is wrong; 130, 143: stopped by Ctrl-C or
     SIGTERM. Errors are one line on stderr; `--debug` adds the traceback.
     """
+    if arguments is None and (status := answer(cli)) is not None:
+        return status
     given = list(sys.argv[1:] if arguments is None else arguments)
     _encodable(sys.stdout)
     debug = "--debug" in given

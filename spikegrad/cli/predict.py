@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from spikegrad.cli import completion
 from spikegrad.errors import UserError, message
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ _SHOWN = 20
 
 
 @click.command("predict", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run")
-@click.argument("file")
+@click.argument("run", shell_complete=completion.folder)
+@click.argument("file", shell_complete=completion.file)
 @click.option("--out", metavar="CSV", help="Write index, label, class and confidence to this file.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs.")
 def predict(run: str, file: str, out: str | None, device: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikegrad.errors import RunError
 from spikegrad.train.terminal import Screen, plain_table
 
 if TYPE_CHECKING:
@@ -36,14 +38,17 @@ def draw(folder: Path, *, again: bool = False) -> list[Path]:
     drew draws them again.
     """
     from spikegrad.report import write_pictures
-    from spikegrad.train.folder import RunFolder, write_atomic
+    from spikegrad.train.folder import RunFolder, not_written, write_atomic
 
     run = RunFolder(folder)
     index = run.pictures / "index.json"
     if run.pictured and not again:
         return [run.pictures / name for name in json.loads(index.read_text(encoding="utf-8"))]
-    pictures = write_pictures(folder)
-    run.pictures.mkdir(exist_ok=True)
+    try:
+        pictures = write_pictures(folder)
+        run.pictures.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(not_written(run.pictures, error)) from None
     write_atomic(index, (json.dumps([p.name for p in pictures]) + "\n").encode())
     return pictures
 
@@ -59,9 +64,13 @@ def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool
     for name, value in _rows(result.summary):
         table.add_row(name, value)
     console.print(table)
+    run, curves = (shlex.quote(str(path)) for path in (folder, folder / "tensorboard"))
     if pictures:
         names = ", ".join(p.stem for p in pictures)
         console.say(f"pictures ({names}) in {folder / 'pictures'}")
+    if (folder / "tensorboard").is_dir():
+        console.say(f"curves:  tensorboard --logdir {curves}")
+    console.say(f"measure: spikegrad eval {run}")
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -74,8 +83,9 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name, f"{value:.4f}") for name, value in accuracies if value is not None]
     rows.append(("chosen epoch", f"{summary['best_epoch']} of {summary['epochs']}"))
     if rates:
-        shown = ", ".join(f"layer {name}: {rate:.3f}" for name, rate in rates.items())
-        rows.append(("firing rates", f"{shown} spikes per neuron and step"))
+        titles = summary.get("layers", {})
+        shown = "\n".join(f"{rate:.3f}  {titles.get(name, name)}" for name, rate in rates.items())
+        rows.append(("spikes per neuron and step", shown))
     each = f"{summary['seconds_per_epoch']:.2f} s per epoch"
     rows.append(("training time", f"{summary['train_seconds']:.1f} s ({each})"))
     rows.append(("parameters", f"{summary['parameters']:,}"))

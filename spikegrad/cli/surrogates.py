@@ -143,7 +143,7 @@ def draw(chosen: list[tuple[str, Surrogate]], path: str) -> None:
     x = torch.linspace(-3.0, 3.0, 1201, dtype=torch.float64)
     curves = [
         Curve(
-            name,
+            f"{name}, slope {record.slope:g}" if record.family.has_slope else f"{name}, no slope",
             x.numpy(),
             record.derivative(x).numpy(),
             record.primitive(x).numpy() if record.has_primitive else None,

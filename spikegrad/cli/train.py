@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from spikegrad.cli import seeds
+from spikegrad.cli import completion, seeds
 from spikegrad.errors import UserError, message
 from spikegrad.train.config import GROUPS, OPTIONS
 from spikegrad.train.fields import Option
 from spikegrad.train.sources import recipes
+from spikegrad.train.terminal import Screen
 
 __all__ = ["train"]
 
@@ -36,8 +38,15 @@ def _option(option: Option) -> Any:
         type=bool if option.item is bool else str,
         help=text + (f" [{default}]" if default else ""),
         metavar="" if option.item is bool else _metavar(option),
+        shell_complete=_completion(option),
         panel=_TITLES[option.group],
     )
+
+
+def _completion(option: Option) -> Any:
+    """What a shell offers for a value: its choices, or files and folders where it is a path."""
+    paths = {"data": completion.file, "folder": completion.folder, "out": completion.folder}
+    return paths.get(option.name, completion.one_of(option.choices))
 
 
 def _metavar(option: Option) -> str:
@@ -66,18 +75,40 @@ saves; --resume RUN alone continues where it stopped, --resume RUN --epochs N wi
 """
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a person wants to see of a run: its progress, and pictures at the end."""
+
+    quiet: bool
+    pictures: bool
+
+    def say(self, text: str) -> None:
+        """Say what happens next, at once."""
+        if not self.quiet:
+            Screen().say(text)
+
+
 def _train(**given: Any) -> int | None:
-    resume, config, quiet = given.pop("resume"), given.pop("config"), given.pop("quiet")
+    resume, config, dry_run = given.pop("resume"), given.pop("config"), given.pop("dry_run")
+    shown = Shown(quiet=given.pop("quiet"), pictures=given.pop("pictures"))
     count = given.pop("seeds")
     options = {name: value for name, value in given.items() if value is not None}
+    if resume and dry_run:
+        expected = "expected either --resume or --dry-run"
+        raise UserError(message(expected, "both", "leave one of them out"))
     if resume:
         if count is not None:
             expected, remedy = "expected --resume alone", "the folder knows its seeds"
             raise UserError(message(expected, "--seeds beside it", remedy))
-        return _resume(Path(resume), config, options, quiet)
+        return _resume(Path(resume), config, options, shown)
     from spikegrad.train.sources import resolve
 
     settled = resolve(options, config=config)
+    if dry_run:
+        from spikegrad.cli.plan import show_plan
+
+        show_plan(settled)
+        return None
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out = settled.run.out or f"runs/{settled.data.dataset}-{stamp}"
     if count is not None:
@@ -87,19 +118,19 @@ def _train(**given: Any) -> int | None:
             expected, remedy = "expected one run under torchrun", "start each with its --seed"
             raise UserError(message(expected, "--seeds", remedy))
         seeds.begin(settled, count, Path(out))
-        _all_seeds(Path(out), quiet=quiet)
+        _all_seeds(Path(out), shown)
         return None
-    return _run(settled, Path(out), resume=False, quiet=quiet)
+    return _run(settled, Path(out), shown, resume=False)
 
 
-def _all_seeds(folder: Path, *, quiet: bool) -> None:
+def _all_seeds(folder: Path, shown: Shown) -> None:
     def one(config: Any, place: Path, resume: bool) -> None:
-        _run(config, place, resume=resume, quiet=quiet)
+        _run(config, place, shown, resume=resume)
 
-    seeds.train_all(folder, one, quiet=quiet)
+    seeds.train_all(folder, one, quiet=shown.quiet)
 
 
-def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool) -> int | None:
+def _resume(run: Path, config: str | None, options: dict[str, Any], shown: Shown) -> int | None:
     """Go on with a run; options may only change what its result does not depend on."""
     from spikegrad.train.app import stored_config
     from spikegrad.train.config import flatten, gather
@@ -126,12 +157,12 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], quiet: bool)
     check_unchanged(stored, changed)
     if several:
         seeds.go_on(run, changed)
-        _all_seeds(run, quiet=quiet)
+        _all_seeds(run, shown)
         return None
-    return _run(changed, run, resume=True, quiet=quiet)
+    return _run(changed, run, shown, resume=True)
 
 
-def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
+def _run(config: Any, folder: Path, shown: Shown, *, resume: bool) -> int | None:
     from spikegrad.cli.build import make_ready
     from spikegrad.cli.entry import came
     from spikegrad.cli.summary import draw, say_start, summarise
@@ -140,39 +171,65 @@ def _run(config: Any, folder: Path, *, resume: bool, quiet: bool) -> int | None:
 
     if not resume and not launched():
         RunFolder.check_new(folder)
-    quiet = quiet or not is_first()
+    shown = replace(shown, quiet=shown.quiet or not is_first())
+    shown.say(f"loading torch and the data of {config.data.dataset}")
     from spikegrad.train.app import train_run
 
     def started(network: Any) -> None:
         if came():  # during an import that swallowed it
             raise KeyboardInterrupt
-        if not quiet:
+        if not shown.quiet:
             say_start(config, network, folder, resume=resume)
         if not RunFolder(folder).finished:
             make_ready(config.network.backend)
 
     try:
-        result = train_run(config, folder, resume=resume, progress=not quiet, started=started)
-        pictures = draw(folder) if is_first() else []
+        result = train_run(config, folder, resume=resume, progress=not shown.quiet, started=started)
+        if shown.pictures and not RunFolder(folder).pictured:
+            shown.say("drawing the pictures")
+        pictures = draw(folder) if shown.pictures and is_first() else []
     except KeyboardInterrupt as stop:
         stop.folder = folder if (folder / "config.toml").is_file() else None  # type: ignore
         raise
     if is_first():
-        summarise(result, folder, pictures, quiet=quiet)
+        summarise(result, folder, pictures, quiet=shown.quiet)
     return None
 
 
 def _parameters() -> list[Any]:
     first = [
-        click.Argument([_ARGUMENT], required=False, default=None, metavar="[DATASET]"),
+        click.Argument(
+            [_ARGUMENT],
+            required=False,
+            default=None,
+            metavar="[DATASET]",
+            shell_complete=completion.dataset,
+        ),
         click.RichOption(
             ["--config"],
             metavar="RECIPE|FILE",
             help=f"a shipped recipe ({', '.join(recipes())}) or a TOML file",
             panel=_FIRST,
+            shell_complete=completion.recipe,
         ),
         click.RichOption(
-            ["--resume"], metavar="RUN", help="continue the run in this folder", panel=_FIRST
+            ["--resume"],
+            metavar="RUN",
+            help="continue the run in this folder",
+            panel=_FIRST,
+            shell_complete=completion.folder,
+        ),
+        click.RichOption(
+            ["--dry-run"],
+            is_flag=True,
+            help="show the network's table and stop; nothing is written",
+            panel=_FIRST,
+        ),
+        click.RichOption(
+            ["--pictures/--no-pictures"],
+            default=True,
+            help="draw pictures at the end",
+            panel=_FIRST,
         ),
         click.RichOption(
             ["--seeds"],

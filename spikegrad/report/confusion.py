@@ -52,7 +52,7 @@ def confusion(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
         if len(table) <= _MOST_NUMBERS:
             _numbers(axes, table, share)
         bar = figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, ticks=_TICKS)
-        bar.set_label("share of the true class")
+        bar.set_label("share of the true class (colours not linear: square root)")
         bar.outline.set_visible(False)
         accuracy = f"accuracy {right / total:.4f}" if total else "no sample"
         title = f"Confusion   ·   {accuracy}, {right:,} of {total:,} correct"

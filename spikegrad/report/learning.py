@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikegrad.errors import UserError, message
+from spikegrad.report.read import layer_title
 from spikegrad.report.style import (
     INK,
     ROLE,
     clean,
     colour,
     integer_axis,
-    layer_label,
     legend_below,
     new_figure,
     plain,
@@ -32,7 +32,8 @@ def learning(epochs: Sequence[dict[str, Any]], result: dict[str, Any] | None = N
 
     Args:
         epochs: the lines of `metrics.jsonl`, at least one.
-        result: `result.json`, for the title and the chosen epoch (`best_epoch`).
+        result: `result.json`, for the title, the chosen epoch (`best_epoch`) and what its `layers`
+            are called.
 
     Returns:
         A figure of three panels; of two where the run has no classes and so no accuracy.
@@ -55,7 +56,7 @@ def learning(epochs: Sequence[dict[str, Any]], result: dict[str, Any] | None = N
         _by_role(loss, epochs, "loss", title="Loss")
         if judged:
             _by_role(panels[1], epochs, "accuracy", title="Accuracy")
-        _rates(rates, epochs)
+        _rates(rates, epochs, result.get("layers") or {})
         for axes in panels:
             _epoch_axis(axes, epochs, result.get("best_epoch"))
             legend_below(axes, columns=2 if axes is rates else 4)
@@ -75,7 +76,7 @@ def _by_role(axes: Axes, epochs: Sequence[dict[str, Any]], what: str, *, title: 
     axes.margins(y=0.12)
 
 
-def _rates(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
+def _rates(axes: Axes, epochs: Sequence[dict[str, Any]], titles: Mapping[str, str]) -> None:
     """One line per spiking layer, in spikes per neuron and step."""
     x = _column(epochs, "epoch")
     table = [entry.get("firing_rates") or {} for entry in epochs]
@@ -83,7 +84,7 @@ def _rates(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     for i, name in enumerate(names):
         y = _column(table, name)
         silent = np.isfinite(y).any() and not np.nanmax(y) > 0
-        label = layer_label(name, 22) + (" (silent)" if silent else "")
+        label = plain(titles.get(name, layer_title(name)), 24) + (" (silent)" if silent else "")
         dash = ("-", "--", ":")[i // 6 % 3]
         axes.plot(x, y, color=colour(i), label=label, linestyle=dash, **_marker(len(x)))
     axes.set_title("Firing rate")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spikegrad.report.raster import choose_sample, headline
 from spikegrad.report.read import Array, Layer, Samples
-from spikegrad.report.style import INK, MUTED, clean, colour, layer_label, new_figure, time_axis
+from spikegrad.report.style import INK, MUTED, clean, colour, new_figure, plain, time_axis
 
 __all__ = ["membrane"]
 
@@ -16,14 +16,15 @@ _COLUMNS = 3
 
 
 def membrane(samples: Samples, sample: int | None = None) -> Figure:
-    """Draw membrane potentials before reset, a row per layer, up to three neurons in each.
+    """Draw membrane potentials and their falls at a reset, a row per layer, up to three neurons.
 
     Args:
-        samples: the recording, `membrane [T, n, m]` and `threshold [m]` per layer.
+        samples: the recording, `membrane`, `after [T, n, m]` and `threshold [m]` per layer.
         sample: which of the `n`; by default the first that was classified correctly.
 
     Returns:
-        A figure; the neurons are the most active, the least active and one in between.
+        A figure; of the neurons that fire on this sample the most active, the least active and one
+        in between, then silent ones. The panels of a row have one scale.
     """
     index = choose_sample(samples) if sample is None else sample
     layers = [(i, layer) for i, layer in enumerate(samples.layers) if layer.membrane.shape[2]]
@@ -33,7 +34,7 @@ def membrane(samples: Samples, sample: int | None = None) -> Figure:
         if not layers:
             figure.text(0.5, 0.4, "no membrane was recorded", ha="center", color=MUTED)
             return figure
-        grid = figure.subplots(len(layers), _COLUMNS, sharex=True, squeeze=False)
+        grid = figure.subplots(len(layers), _COLUMNS, sharex=True, sharey="row", squeeze=False)
         for (i, layer), row in zip(reversed(layers), grid, strict=True):
             _layer(row, layer, index, ink=colour(i), dt=samples.dt)
         for axes in grid[-1]:
@@ -50,7 +51,7 @@ def _layer(row: Array, layer: Layer, index: int, *, ink: str, dt: float) -> None
         _trace(axes, layer, index, column, ink=ink, dt=dt)
     for axes in row[len(columns) :]:
         axes.set_visible(False)
-    row[0].set_ylabel(f"{layer_label(layer.name, 16)}\nmembrane")
+    row[0].set_ylabel(f"{plain(layer.name, 24)}\nmembrane")
 
 
 def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: float) -> None:
@@ -59,12 +60,13 @@ def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: f
     neuron, threshold = int(layer.neurons[column]), float(layer.threshold[column])
     time = np.arange(len(u)) * dt
     few = len(u) <= 40
+    x, y = (time, u) if layer.after is None else _with_falls(time, u, layer.after[:, index, column])
     axes.plot(
-        time,
-        u,
+        x,
+        y,
         color=ink,
         linewidth=1.4,
-        label="membrane before reset",
+        label="membrane, with its fall after a spike",
         marker="o" if few else "",
         markersize=3.2,
     )
@@ -88,6 +90,13 @@ def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: f
     axes.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=MUTED)
 
 
+def _with_falls(time: Array, u: Array, after: Array) -> tuple[Array, Array]:
+    """The course of a membrane: at each step up to u, and at a reset down to what is left of it."""
+    falls = ~np.isclose(u, after)
+    times = np.insert(time, np.flatnonzero(falls) + 1, time[falls])
+    return times, np.insert(u, np.flatnonzero(falls) + 1, after[falls])
+
+
 def _shortfall(u: Array, threshold: float) -> str:
     """How far a silent neuron stayed below its threshold."""
     top = float(np.nanmax(u)) if np.isfinite(u).any() else float("nan")
@@ -99,12 +108,14 @@ def _shortfall(u: Array, threshold: float) -> str:
 
 
 def _choose(layer: Layer, index: int) -> list[int]:
-    """Up to three columns of the recording, from the most active neuron to the least."""
+    """Up to three columns of the recording: of neurons that fire, evenly from the most active to
+    the least, then of the silent ones that come nearest to firing."""
     counts = layer.spikes[:, index][:, layer.neurons].astype(np.int64).sum(axis=0)
     peaks = np.nan_to_num(layer.membrane[:, index].astype(float)).max(axis=0)
     order = np.lexsort((-peaks, -counts))
-    at = np.unique(np.linspace(0, len(order) - 1, min(len(order), _COLUMNS)).round().astype(int))
-    return [int(order[k]) for k in at]
+    firing = int((counts > 0).sum())
+    some = np.linspace(0, max(firing - 1, 0), min(firing, _COLUMNS)).round().astype(int)
+    return [int(k) for k in (*order[some], *order[firing:])][:_COLUMNS]
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -15,7 +15,6 @@ from spikegrad.report.style import (
     clean,
     colour,
     integer_axis,
-    layer_label,
     new_figure,
     plain,
     time_axis,
@@ -24,6 +23,7 @@ from spikegrad.report.style import (
 __all__ = ["choose_sample", "headline", "raster"]
 
 _ROWS = 100  # as many rows as can be told apart at 100 %
+_IMAGE = 1.5  # inches
 _ALL = 150  # up to here every neuron is shown all the same
 
 
@@ -35,14 +35,15 @@ def raster(samples: Samples, sample: int | None = None) -> Figure:
         sample: which of the `n`; by default the first that was classified correctly.
 
     Returns:
-        A figure; large layers are thinned to evenly spaced neurons, rates are of all of them.
+        A figure; large layers are thinned to evenly spaced neurons, rates are of all of them. An
+        image that is the input of every step is drawn as one.
     """
     index = choose_sample(samples) if sample is None else sample
     panels = [
         (layer.name, layer.spikes[:, index], colour(i), "spiking")
         for i, layer in enumerate(samples.layers)
     ]
-    if samples.input is not None:
+    if samples.input is not None and samples.image is None:
         panels.insert(0, ("input", samples.input[:, index], INK, "input"))
     panels.reverse()
     heights = [_height(spikes.shape[1]) for _, spikes, _, _ in panels]
@@ -51,16 +52,20 @@ def raster(samples: Samples, sample: int | None = None) -> Figure:
     if decides:
         heights.insert(0, 1.3)
     with clean():
-        figure = new_figure(9.5, 1.1 + sum(heights) + 0.35 * len(heights))
-        grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        axes = list(grid[:, 0])
+        rows = [*heights, *([] if samples.image is None else [_IMAGE])]
+        figure = new_figure(9.5, 1.1 + sum(rows) + 0.35 * len(rows))
+        grid = figure.add_gridspec(len(rows), 1, height_ratios=rows)
+        axes = [figure.add_subplot(grid[0])]
+        axes += [figure.add_subplot(grid[k], sharex=axes[0]) for k in range(1, len(heights))]
         if decides:
             _decision(axes[0], samples, index)
         for panel, (name, spikes, ink, kind) in zip(axes[-len(panels) :], panels, strict=True):
             _spikes(panel, spikes, name=name, ink=ink, kind=kind, dt=samples.dt)
         for panel in axes[:-1]:
-            panel.tick_params(axis="x", length=0)
+            panel.tick_params(axis="x", length=0, labelbottom=False)
         time_axis(axes[-1], panels[0][1].shape[0], samples.dt)
+        if samples.image is not None:
+            _image(figure.add_subplot(grid[-1]), samples.image[index])
         figure.suptitle(f"Spikes   ·   {headline(samples, index)}", x=0.01, ha="left")
     return figure
 
@@ -114,7 +119,7 @@ def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: fl
         time, row = np.nonzero(spikes[:, shown])
         centre = shown[row]
         # A tick is as wide as most of a step, but never so wide or thin that it misleads.
-        width = float(np.clip(0.55 * 8.4 * 72 / steps, 0.7, 10.0))
+        width = float(np.clip(0.55 * 8.4 * 72 / steps, 0.7, 5.0))
         low, high = centre - 0.42 * pitch, centre + 0.42 * pitch
         # Not snapped to pixels: rows of the same height look the same.
         axes.vlines(time * dt, low, high, color=ink, linewidth=width, snap=False)
@@ -122,12 +127,25 @@ def _spikes(axes: Axes, spikes: Array, *, name: str, ink: str, kind: str, dt: fl
         text = f"{count}   ·   {rate:.3f} spikes per {noun} and step"
         if rate == 0:
             _note(axes, "no spike in this sample")
-    axes.set_title(layer_label(name), fontsize=9.5)
+    axes.set_title(plain(name, 30), fontsize=9.5)
     axes.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=MUTED)
     axes.set_ylim(-0.5 - 0.1 * pitch, neurons - 0.5 + 0.1 * pitch)
     axes.set_ylabel(noun)
     axes.grid(visible=False, axis="y" if axes.collections else "both")
     integer_axis(axes, "y", ticks=3)
+
+
+def _image(axes: Axes, image: Array) -> None:
+    """The image `[H, W]` that enters at every step."""
+    axes.imshow(image, cmap="Greys", interpolation="nearest")
+    axes.set_anchor("W")
+    axes.set_title("input, the same image at every step", fontsize=9.5)
+    height, width = image.shape
+    text = f"{height} x {width} values (grey: {image.min():.2g} to {image.max():.2g})"
+    axes.set_xlabel(text, loc="left", fontsize=8.5, color=MUTED)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
 
 
 def _decision(axes: Axes, samples: Samples, index: int) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spikegrad.errors import UserError, message
 
-__all__ = ["Curve", "Layer", "Run", "Samples", "read_run", "read_samples"]
+__all__ = ["Curve", "Layer", "Run", "Samples", "layer_title", "read_run", "read_samples"]
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +53,8 @@ class Curve:
 class Layer:
     """One spiking layer, recorded.
 
-    `spikes [T, n, N]`; `membrane [T, n, m]` of the neurons `neurons [m]`, `threshold [m]`.
+    `spikes [T, n, N]`; of the neurons `neurons [m]` the `membrane [T, n, m]` before a reset, what
+    is left `after [T, n, m]`, and the `threshold [m]`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Layer:
     membrane: Array
     threshold: Array
     neurons: Array
+    after: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Samples:
     layers: list[Layer]
     output: Array | None
     input: Array | None
+    image: Array | None
     curve: Curve | None
     dt: float
 
@@ -143,6 +146,15 @@ def read_samples(path: str | Path) -> Samples:
     return _Checked(Path(path), arrays).samples()
 
 
+def layer_title(name: str) -> str:
+    """A layer by its name where nobody gave it a title; a place in a `Sequential` needs a noun.
+
+    >>> layer_title("1"), layer_title("hidden.lif")
+    ('layer 1', 'hidden.lif')
+    """
+    return f"layer {name}" if name.isdigit() else name
+
+
 _AGAIN = "run `spikegrad eval RUN --pictures` to write it again"
 
 
@@ -173,18 +185,18 @@ class _Checked:
         count = self.take("labels", None).size if classes else self.count()
         names = [str(name) for name in self.take("class_names", None)] if classes else []
         outputs = len(names) if classes else None
-        layers = [
-            self.layer(i, str(name), count) for i, name in enumerate(self.take("layers", None))
-        ]
+        layers = [str(name) for name in self.take("layers", None)]
+        titles = self.take("titles", len(layers)) if has("titles") else map(layer_title, layers)
         return Samples(
             count=count,
             labels=self.take("labels", count) if classes else None,
             predictions=self.take("predictions", count) if classes else None,
             confusion=self.take("confusion", len(names), len(names)) if classes else None,
             class_names=names,
-            layers=layers,
+            layers=[self.layer(i, str(name), count) for i, name in enumerate(titles)],
             output=self.take("output", None, count, outputs) if has("output") else None,
             input=self.take("input", None, count, None) if has("input") else None,
+            image=self.take("image", count, None, None) if has("image") else None,
             curve=self.curve() if has("surrogate_x") else None,
             dt=float(self.take("dt")) if has("dt") else 1.0,
         )
@@ -203,7 +215,11 @@ class _Checked:
         if spikes.shape[2] and neurons.size and not 0 <= neurons.max() < spikes.shape[2]:
             expected = f"expected neurons of {name} below {spikes.shape[2]} in {self.path}"
             raise UserError(message(expected, str(int(neurons.max())), _AGAIN))
-        return Layer(name, spikes, membrane, self.take(f"threshold_{index}", width), neurons)
+        after, key = None, f"after_{index}"
+        if key in self.arrays:
+            after = self.take(key, *membrane.shape)
+        theta = self.take(f"threshold_{index}", width)
+        return Layer(name, spikes, membrane, theta, neurons, after)
 
     def curve(self) -> Curve:
         x = self.take("surrogate_x", None)

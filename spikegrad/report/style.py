@@ -30,7 +30,6 @@ __all__ = [
     "clean",
     "colour",
     "integer_axis",
-    "layer_label",
     "legend_below",
     "new_figure",
     "plain",
@@ -121,7 +120,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         with clean():
-            figure.savefig(temporary, format="png")
+            # Not `savefig`, which draws a figure twice to find its size, which is known here.
+            FigureCanvasAgg(figure).print_png(temporary, pil_kwargs={"compress_level": 4})
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -158,15 +158,6 @@ def _drawn(character: str) -> bool:
     with clean():
         font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     return bool(font.get_char_index(ord(character)))
-
-
-def layer_label(name: str, limit: int = 30) -> str:
-    """A layer's name as a label; one that is its place in a `Sequential` needs a noun.
-
-    >>> layer_label("1"), layer_label("hidden.lif")
-    ('layer 1', 'hidden.lif')
-    """
-    return plain(f"layer {name}" if name.isdigit() else name, limit)
 
 
 def integer_axis(axes: Axes, which: str = "x", ticks: int = 8) -> None:

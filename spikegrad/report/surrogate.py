@@ -45,7 +45,7 @@ def surrogate(curve: Curve) -> Figure:
 
 
 def compare(curves: Sequence[Curve]) -> Figure:
-    """Draw many surrogates side by side, each with its derivative and primitive.
+    """Draw many surrogates side by side on one scale, each with its derivative and primitive.
 
     Args:
         curves: at least one; give all of them the same `x` to compare widths by eye.
@@ -63,9 +63,11 @@ def compare(curves: Sequence[Curve]) -> Figure:
     rows = math.ceil(len(curves) / columns)
     with clean():
         figure = new_figure(max(2.9 * columns, 4.0), 2.15 * rows + 1.0)
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        limits = _limits(np.concatenate([_shown(curve) for curve in curves]))
         for axes, curve in zip(grid.flat, curves, strict=False):
             _small(axes, curve)
+            axes.set_ylim(*limits)
         for axes in grid.flat[len(curves) :]:
             axes.set_visible(False)
         for column in range(columns):
@@ -76,7 +78,7 @@ def compare(curves: Sequence[Curve]) -> Figure:
         handles, labels = grid.flat[rich].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         if columns > 1:
-            figure.suptitle("Surrogates", x=0.01, ha="left")
+            figure.suptitle("Surrogates   ·   one scale for all", x=0.01, ha="left")
     return figure
 
 
@@ -114,11 +116,8 @@ def _small(axes: Axes, curve: Curve) -> None:
     """Both curves in one small panel."""
     axes.fill_between(curve.x, curve.derivative, color=_DERIVATIVE, alpha=0.15, linewidth=0)
     axes.plot(curve.x, curve.derivative, color=_DERIVATIVE, linewidth=1.6, label="derivative")
-    shown = [curve.derivative, np.array([0.0, 1.0])]
     if curve.primitive is not None:
         axes.plot(curve.x, curve.primitive, color=_PRIMITIVE, linewidth=1.3, label="primitive")
-        # A primitive without bounds (straight-through) must not flatten the derivative.
-        shown.append(np.clip(curve.primitive, -0.6, 1.6))
     axes.plot(
         curve.x,
         curve.x >= 0,
@@ -129,9 +128,16 @@ def _small(axes: Axes, curve: Curve) -> None:
         drawstyle="steps-post",
         zorder=1.5,
     )
-    axes.set_title(plain(curve.name, 26), fontsize=9.5)
+    axes.set_title(plain(curve.name, 36), fontsize=8.5)
     axes.set_xlim(curve.x[0], curve.x[-1])
-    axes.set_ylim(*_limits(np.concatenate(shown)))
+
+
+def _shown(curve: Curve) -> np.ndarray:
+    """Values that must be in view; a primitive without bounds must not flatten the others."""
+    shown = [curve.derivative, np.array([0.0, 1.0])]
+    if curve.primitive is not None:
+        shown.append(np.clip(curve.primitive, -0.6, 1.6))
+    return np.concatenate(shown)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -37,13 +37,16 @@ from spikegrad.train.parallel import device_of, make_fabric
 from spikegrad.train.result import Result
 from spikegrad.train.running import Place
 from spikegrad.train.samples import write_samples
+from spikegrad.train.scale import check_scale
 from spikegrad.train.settings import check_threads, for_measuring, settings
 from spikegrad.train.toml import read_file
 
 __all__ = [
+    "Plan",
     "Trained",
     "evaluate_run",
     "open_run",
+    "plan_run",
     "predict_run",
     "sample_run",
     "stored_config",
@@ -110,6 +113,29 @@ def train_run(
     ):
         sample_run(folder, device=config.run.device)
     return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a config would train: its data, its network, and one sample as the network sees it."""
+
+    parts: Parts
+    network: nn.Module
+    x: Tensor
+
+
+def plan_run(config: Config) -> Plan:
+    """Load the data and build the network of a run; nothing is trained or written.
+
+    Raises:
+        UserError: settings or data that will not do.
+    """
+    with seeding.kept(), settings(config.run):
+        parts = build_parts(config)
+        network = build_network(config, parts.inputs)
+        encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
+        x, _ = next(iter(parts.train.epoch(0)))
+        return Plan(parts, network, encode(x[:1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +246,7 @@ def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Pr
     Returns:
         labels and scores, and what the run knows of its classes.
     Raises:
-        UserError: samples of another shape.
+        UserError: samples of another shape or at another scale (see `scale.check_scale`).
     """
     trained = open_run(run, device=device)
     inputs = trained.inputs
@@ -229,7 +255,9 @@ def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Pr
         form = "[N, T, " if inputs.sequence else "[N, "
         want = form + ", ".join(map(str, inputs.features)) + "]"
         raise UserError(message(f"expected samples {want}", str(list(x.shape))))
-    x = x.float() / inputs.divisor
+    x = x.float()
+    check_scale(x, inputs.range)
+    x = x / inputs.divisor
     if inputs.normalise is not None:
         x = (x - inputs.normalise[0]) / inputs.normalise[1]
     with seeding.kept(), settings(for_measuring(trained.config.run)):

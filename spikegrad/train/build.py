@@ -51,7 +51,8 @@ class Inputs:
     """What a network must know of its data, kept with its weights.
 
     features: shape of a sample at one step; classes: C; class_names: C names; sequence: whether
-    samples have time; divisor: of raw values; normalise: (mean, std) after that, or None.
+    samples have time; divisor: of raw values; range: lowest and highest raw value of the training
+    part; normalise: (mean, std) after the division, or None.
     """
 
     features: tuple[int, ...]
@@ -59,6 +60,7 @@ class Inputs:
     class_names: tuple[str, ...]
     sequence: bool
     divisor: float
+    range: tuple[float, float]
     normalise: tuple[float, float] | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ def build_parts(config: Config) -> Parts:
         tuple(dataset.class_names),
         dataset.sequence,
         train.divisor,
+        (float(train.x.min()), float(train.x.max())),
         normalise,
     )
     augment = Augment(data.shift, data.rotate, data.scale, data.flip, data.erase)

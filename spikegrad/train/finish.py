@@ -16,6 +16,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.train.folder import RunFolder, write_atomic
 from spikegrad.train.measure import Evaluation
 from spikegrad.train.samples import write_samples
+from spikegrad.train.titles import titles_of
 from spikegrad.version import __version__
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _summary(trainer: Trainer, test: Evaluation | None, seen: Evaluation | None)
         "seconds_per_epoch": round(statistics.median(seconds), 4),
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "firing_rates": seen.firing_rates if seen else chosen["firing_rates"],
+        "layers": titles_of(trainer.network),
         "seed": job.config.run.seed,
         "device": str(trainer.place.device.type),
         "processes": trainer.place.world,

@@ -37,6 +37,7 @@ from spikegrad.train.resuming import check_own, check_unchanged, is_longer, leng
 from spikegrad.train.running import Encode
 from spikegrad.train.settings import settings
 from spikegrad.train.signals import StopFlag, listening
+from spikegrad.train.titles import titles_of
 from spikegrad.train.toml import read_file, to_toml
 
 __all__ = ["fit", "fit_job"]
@@ -221,7 +222,7 @@ def _work(fabric: Any, job: Job) -> dict[str, Any]:
 
 
 def _train(fabric: Any, job: Job, flag: StopFlag) -> dict[str, Any]:
-    trainer = Trainer(job, fabric, flag, watcher(job.progress))
+    trainer = Trainer(job, fabric, flag, watcher(job.progress, titles_of(job.network)))
     trainer.train()
     return finish(trainer)
 

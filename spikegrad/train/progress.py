@@ -49,8 +49,8 @@ class Watcher:
 class Lines(Watcher):
     """One plain line an epoch, for logs and pipes."""
 
-    def __init__(self, console: Screen) -> None:
-        self.console = console
+    def __init__(self, console: Screen, titles: Mapping[str, str]) -> None:
+        self.console, self.titles = console, titles
         self.epochs, self.first, self.began = 0, 0, time.monotonic()
 
     def start(self, *, epochs: int, batches: int | None, epoch: int) -> None:
@@ -58,7 +58,7 @@ class Lines(Watcher):
 
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         left = self.left(line["epoch"])
-        text = describe(line, self.epochs, chosen=chosen)
+        text = describe(line, self.epochs, self.titles, chosen=chosen)
         self.console.say(f"{text}  {left} left")
 
     def say(self, text: str, style: str = "") -> None:
@@ -107,11 +107,12 @@ class LiveBar(Lines):
         if self.batches:
             self.bars.update(self.run, completed=self.now * self.batches + batch)
         right = "" if accuracy is None else f"   accuracy {accuracy:.4f}"
-        self.note.plain = f"loss {loss:.4f}{right}   {printable(_rates(rates))}"
+        means = printable(_rates(rates, self.titles))
+        self.note.plain = f"loss {loss:.4f}{right}   {means}"
 
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
         self.now = line["epoch"]
-        text = describe(line, self.epochs, chosen=chosen)
+        text = describe(line, self.epochs, self.titles, chosen=chosen)
         self.console.print(text, style="bold" if chosen else "")
         if not self.batches:
             self.bars.update(self.run, completed=self.now)
@@ -123,15 +124,25 @@ class LiveBar(Lines):
             self.live.stop()
 
 
-def watcher(on: bool = True) -> Watcher:
-    """The watcher that fits where we are: live in a terminal, lines elsewhere, or a silent one."""
+def watcher(on: bool = True, titles: Mapping[str, str] | None = None) -> Watcher:
+    """The watcher that fits where we are: live in a terminal, lines elsewhere, or a silent one.
+
+    titles: what the layers are called (see `titles.titles_of`).
+    """
     if not on:
         return Watcher()
     console = Screen()
-    return LiveBar(console) if console.is_terminal else Lines(console)
+    kind = LiveBar if console.is_terminal else Lines
+    return kind(console, titles or {})
 
 
-def describe(line: Mapping[str, Any], epochs: int, *, chosen: bool = False) -> str:
+def describe(
+    line: Mapping[str, Any],
+    epochs: int,
+    titles: Mapping[str, str] | None = None,
+    *,
+    chosen: bool = False,
+) -> str:
     """A line of `metrics.jsonl` for people.
 
     >>> describe({"epoch": 3, "train_loss": 0.5, "train_accuracy": 0.9, "seconds": 2.0}, 10)
@@ -147,11 +158,12 @@ def describe(line: Mapping[str, Any], epochs: int, *, chosen: bool = False) -> s
         if line.get(what) is not None:
             parts.append(f"{name} {line[what]:.4f}{'*' if chosen and key == 'val' else ''}")
     if line.get("firing_rates"):
-        parts.append(_rates(line["firing_rates"]))
+        parts.append(_rates(line["firing_rates"], titles or {}))
     return "  ".join([*parts, f"{line['seconds']:.1f} s"])
 
 
-def _rates(rates: Mapping[str, float]) -> str:
-    return (
-        "rates " + " ".join(f"{name}={rate:.3f}" for name, rate in rates.items()) if rates else ""
-    )
+def _rates(rates: Mapping[str, float], titles: Mapping[str, str]) -> str:
+    """Firing rates by layer; of a title the part that is short."""
+    short = {name: titles.get(name, name).split(" (")[0] for name in rates}
+    shown = ", ".join(f"{short[name]} {rate:.3f}" for name, rate in rates.items())
+    return f"rates: {shown}" if rates else ""

@@ -26,10 +26,11 @@ from spikegrad.train.running import (
     run,
     sequence_of,
 )
+from spikegrad.train.titles import titles_of
 
 __all__ = ["write_samples"]
 
-_SAMPLES, _TRACES, _INPUTS, _POINTS = 16, 5, 4096, 401
+_SAMPLES, _TRACES, _INPUTS, _POINTS = 16, 16, 4096, 401
 
 
 def write_samples(
@@ -66,11 +67,15 @@ def write_samples(
         arrays["predictions"] = objective.scores(y).argmax(1).cpu().numpy()
         arrays["confusion"] = confusion.numpy()
         arrays["class_names"] = np.array([str(name) for name in class_names])
+    titles, modules = titles_of(network), dict(network.named_modules())
+    arrays["titles"] = np.array([titles[name] for name in tapes])
     flat = sequence.flatten(2) if sequence.dim() > 2 else sequence.unsqueeze(-1)
     if flat.shape[2] <= _INPUTS:
         arrays["input"] = _floats(flat)
-    for index, tape in enumerate(tapes.values()):
-        arrays.update(_layer(index, tape))
+        if _is_image(x, sequence):
+            arrays["image"] = _floats(x.flatten(1, -3).mean(1) if x.dim() > 3 else x)
+    for index, (name, tape) in enumerate(tapes.items()):
+        arrays.update(_layer(index, tape, modules[name]))
     arrays.update(_surrogate(network))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -92,21 +97,55 @@ def _first(loader: Iterable[Any]) -> tuple[Tensor, Tensor | None]:
     return torch.cat(xs), torch.cat(ys) if ys else None
 
 
-def _layer(index: int, tape: Tape) -> dict[str, Any]:
-    """Spikes of all neurons; membranes of a few, from the least to the most active."""
+def _is_image(x: Tensor, sequence: Tensor) -> bool:
+    """Whether samples are images, and each step of the input is the image."""
+    same = x[0].numel() == sequence[0, 0].numel()
+    return x.dim() in (3, 4) and same and bool((sequence == sequence[:1]).all())
+
+
+def _layer(index: int, tape: Tape, neuron: Any) -> dict[str, Any]:
+    """Spikes of all neurons; of a few that spike, the membrane before and after the reset."""
     spikes, membrane = tape.spikes.flatten(2), tape.membrane.flatten(2)
     distance = tape.distance
     assert distance is not None
-    order = spikes.float().mean((0, 1)).argsort(stable=True)
-    places = torch.linspace(0, len(order) - 1, min(_TRACES, len(order))).round().long()
-    chosen = order[places.to(order.device)]
-    theta = (membrane - distance.flatten(2))[0, 0, chosen]
+    chosen = _chosen(spikes.float().mean((0, 1)), membrane.amax((0, 1)))
+    thresholds = (membrane - distance.flatten(2))[:, :, chosen]
+    theta = thresholds[0, 0]
+    after = _after(neuron, membrane[:, :, chosen], spikes[:, :, chosen] > 0, thresholds, chosen)
     return {
+        f"after_{index}": _floats(after),
         f"spikes_{index}": (spikes > 0).to(torch.uint8).cpu().numpy(),
         f"membrane_{index}": _floats(membrane[:, :, chosen]),
         f"threshold_{index}": _floats(theta),
         f"neurons_{index}": chosen.cpu().numpy(),
     }
+
+
+def _chosen(rates: Tensor, peaks: Tensor) -> Tensor:
+    """A few neurons: evenly from the most to the least active of those that fire, then the
+    silent ones that came nearest to firing."""
+    firing = int((rates > 0).sum())
+    order = rates.argsort(descending=True, stable=True)
+    places = torch.linspace(0, max(firing - 1, 0), min(_TRACES, firing)).round().long()
+    silent = order[firing:][peaks[order[firing:]].argsort(descending=True, stable=True)]
+    chosen = torch.cat([order[places.to(order.device)], silent])
+    return chosen[: min(_TRACES, len(order))]
+
+
+def _after(neuron: Any, u: Tensor, fired: Tensor, theta: Tensor, chosen: Tensor) -> Tensor:
+    """Membranes after the reset, `[T, n, m]`: what decays to the next step."""
+    reset = getattr(neuron, "reset", "none")
+    if reset == "subtract":
+        drop = getattr(neuron, "drop", None)
+        return u - fired * (theta - neuron.v_rest if drop is None else _of_neurons(drop(), chosen))
+    if reset == "zero":
+        return torch.where(fired, _of_neurons(neuron.v_reset(), chosen).to(u.dtype), u)
+    return u
+
+
+def _of_neurons(value: Tensor, chosen: Tensor) -> Tensor:
+    """A quantity of some neurons: one for each of them, or one for all."""
+    return value.reshape(-1)[chosen] if value.numel() > 1 else value.reshape(())
 
 
 def _surrogate(network: nn.Module) -> dict[str, Any]:

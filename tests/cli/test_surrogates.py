@@ -123,3 +123,12 @@ def test_the_program_itself():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "0.637" in done.stdout  # 2/pi
+
+
+def test_the_picture_says_each_slope(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("spikegrad.report.compare", lambda curves: drawn.extend(curves))
+    monkeypatch.setattr("spikegrad.report.save", lambda figure, path: None)
+    words = ["surrogates", "--no-time", "--plot", str(tmp_path / "a.png")]
+    assert main([*words, "superspike", "straight_through"]) == 0
+    assert [curve.name for curve in drawn] == ["superspike, slope 10", "straight_through, no slope"]

@@ -413,3 +413,56 @@ def test_drawing_leaves_the_users_settings_alone(tmp_path):
         before = dict(matplotlib.rcParams)
         save(learning(epochs(2)), tmp_path / "x.png")
         assert dict(matplotlib.rcParams) == before
+
+
+def test_raster_draws_an_image_as_an_image(tmp_path):
+    """An image that enters at every step was drawn as stripes over time."""
+    arrays = recording(steps=30)
+    arrays["image"] = np.random.default_rng(0).random((4, 5, 7)).astype(np.float32)
+    arrays["input"] = np.repeat(arrays["image"].reshape(1, 4, 35), 30, axis=0)
+    np.savez(tmp_path / "samples.npz", **arrays)
+    figure = raster(read_samples(tmp_path / "samples.npz"), sample=1)
+    (drawn,) = [image for axes in figure.axes for image in axes.images]
+    np.testing.assert_array_equal(drawn.get_array(), arrays["image"][1])
+    assert "the same image at every step" in texts(figure)
+    assert drawn.axes.get_shared_x_axes().get_siblings(drawn.axes) == [drawn.axes]
+    assert overlaps(figure) == []
+
+
+def test_membrane_falls_at_a_reset_and_the_panels_of_a_layer_share_their_scale(tmp_path):
+    arrays = recording(sizes=(20,), width=6)
+    fired = arrays["spikes_0"][:, :, :6] > 0
+    arrays["after_0"] = arrays["membrane_0"] - fired
+    np.savez(tmp_path / "samples.npz", **arrays)
+    figure = membrane(read_samples(tmp_path / "samples.npz"), sample=1)
+    shown = [int(axes.get_title(loc="left").split()[1]) for axes in figure.axes]
+    counts = fired[:, 1].sum(0)
+    assert sorted(counts[shown])[0] > 0 or (counts > 0).sum() < 3  # neurons that fire come first
+    for axes, neuron in zip(figure.axes, shown, strict=True):
+        x, y = axes.lines[0].get_data()
+        assert len(x) == 6 + counts[neuron]
+        for t in np.flatnonzero(fired[:, 1, neuron]):
+            at = [float(v) for v in y[x == t]]
+            assert at[0] - at[1] == pytest.approx(1.0, abs=1e-6)  # straight down, by the threshold
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+
+
+def test_compare_has_one_scale(tmp_path):
+    x = np.linspace(-2, 2, 81)
+    figure = compare([Curve(f"c{k}", x, k * np.exp(-x * x)) for k in (1, 3)])
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert figure.axes[0].get_ylim()[1] > 3
+
+
+def test_confusion_says_that_its_colours_are_not_linear():
+    assert "colours not linear: square root" in texts(confusion(np.eye(2, dtype=int), ["a", "b"]))
+
+
+def test_a_layer_has_the_title_that_the_run_gave_it(tmp_path):
+    arrays = {**recording(), "titles": np.array(["hidden 1 (layer 3)"])}
+    np.savez(tmp_path / "samples.npz", **arrays)
+    samples = read_samples(tmp_path / "samples.npz")
+    assert "hidden 1 (layer 3)" in texts(raster(samples))
+    assert "hidden 1 (layer 3)" in texts(membrane(samples))
+    result = {**RESULT, "layers": {"0.LIF": "hidden 1 (layer 3)"}}
+    assert "hidden 1 (layer 3)" in texts(learning(epochs(2), result))

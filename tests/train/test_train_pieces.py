@@ -114,7 +114,7 @@ def test_the_chosen_epoch():
 def test_progress_shows_an_epoch_a_line(kind, batches):
     out = io.StringIO()
     console = Screen(file=out, force_terminal=kind is LiveBar, width=150)
-    watcher = kind(console)
+    watcher = kind(console, {"1": "hidden 1 (layer 1)"})
     watcher.say("a finding about [T, B, 3]", "yellow")
     watcher.start(epochs=2, batches=batches, epoch=0)
     for epoch in (1, 2):
@@ -126,7 +126,10 @@ def test_progress_shows_an_epoch_a_line(kind, batches):
     text = out.getvalue()
     assert "[T, B, 3]" in text
     for epoch in (1, 2):
-        assert f"epoch {epoch}/2  loss 0.5000  train 0.2500  validation 0.7500*" in text
+        assert (
+            f"epoch {epoch}/2  loss 0.5000  train 0.2500  validation 0.7500*  rates: hidden 1 0.100"
+            in text
+        )
 
 
 def test_a_signal_is_told_by_name():
