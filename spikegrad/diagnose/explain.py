@@ -1,35 +1,54 @@
-"""What runs each layer of a network on an input, and why: `explain(network, x)`."""
+"""What runs each layer of a network on an input, why, and how long: `explain(network, x)`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
+from spikegrad.diagnose.probe import output_of
+from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
+from spikegrad.kernels.cpu.conv import spikes_of
 from spikegrad.kernels.cpu.crossover import Crossover, crossover, followed, table
 from spikegrad.nn.base import Neuron
+from spikegrad.nn.connection import Conv2d, Linear, MaxPool2d, pair
+from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
+from spikegrad.nn.witness import Seen, Witness
 
 __all__ = ["Explained", "explain"]
 
 _ROUTES = ("dense", "events", "once", "given")
+RUNS = 3
+"""Runs whose median counts, after one that does not."""
+OURS = {
+    nn.Linear: "spikegrad.Linear",
+    nn.Conv2d: "spikegrad.Conv2d",
+    nn.MaxPool2d: "spikegrad.MaxPool2d",
+}
+"""Layers of torch that have a faster one here."""
 
 
 @dataclass(frozen=True)
 class Explained:
     """One layer, or several that run in one call.
 
-    layers: their names; backend: "cpu" or "reference"; forward, weight, input: how the product, the
-    weight's gradient and the input's are made: "events" (along the spikes, or the numbers that are
-    not 0), "dense", "once" (a static input), "given" (no product), "sampled" (where the lower
-    surrogate is not 0), "" for none; activity: share of inputs that spike, None for other inputs;
-    reason: why.
+    layers: their names; backend: "cpu" (a native kernel), "reference" or "torch"; forward, weight,
+    input: how the product, the weight's gradient and the input's are made: "events" (along the
+    spikes, or the numbers that are not 0), "dense", "once" (a static input), "given" (no product),
+    "sampled" (where the lower surrogate is not 0), "" for none; activity: share of inputs that
+    spike, None for other inputs; reason: why; forward_ms, backward_ms: median time (ms), backward
+    None where no gradient arrives; advice: what would make it faster, "" for nothing known.
     """
 
     layers: tuple[str, ...]
@@ -39,13 +58,19 @@ class Explained:
     input: str
     activity: float | None
     reason: str
+    forward_ms: float = 0.0
+    backward_ms: float | None = None
+    advice: str = ""
 
     def line(self) -> str:
         """All of it in one line."""
         ways = [f"{n} {w}" for n, w in zip(("forward", "dW", "dx"), self.ways, strict=True) if w]
         seen = "" if self.activity is None else f", {100 * self.activity:.3g} % of inputs spike"
         how = f": {', '.join(ways)}{seen}" if ways else ""
-        return f"{'+'.join(self.layers)}: {self.backend}{how} ({self.reason})"
+        back = "" if self.backward_ms is None else f", {self.backward_ms:.3g} ms backward"
+        advice = f"; {self.advice}" if self.advice else ""
+        took = f"; {self.forward_ms:.3g} ms forward{back}"
+        return f"{'+'.join(self.layers)}: {self.backend}{how} ({self.reason}){took}{advice}"
 
     @property
     def ways(self) -> tuple[str, str, str]:
@@ -54,56 +79,169 @@ class Explained:
 
 
 def explain(network: nn.Module, x: Tensor) -> list[Explained]:
-    """What runs every layer of a network's containers on x, and why.
+    """What runs every layer of a network on x, why, and how long it takes.
 
-    network: any module with `Sequential` containers of this package; x: what its `forward` takes,
-    usually `[T, B, *features]`. Runs it once without gradients; the network stays as it was.
+    network: any module; its layers in a `Sequential` of this package run several in one call where
+    that is faster; x: what its `forward` takes, usually `[T, B, *features]`. Runs it some times,
+    with gradients of the sum of its output; the network stays as it was.
 
     >>> from spikegrad import LIF, Linear
     >>> network = Sequential(Linear(3, 2), LIF(20.0, backend="reference"))
-    >>> for each in explain(network, torch.ones(4, 1, 3)): print(each.line())
-    0: reference (the reference was asked for by name)
-    1: reference (asked for by name)
+    >>> for each in explain(network, torch.ones(4, 1, 3)): print(each.layers, each.reason)
+    ('0',) the reference was asked for by name
+    ('1',) asked for by name
     """
-    containers = [m for m in network.modules() if isinstance(m, Sequential)]
-    notes: list[Any] = []
-    try:
-        for container in containers:
-            container.witness = notes
-        with untouched(network), torch.no_grad():
-            network(x)
-    finally:
-        for container in containers:
-            del container.witness
-    names = {module: name for name, module in network.named_modules()}
+    names = {module: name or type(module).__name__ for name, module in network.named_modules()}
+    runs = []
+    with untouched(network), torch.enable_grad():
+        for _ in range(RUNS + 1):
+            runs.append(one_run(network, x))
     made: list[Explained] = []
-    for what, how in notes:
-        block = isinstance(what, Block)
-        made.append(of_block(what, how, names, not made) if block else of_layer(what, how, names))
+    for place, seen in enumerate(runs[-1]):
+        block = isinstance(seen.what, Block)
+        said = of_block(seen.what, seen.how, names, not made) if block else of_layer(seen, names)
+        # A run by another way (an input that is not the same twice) has other calls.
+        same = [run[place] for run in runs[1:] if len(run) == len(runs[-1])]
+        back = [each.backward for each in same if each.backward is not None]
+        made.append(
+            replace(
+                said,
+                forward_ms=1e3 * median(each.forward for each in same),
+                backward_ms=1e3 * median(back) if back else None,
+            )
+        )
     return made
 
 
-def of_layer(layer: nn.Module, why: str, names: dict[nn.Module, str]) -> Explained:
-    """A layer that runs by itself."""
+def one_run(network: nn.Module, x: Tensor) -> Witness:
+    """One pass forward and backward, witnessed."""
+    notes = Witness()
+    containers = [m for m in network.modules() if isinstance(m, Sequential)]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    try:
+        for container in containers:
+            container.witness = notes
+        with alone(network, notes):
+            y = output_of(network(x))
+        if y.requires_grad and trained:
+            torch.autograd.grad(y.sum(), trained, allow_unused=True)
+            notes.arrived(None)
+    finally:
+        for container in containers:
+            del container.witness
+    return notes
+
+
+@contextmanager
+def alone(network: nn.Module, notes: Witness) -> Iterator[None]:
+    """Listen to the layers that no container of this package calls."""
+    held = {child for m in network.modules() if isinstance(m, Sequential) for child in m}
+    began: list[float] = []
+    handles = []
+
+    def end(layer: nn.Module, given: tuple[Any, ...], out: Any) -> None:
+        took = perf_counter() - began.pop()
+        x = given[0] if given else None
+        y = out[0] if isinstance(out, tuple) and out else out
+        if isinstance(y, Tensor):
+            notes.saw(Seen((layer,), layer, "", x, took), y)
+
+    try:
+        for _, layer in parts(network):
+            if layer not in held and not isinstance(layer, Sequential):
+                before = layer.register_forward_pre_hook(lambda *_: began.append(perf_counter()))
+                handles += [before, layer.register_forward_hook(end)]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
+    """A layer that runs by itself, or a neuron and its neighbours in one call."""
+    layer, why = seen.what, seen.how
+    layers = tuple(names.get(each, "?") for each in seen.layers)
+    if len(layers) > 1:
+        reason = "neurons and pool in one call"
+        if isinstance(layer, Conv2d):
+            reason = "the convolution of a static input once, " + reason
+        return Explained(layers, "cpu", "once" if layers[2:] else "", "", "", None, reason)
+    backend, forward, reason = "torch", "", "no kernel of ours"
+    advice = next((f"use {name}" for kind, name in OURS.items() if type(layer) is kind), "")
+    if isinstance(layer, (Neuron, Recurrent)):
+        backend, reason, advice = of_neuron(layer)
+    elif isinstance(layer, (Conv2d, MaxPool2d)):
+        backend, forward, reason, advice = of_image(layer, seen.x)
+    elif isinstance(layer, Linear):
+        backend, forward, reason, advice = of_linear(layer, seen.x, why)
+    return Explained(layers, backend, forward, "", "", None, reason, advice=advice)
+
+
+def of_neuron(layer: Neuron | Recurrent) -> tuple[str, str, str]:
+    """Backend, reason and advice of neurons that ran by themselves."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
-    backend, reason = "torch", "no kernel of ours"
-    if isinstance(neuron, Neuron):
-        scan = "recurrent" if isinstance(layer, Recurrent) else neuron.scan
-        choice = kernels.choose(
-            scan, neuron.backend, None, {"surrogate": getattr(neuron, "surrogate", None)}
-        )
-        backend, reason = choice.backend, choice.reason
-    elif hasattr(layer, "backend"):
-        backend, reason = "reference" if "reference" in why else "torch", why
-    return Explained((names.get(layer, "?"),), backend, "", "", "", None, reason)
+    scan = "recurrent" if isinstance(layer, Recurrent) else getattr(neuron, "scan", "")
+    if scan not in (*kernels.NEURONS, "recurrent"):
+        return "torch", "a scan of its own", ""
+    args = {"surrogate": getattr(neuron, "surrogate", None)}
+    choice = kernels.choose(scan, neuron.backend, None, args)
+    advice = "a Linear right before it in a Sequential would run with it in one call"
+    if choice.backend == "reference":
+        named = neuron.backend == "reference"
+        advice = "use_backend(network, 'auto')" if named else "see `spikegrad doctor`"
+    return choice.backend, choice.reason, advice
+
+
+def of_linear(layer: Linear, x: Tensor, why: str) -> tuple[str, str, str, str]:
+    """Backend, way, reason and advice of a connection that ran by itself."""
+    reason = why or "called by itself, outside of a Sequential"
+    advice = "" if why else "put it and its neurons next to each other in a Sequential"
+    advice = "take off its hooks or its own forward" if "no plain" in reason else advice
+    if is_static(x) and layer.backend != "reference":
+        return "torch", "once", reason, advice
+    choice = kernels.choose("linear", layer.backend, x, {"weight": layer.weight})
+    if choice.backend == "reference":
+        named = layer.backend == "reference"
+        reason = why or choice.reason
+        return "reference", "", reason, "use_backend(network, 'auto')" if named else ""
+    found: list[Any] = []
+    with torch.no_grad():
+        kernels.linear(x, weight=layer.weight, bias=layer.bias, witness=found)
+    return "cpu", _ROUTES[int(found[0][0][0])], reason, advice
+
+
+def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
+    """Backend, way, reason and advice of a convolution or a pool that ran by itself."""
+    conv = isinstance(layer, Conv2d)
+    asked = layer.backend if isinstance(layer, Conv2d) else "auto"
+    once = x[:1] if is_static(x) else x
+    choice = kernels.choose("conv2d" if conv else "max_pool2d", asked, once, {})
+    if choice.backend != "cpu":
+        advice = "use_backend(network, 'auto')" if asked == "reference" else ""
+        return choice.backend, "", choice.reason, advice
+    if isinstance(layer, MaxPool2d):
+        if layer.return_indices or layer.ceil_mode or pair(layer.dilation) != (1, 1):
+            return "torch", "", "ceil_mode, dilation or indices are torch's", ""
+        return "cpu", "", "a native pool", ""
+    odd = isinstance(layer.padding, str) or pair(layer.dilation) != (1, 1) or layer.groups != 1
+    if odd or layer.padding_mode != "zeros":
+        return "torch", "dense", "groups, dilation and padding by a word are torch's", ""
+    with torch.no_grad():
+        rows = once.flatten(0, 1)
+        stride, padding = layer.stride, layer.padding
+        bits = spikes_of(rows, layer.weight, (stride[0], stride[1]), padding)
+    if bits is not None:
+        return "cpu", "events", "along the spikes", ""
+    reason = "an input that is no sparse spikes, or a small product: torch's convolution"
+    return "torch", "dense", reason, "fewer spikes (below 25 %) are followed one by one"
 
 
 def of_block(
     block: Block, choices: list[Any], names: dict[nn.Module, str], first: bool
 ) -> Explained:
     """Layers that ran in one call of the kernels."""
-    parts = [block.connection, block.feedback or block.neuron]
-    layers = tuple(names.get(part, "?") for part in parts if part is not None)
+    within = [block.connection, block.feedback or block.neuron]
+    layers = tuple(names.get(part, "?") for part in within if part is not None)
     if not choices:
         return Explained(layers, "reference", "", "", "", None, "a product that is torch's")
     choice, neuron, given = choices[0]
@@ -123,7 +261,12 @@ def of_block(
     support = given.support
     back = "" if first else "dense" if support is None else sampled(support, size, limits)
     reason += f"; crossover from {table().measured}"
-    return Explained(layers, "cpu", route, weight, back, activity, reason)
+    advice = ""
+    if back == "dense" and support is None:
+        advice = "a surrogate of compact support below (triangle, boxcar) makes dx cheaper"
+    if activity is not None and activity > limits.forward:
+        advice = f"below {100 * limits.forward:.3g} % of spikes the product follows them"
+    return Explained(layers, "cpu", route, weight, back, activity, reason, advice=advice)
 
 
 def sampled(support: Tensor, size: int, limits: Crossover) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stream import stream
+from spikegrad.nn.witness import Witness
 from spikegrad.types import Backend, State
 
 __all__ = ["OVER_TIME", "STREAM", "Sequential"]
@@ -56,7 +58,7 @@ class Sequential(nn.Sequential):
     (torch.Size([5, 3, 2]), ['NoneType', 'LIFState', 'NoneType', 'LIState'])
     """
 
-    witness: list[Any] | None = None
+    witness: Witness | None = None
     """Where `explain` has a run write what it chose, else None."""
 
     def __init__(
@@ -91,7 +93,10 @@ class Sequential(nn.Sequential):
         elif not checked:
             x, block = admitted(self, layers, x)
         while len(after) < len(layers):
-            x, states_now, block = self.advance(layers, len(after), x, before, block)
+            run = (
+                self.advance if self.witness is None else partial(self.witness.watch, self.advance)
+            )
+            x, states_now, block = run(layers, len(after), x, before, block)
             after.extend(states_now)
             if given is not None:
                 check_finite_by(states_now[0], given)
