@@ -367,3 +367,20 @@ def test_a_neuron_layer_that_comes_first_sees_nan_and_infinity(kind, reset, back
             network(wrong)
         network(x)
     network(torch.full((6, 2, 3), 3e38))  # finite, but the membrane is not
+
+
+@pytest.mark.parametrize(("place", "backend"), [(0, "auto"), (2, "auto"), (2, "reference")])
+def test_a_weight_changed_between_forward_and_backward_is_an_error(place, backend) -> None:
+    """As docs/design.md says; torch needs a first layer's weight for nothing and allows it."""
+    from spikegrad.kernels import cpu
+
+    if cpu.load():
+        pytest.skip(f"no native kernels: {cpu.load()}")
+    network = sg.Sequential(
+        sg.Linear(4, 5), sg.LIF(5.0), sg.Linear(5, 3), sg.LIF(5.0), backend=backend
+    )
+    y, _ = network(X)
+    with torch.no_grad():
+        network[place].weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
