@@ -116,7 +116,7 @@ def test_processes_that_start_at_once_build_once(tmp_path: Path) -> None:
     ]
     assert [p.communicate()[0].strip() for p in many] == ["''"] * 4
     sources = len(list((Path(cpu.__file__).parent / "src").rglob("*.cpp")))
-    assert log.read_text().count("call") == sources + 1
+    assert log.read_text().count("call") == sources + 2  # a header before, the library after
 
 
 def test_an_interrupted_build_leaves_nothing_in_the_way(tmp_path: Path) -> None:

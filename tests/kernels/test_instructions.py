@@ -198,11 +198,12 @@ def test_sources_are_a_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     (tmp_path / "simd").mkdir()
     (tmp_path / "a.cpp").write_text('#include "simd/a.h"\nint a() { return kA; }\n')
     (tmp_path / "simd" / "a.cpp").write_text('#include "simd/a.h"\nint b() { return kA; }\n')
+    (tmp_path / "common.h").write_text('#pragma once\n#include "simd/a.h"\n')
     header = tmp_path / "simd" / "a.h"
-    header.write_text("constexpr int kA = 1;\n")
+    header.write_text("#pragma once\nconstexpr int kA = 1;\n")
     monkeypatch.setattr(build, "SOURCES", tmp_path)
     digests = [build.sources_digest()]
-    header.write_text("constexpr int kA = 2;\n")
+    header.write_text("#pragma once\nconstexpr int kA = 2;\n")
     digests.append(build.sources_digest())
     (tmp_path / "simd" / "a.cpp").rename(tmp_path / "simd" / "b.cpp")
     digests.append(build.sources_digest())
@@ -211,10 +212,29 @@ def test_sources_are_a_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(
         build, "link", lambda objects, to, portable: to.write_text(str(len(objects)))
     )
-    out = tmp_path / "out"
+    out = tmp_path.parent / f"{tmp_path.name}-out"
     out.mkdir()
     build.compile_into(out / "x.so", instructions.in_force())
     assert (out / "x.so").read_text() == "2"
+    # An editor or git at work during a build: half of the objects are of other sources.
+    monkeypatch.setattr(build, "link", lambda objects, to, portable: header.write_text("// new"))
+    with pytest.raises(build.BuildError, match="sources changed while they were compiled"):
+        build.compile_into(out / "y.so", instructions.in_force())
+    assert [path.name for path in out.iterdir()] == ["x.so"]
+
+
+@pytest.mark.skipif(cpu.load() != "", reason="no compiler")
+def test_a_compiled_header_stands_for_its_text(tmp_path: Path) -> None:
+    """The text says something else afterwards, and the file still means what was compiled."""
+    if "clang" in compiler.compiler_version():
+        pytest.skip("clang looks at the text's date, and refuses one that changed")
+    header, source = tmp_path / "first.h", tmp_path / "a.cpp"
+    chosen = instructions.in_force()
+    header.write_text("#pragma once\nconstexpr int kA = 1;\n")
+    compiler.compile_file(header, Path(f"{header}.gch"), chosen, tmp_path)
+    header.write_text("#pragma once\n#error the text was read\n")
+    source.write_text("static_assert(kA == 1);\n")
+    compiler.compile_file(source, tmp_path / "a.o", chosen, tmp_path, header=header)
 
 
 X86 = pytest.mark.skipif(processor.architecture() != "x86_64", reason="x86 alone")

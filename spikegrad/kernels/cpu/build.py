@@ -100,20 +100,28 @@ def compile_into(path: Path, chosen: InstructionSet, *, portable: bool = False) 
     """Compile every source, two at a time, link, and put the library in place at once.
 
     portable: for other machines and releases of torch.
+    Raises BuildError when compiling fails, and where somebody changes the sources meanwhile.
     """
+    digest = sources_digest()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+        # Every file needs torch's headers, half of what a small one takes: they are compiled once.
+        header = Path(folder) / "first.h"
+        header.write_text('#include "common.h"\n', encoding="utf-8")
+        compile_file(header, Path(f"{header}.gch"), chosen, SOURCES, portable=portable)
         sources = sorted(SOURCES.rglob("*.cpp"))
         objects = [
             Path(folder) / f"{number}-{source.stem}.o" for number, source in enumerate(sources)
         ]
 
         def one(pair: tuple[Path, Path]) -> None:
-            compile_file(*pair, chosen, SOURCES, portable=portable)
+            compile_file(*pair, chosen, SOURCES, header=header, portable=portable)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(one, zip(sources, objects, strict=True)))
         linked = Path(folder) / path.name
         link(objects, linked, portable=portable)
+        if sources_digest() != digest:
+            raise BuildError("the kernels' sources changed while they were compiled; build again")
         os.replace(linked, path)
 
 

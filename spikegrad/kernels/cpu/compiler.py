@@ -82,9 +82,21 @@ def more_flags() -> list[str]:
 
 
 def compile_file(
-    source: Path, to: Path, chosen: InstructionSet, sources: Path, *, portable: bool = False
+    source: Path,
+    to: Path,
+    chosen: InstructionSet,
+    sources: Path,
+    *,
+    header: Path | None = None,
+    portable: bool = False,
 ) -> None:
-    """Compile one file for an instruction set; sources: the folder that includes start from."""
+    """Compile one file for an instruction set, a header to what `header=` may name afterwards.
+
+    sources: the folder that includes start from. header: read before the file; where the same
+    compiler has compiled it to `header.gch` beside it, with the same flags, that is taken.
+    """
+    kind = ["-x", "c++-header"] if source.suffix == ".h" else ["-c"]
+    before = ["-include", str(header)] if header else []
     headers = [f"-I{sources}", f"-isystem{Path(torch.__file__).parent / 'include'}"]
     run(
         [
@@ -92,7 +104,8 @@ def compile_file(
             *flags_of(chosen, portable=portable),
             *accepted(chosen),
             *headers,
-            "-c",
+            *before,
+            *kind,
             str(source),
             "-o",
             str(to),
