@@ -107,7 +107,7 @@ def test_what_a_neuron_is_told(options):
 def test_every_surrogate_goes_with_a_recipe(recipe, name):
     """Some have no slope, some one normalisation: what the recipe says of its own is not theirs."""
     config = resolve({"surrogate": name, "hidden": [4]}, config=recipe)
-    inputs = Inputs((2, 2), 3, ("a", "b", "c"), False, 1.0, None)
+    inputs = Inputs((2, 2), 3, ("a", "b", "c"), False, 1.0, (0.0, 1.0), None)
     neuron = next(m for m in build_network(config, inputs).modules() if isinstance(m, LIF))
     assert neuron.surrogate == get(name)
 
