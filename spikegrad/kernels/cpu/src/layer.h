@@ -82,9 +82,14 @@ inline uint64_t support_of(T edge, const T* d, const T* slope) {
   return positive(h);
 }
 
+// ready [64]: 0 or 1. The product gathers the lowest bits of eight bytes in the highest byte.
 inline uint64_t ready_word(const uint8_t* ready) {
   uint64_t word = 0;
-  for (int j = 0; j < kTile; ++j) word |= static_cast<uint64_t>(ready[j] != 0) << j;
+  for (int j = 0; j < kTile; j += 8) {
+    uint64_t eight;
+    std::memcpy(&eight, ready + j, 8);
+    word |= (eight * 0x0102040810204080 >> 56) << j;
+  }
   return word;
 }
 

@@ -38,9 +38,9 @@ enum Kind : int64_t { kSynapse = 1, kAdaptive = 2, kSpiking = 4 };
 // Parameters as the inner loops read them: one value, or one per column.
 template <class T>
 struct One {
-  const T* p;
-  int64_t columns;
-  T operator()(int row, int) const { return p[row]; }
+  T rows[kParams];  // a copy, which no store of a loop can change
+  One(const T* p, int64_t) { std::copy(p, p + kParams, rows); }
+  T operator()(int row, int) const { return rows[row]; }
 };
 template <class T>
 struct Each {
@@ -134,71 +134,97 @@ struct Moment {
   const uint8_t* ready;            // null without a refractory period
   const T* derivative;             // of a user's surrogate, else null
   const T *x, *before, *a_before;  // from here on for parameter gradients; before: u[t-1] or null,
-  const uint8_t* ready_before;     // then the membrane after reset is v0, or rest
+  const uint8_t* ready_before;     // then the membrane after reset is v0
   const T *v0, *i_now, *i_old;
 };
 
+// d [n]: how far membranes are above the threshold.
+template <class T, class P, bool kAda>
+[[gnu::always_inline]] inline void distances(const P& p, int n, const T* __restrict u,
+                                             const T* __restrict a, T* __restrict d) {
+  for (int j = 0; j < n; ++j)
+    d[j] = u[j] - (kAda ? p(kThreshold, j) + p(kKappa, j) * a[j] : p(kThreshold, j));
+}
+// From distances to spikes, 1 or 0; ready: null without a refractory period.
+template <class T>
+[[gnu::always_inline]] inline void fire(int n, const uint8_t* __restrict ready, T* __restrict d) {
+  if (ready)
+    for (int j = 0; j < n; ++j) d[j] = ready[j] ? d[j] : T(-1);
+  for (int j = 0; j < n; ++j) d[j] = d[j] >= T(0) ? T(1) : T(0);
+}
+
+// The membrane that a step started from, [n]: what the reset of the step before left. room [n]: for
+// values that exist nowhere else.
+template <class T, class P, bool kAda, bool kFire, Reset kR>
+[[gnu::always_inline]] inline const T* membrane_before(const P& p, int n, const Moment<T>& m,
+                                                       T* __restrict room) {
+  if (!m.before) return m.v0;
+  if (!kFire || kR == Reset::none) return m.before;
+  distances<T, P, kAda>(p, n, m.before, m.a_before, room);
+  fire(n, m.ready_before, room);
+  const T* __restrict u = m.before;
+  for (int j = 0; j < n; ++j)
+    room[j] =
+        kR == Reset::zero ? u[j] + room[j] * (p(kReset, j) - u[j]) : u[j] - room[j] * p(kDrop, j);
+  return room;
+}
+
 // backward_step<...>(...; dv, di, da [n] in and out; sums [kParams + 1][kWidth] added to; dx [n]
-// out)
+// out). No branch within a loop: what may be absent is settled before, for compilers to vectorise.
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads, int kWidth>
 [[gnu::always_inline]] inline void backward_step(const Rule<T>& f, const P& p, int64_t column,
                                                  int n, const Moment<T>& m, T* __restrict dv,
                                                  T* __restrict di, T* __restrict da,
                                                  T (*__restrict sums)[kWidth], T* __restrict dx) {
-  alignas(64) T d[kWidth], g[kWidth], by[kWidth];
+  alignas(64) T d[kWidth], g[kWidth], by[kWidth], back[kWidth], room[kWidth];
   const T* __restrict u = m.u;
   const T* __restrict a = m.a;
   const T* __restrict incoming = m.incoming;
+  const bool attached = f.attached, grad_slope = kGrads && f.grad_slope;
   if (kFire) {
-    for (int j = 0; j < n; ++j)
-      d[j] = u[j] - (kAda ? p(kThreshold, j) + p(kKappa, j) * a[j] : p(kThreshold, j));
+    distances<T, P, kAda>(p, n, u, a, d);
     if (m.derivative) {
       std::memcpy(g, m.derivative, n * sizeof(T));
-      if (kGrads && f.grad_slope)  // only area normalisation learns a slope: g = gain k p(k d)
+      if (grad_slope)  // only area normalisation learns a slope: g = gain k p(k d)
         for (int j = 0; j < n; ++j)
           by[j] = d[j] * g[j] / f.slope[f.slope_columns > 1 ? column + j : 0];
     } else {
-      surrogate_block(f, d, column, g, kGrads && f.grad_slope ? by : nullptr, n);
+      surrogate_block(f, d, column, g, grad_slope ? by : nullptr, n);
     }
   }
   if (kFire && m.ready) {
-    for (int j = 0; j < n; ++j) {
-      const T open = m.ready[j] ? T(1) : T(0);
-      g[j] *= open;
-      if (kGrads && f.grad_slope) by[j] *= open;
-      d[j] = m.ready[j] ? d[j] : T(-1);  // from here on d says whether it spiked
-    }
+    for (int j = 0; j < n; ++j) g[j] *= m.ready[j] ? T(1) : T(0);
+    if (grad_slope)
+      for (int j = 0; j < n; ++j) by[j] *= m.ready[j] ? T(1) : T(0);
   }
+  T* __restrict spike = d;
+  if (kFire) fire(n, m.ready, spike);
+  // What comes back to the spike: from its readers, its adaptation and, if attached, its reset.
+  const T* __restrict ds = incoming;
+  if (kFire && (kAda || (attached && kR != Reset::none))) {
+    ds = back;
+    for (int j = 0; j < n; ++j) back[j] = kAda ? incoming[j] + da[j] : incoming[j];
+    if (attached && kR == Reset::subtract)
+      for (int j = 0; j < n; ++j) back[j] -= dv[j] * p(kDrop, j);
+    if (attached && kR == Reset::zero)
+      for (int j = 0; j < n; ++j) back[j] += dv[j] * (p(kReset, j) - u[j]);
+  }
+  const T* __restrict old =
+      kGrads ? membrane_before<T, P, kAda, kFire, kR>(p, n, m, room) : nullptr;
   const T* __restrict x = m.x;
-  const T* __restrict before = m.before;
-  const T* __restrict a_before = m.a_before;
-  const uint8_t* __restrict ready_before = m.ready_before;
   const T* __restrict i_now = m.i_now;
   const T* __restrict i_old = m.i_old;
-  const bool attached = f.attached;
 #pragma GCC ivdep
   for (int j = 0; j < n; ++j) {
-    const T rest = p(kRest, j);
     T du = dv[j];
-    T dd = T(0);
     if (kFire) {
-      const T spike = d[j] >= T(0) ? T(1) : T(0);
-      T ds = incoming[j];
-      if (kAda) ds += da[j];
-      if (kR == Reset::subtract) {
-        if (attached) ds -= dv[j] * p(kDrop, j);
-        if (kGrads) sums[kDrop][j] -= dv[j] * spike;
-      }
-      if (kR == Reset::zero) {
-        if (attached) ds += dv[j] * (p(kReset, j) - u[j]);
-        du = dv[j] * (T(1) - spike);
-        if (kGrads) sums[kReset][j] += dv[j] * spike;
-      }
-      dd = ds * g[j];
+      if (kR == Reset::zero) du = dv[j] * (T(1) - spike[j]);
+      const T dd = ds[j] * g[j];
       du += dd;
       if (kGrads) {
+        if (kR == Reset::subtract) sums[kDrop][j] -= dv[j] * spike[j];
+        if (kR == Reset::zero) sums[kReset][j] += dv[j] * spike[j];
         sums[kThreshold][j] -= dd;
-        if (f.grad_slope) sums[kParams][j] += ds * by[j];
         if (kAda) {
           sums[kKappa][j] -= dd * a[j];
           sums[kRho][j] += da[j] * a[j];
@@ -215,31 +241,19 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGr
       dx[j] = p(kGainMem, j) * du;
     }
     if (kGrads) {
-      T old = m.v0 ? m.v0[j] : rest;
-      if (before) {
-        old = before[j];
-        if (kFire) {
-          const T threshold = p(kThreshold, j);
-          T e = old - (kAda ? threshold + p(kKappa, j) * a_before[j] : threshold);
-          if (ready_before) e = ready_before[j] ? e : T(-1);
-          const T spike = e >= T(0) ? T(1) : T(0);
-          if (kR == Reset::subtract) old = old - spike * p(kDrop, j);
-          if (kR == Reset::zero) old = old + spike * (p(kReset, j) - old);
-        }
-      }
-      sums[kBeta][j] += du * (old - rest);
+      sums[kBeta][j] += du * (old[j] - p(kRest, j));
       sums[kRest][j] += du * (T(1) - p(kBeta, j));
+      sums[kGainMem][j] += du * (kSyn ? i_now[j] : x[j]);
       if (kSyn) {
-        sums[kGainMem][j] += du * i_now[j];
         sums[kGainSyn][j] += di[j] * x[j];
-        sums[kAlpha][j] += di[j] * (i_old ? i_old[j] : T(0));
-      } else {
-        sums[kGainMem][j] += du * x[j];
+        sums[kAlpha][j] += di[j] * i_old[j];
       }
     }
     if (kSyn) di[j] = p(kAlpha, j) * di[j];
     dv[j] = p(kBeta, j) * du;
   }
+  if (kFire && grad_slope)
+    for (int j = 0; j < n; ++j) sums[kParams][j] += ds[j] * by[j];
 }
 
 // f<R>() of the reset.

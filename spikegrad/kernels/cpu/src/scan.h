@@ -123,18 +123,27 @@ struct Backward {
   }
 };
 
+// With gradients of parameters a step touches twenty arrays: pieces of a block keep them in the
+// first-level cache, and rows of sums that are no power of two apart fall on all of its sets.
+constexpr int kPiece = 256, kApart = kPiece + 16;
+
+// A piece of a block; `begun`: whether pieces before it left sums.
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads>
-void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t column, int n) {
-  alignas(64) T dv[kBlock], di[kBlock], da[kBlock], gs[kBlock];
-  alignas(64) T sums[kGrads ? kParams + 1 : 1][kBlock];
+void backward_piece(const Backward<T>& f, int64_t block, bool begun, int64_t offset, int64_t column,
+                    int n) {
+  constexpr int kWide = kGrads ? kApart : kBlock;
+  alignas(64) T dv[kWide], di[kWide], da[kWide], gs[kWide];
+  alignas(64) T sums[kGrads ? kParams + 1 : 1][kWide], v_first[kWide], i_first[kWide];
   const P p{f.params + (f.param_columns > 1 ? column : 0), f.param_columns};
   if (kGrads) std::memset(sums, 0, sizeof sums);
   for (int j = 0; j < n; ++j) {
     dv[j] = f.grad_v ? f.grad_v[offset + j] : T(0);
     di[j] = kSyn && f.grad_i ? f.grad_i[offset + j] : T(0);
     da[j] = kAda && f.grad_a ? f.grad_a[offset + j] : T(0);
+    if (kGrads) v_first[j] = f.v0 ? f.v0[offset + j] : p(kRest, j);
+    if (kGrads && kSyn) i_first[j] = f.i0 ? f.i0[offset + j] : T(0);
   }
-  alignas(64) T dx_row[kBlock];
+  alignas(64) T dx_row[kWide];
   const bool past = streams(f.dx, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
   const bool dense = f.grad_dense(), constant = f.grad_constant();
   if (!f.grad_s || constant) std::fill(gs, gs + n, constant ? *f.grad_s : T(0));
@@ -153,17 +162,17 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
     m.derivative = f.derivative ? f.derivative + at : nullptr;
     if (kGrads) {
       m.x = f.x + t * f.x_step + offset;
-      m.v0 = f.v0 ? f.v0 + offset : nullptr;
+      m.v0 = v_first;
       if (t > 0) {
         m.before = m.u - f.step;
         m.a_before = kAda ? m.a - f.step : nullptr;
         m.ready_before = m.ready ? m.ready - f.step : nullptr;
       }
       m.i_now = kSyn ? f.i + at : nullptr;
-      m.i_old = !kSyn ? nullptr : t > 0 ? m.i_now - f.step : f.i0 ? f.i0 + offset : nullptr;
+      m.i_old = !kSyn ? nullptr : t > 0 ? m.i_now - f.step : i_first;
     }
-    backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kBlock>(f.rule, p, column, n, m, dv, di, da,
-                                                               sums, past ? dx_row : f.dx + at);
+    backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kWide>(f.rule, p, column, n, m, dv, di, da,
+                                                              sums, past ? dx_row : f.dx + at);
     if (past) stream_row(f.dx + at, dx_row, n);
   }
   for (int j = 0; j < n; ++j) {
@@ -182,11 +191,19 @@ void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t
     if (each) {
       for (int j = 0; j < n; ++j) out[row * width + column + j] = sums[row][j];
     } else {
-      double total = 0;
+      double total = begun ? out[row] : 0;
       for (int j = 0; j < n; ++j) total += sums[row][j];
       out[row] = total;
     }
   }
+}
+
+template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads>
+void backward_block(const Backward<T>& f, int64_t block, int64_t offset, int64_t column, int n) {
+  constexpr int kWide = kGrads ? kPiece : kBlock;
+  for (int from = 0; from < n; from += kWide)
+    backward_piece<T, P, kSyn, kAda, kFire, kR, kGrads>(f, block, from > 0, offset + from,
+                                                        column + from, std::min(kWide, n - from));
 }
 
 }  // namespace spikegrad
