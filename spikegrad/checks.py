@@ -56,7 +56,7 @@ def check_current(x: Tensor, *, name: str = "x", floating: bool = True) -> None:
             message(
                 f"expected {name} with T >= 1 and B >= 1",
                 f"T={x.shape[0]}, B={x.shape[1]} in {list(x.shape)}",
-                "leave empty sequences and batches out",
+                "do not pass empty sequences or batches",
             )
         )
 
@@ -176,7 +176,7 @@ def check_number(value: object, name: str) -> None:
     if isinstance(value, Tensor):
         return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        remedy = f"leave {name} out for its default" if value is None else ""
+        remedy = f"omit {name} to use its default" if value is None else ""
         raise TypeError(message(f"expected {name} as a number or a tensor", repr(value), remedy))
 
 

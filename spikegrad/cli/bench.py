@@ -53,7 +53,9 @@ LEARNING_RATE = 1e-12
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; default: its own.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of torch; by default torch's own choice."
+)
 @click.option("--quick", is_flag=True, help="Smaller networks, about three seconds in all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(threads: int | None, quick: bool, as_json: bool) -> None:
@@ -280,7 +282,8 @@ def show(result: dict[str, Any]) -> None:
         backend = f"cpu with {result['isa']}"
     console.print(
         f"\nMedians; {threads} thread{'s' if threads > 1 else ''}, backend {backend}. time / ReLU: "
-        "our time divided by that of a ReLU network with the same layers and dense products; below "
-        "1 we are faster. Activity: spikes per neuron and step.",
+        "the time of the spiking network divided by that of a ReLU network with the same layers "
+        "and dense products; below 1 the spiking network is faster. "
+        "Activity: spikes per neuron and step.",
         style="dim",
     )

@@ -12,8 +12,10 @@ __all__ = ["build", "make_ready"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--force", is_flag=True, help="Build and measure even if the cache has them.")
-@click.option("--no-measure", is_flag=True, help="Build only; cautious crossovers hold.")
+@click.option(
+    "--force", is_flag=True, help="Compile and measure even if the cache has the results."
+)
+@click.option("--no-measure", is_flag=True, help="Compile only; default crossover values are used.")
 def build(force: bool, no_measure: bool) -> None:
     """Build the native CPU kernels now rather than at their first use, and measure them.
 
@@ -32,8 +34,8 @@ def build(force: bool, no_measure: bool) -> None:
         library = cpu.installed()
         if library is None:
             raise RunError(str(error)) from None
-        click.echo(f"nothing was built: {error}")
-        click.echo(f"the ready-made kernels for {library.isa} are used: {library.path}")
+        click.echo(f"nothing was compiled: {error}")
+        click.echo(f"the kernels of the wheel for {library.isa} are used: {library.path}")
     if not no_measure:
         measure_once(force=force)
 

@@ -11,7 +11,7 @@ __all__ = ["data"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--folder", metavar="FOLDER", help="Look here instead of in the usual places.")
+@click.option("--folder", metavar="FOLDER", help="Search this folder instead of the usual ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def data(folder: str | None, as_json: bool) -> None:
     """List the data sets: what is here, where, and how to get the rest.

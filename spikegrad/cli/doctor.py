@@ -149,7 +149,7 @@ def kernels() -> dict[str, str]:
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"
-    found["events or dense"] = f"by the table measured {table().measured}"
+    found["event-driven or dense"] = f"by the crossover table ({table().measured})"
     return found
 
 
@@ -160,14 +160,14 @@ def data_found() -> dict[str, str]:
     named = os.environ.get("SPIKEGRAD_DATA")
     found = {"SPIKEGRAD_DATA": named or "not set"}
     for entry in catalogue():
-        found[entry.name] = entry.where if entry.present else "not here (`spikegrad data` says how)"
+        found[entry.name] = entry.where if entry.present else "not found (see `spikegrad data`)"
     return found
 
 
 def terminal() -> dict[str, Any]:
     """Whether progress can be drawn."""
     return {
-        "a terminal": "yes" if sys.stdout.isatty() else "no: progress comes as plain lines",
+        "a terminal": "yes" if sys.stdout.isatty() else "no: progress is shown as plain lines",
         "width": shutil.get_terminal_size().columns,
         "encoding": sys.stdout.encoding or "unknown",
     }
@@ -211,7 +211,7 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
         )
     folder = found["data"]["SPIKEGRAD_DATA"]
     if folder != "not set" and not Path(folder).expanduser().is_dir():
-        said.append(f"SPIKEGRAD_DATA={folder} is no folder; correct it or unset it")
+        said.append(f"SPIKEGRAD_DATA={folder} is not a folder; correct it or unset it")
     if any(name.startswith("cuda") for name in found["devices"]):
         if found["determinism"]["CUBLAS_WORKSPACE_CONFIG"] == "not set":
             said.append("for repeatable runs on CUDA set CUBLAS_WORKSPACE_CONFIG=:4096:8")

@@ -16,10 +16,10 @@ __all__ = ["eval_"]
     type=click.Choice(["test", "validation", "train"]),
     default="test",
     show_default=True,
-    help="Which part of the data set.",
+    help="Part of the data set.",
 )
 @click.option("--pictures", is_flag=True, help="Draw the run's pictures again.")
-@click.option("--device", default="auto", show_default=True, help="Where it runs.")
+@click.option("--device", default="auto", show_default=True, help="Device to run on.")
 def eval_(run: str, split: str, pictures: bool, device: str) -> None:
     """Measure the network of the run folder RUN on a part of its data set.
 

@@ -35,15 +35,15 @@ from spikegrad.version import __version__
 __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("spikegrad.cli.train", "Train a spiking network; continue a run."),
+    "train": ("spikegrad.cli.train", "Train a spiking network, or resume a run."),
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
-    "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: figures, cost, pictures."),
+    "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: properties, times, pictures."),
     "bench": ("spikegrad.cli.bench", "Time a training step on this machine."),
     "config": ("spikegrad.cli.config", "Print a recipe to edit."),
-    "data": ("spikegrad.cli.data", "List the data sets: what is here, how to get the rest."),
-    "build": ("spikegrad.cli.build", "Compile the CPU kernels ahead of their first use."),
-    "doctor": ("spikegrad.cli.doctor", "Say what this machine has and what would run."),
+    "data": ("spikegrad.cli.data", "List the data sets found, and how to get the others."),
+    "build": ("spikegrad.cli.build", "Compile the CPU kernels before their first use."),
+    "doctor": ("spikegrad.cli.doctor", "Show versions, threads, devices and backends."),
 }
 """{command: (module, one line of help)}, in the order of the help page."""
 
@@ -158,7 +158,7 @@ def _no_option(error: NoSuchOption) -> str:
     close = " or ".join(names[found] for found in close_names(name, names, SYNONYMS))
     path = error.ctx.command_path if error.ctx else "spikegrad"
     guess = f"; did you mean {close}?" if close else ";"
-    return f"unknown option {error.option_name}{guess} (listed by: {path} --help)"
+    return f"unknown option {error.option_name}{guess} (see {path} --help)"
 
 
 def _encodable(stream: Any) -> None:

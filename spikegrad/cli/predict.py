@@ -23,7 +23,7 @@ _SHOWN = 20
 @click.argument("run", shell_complete=completion.folder)
 @click.argument("file", shell_complete=completion.file)
 @click.option("--out", metavar="CSV", help="Write index, label, class and confidence to this file.")
-@click.option("--device", default="auto", show_default=True, help="Where it runs.")
+@click.option("--device", default="auto", show_default=True, help="Device to run on.")
 def predict(run: str, file: str, out: str | None, device: str) -> None:
     """Classify the samples in FILE with the network of the run folder RUN.
 
@@ -53,7 +53,7 @@ def _samples(path: Path) -> np.ndarray[Any, Any]:
     from spikegrad.data import idx
 
     if not path.is_file():
-        raise UserError(message("expected a file of samples", f"{path}, which is not there"))
+        raise UserError(message("expected a file of samples", f"{path}, which does not exist"))
     try:
         if path.suffix == ".npy":
             array = _of_file(path)
@@ -80,7 +80,9 @@ def _of_file(path: Path) -> np.ndarray[Any, Any]:
     with open(path, "rb") as file:
         if file.read(6) != b"\x93NUMPY":
             expected, remedy = "expected an array in an .npy file", "write it with numpy.save"
-            raise UserError(message(expected, f"{path}: not one, or truncated", remedy))
+            raise UserError(
+                message(expected, f"{path}, which is another kind of file or truncated", remedy)
+            )
     return np.load(path, allow_pickle=False)
 
 
@@ -91,7 +93,9 @@ def _of_archive(path: Path) -> np.ndarray[Any, Any]:
 
     if not zipfile.is_zipfile(path):
         expected, remedy = "expected arrays in an .npz file", "write it with numpy.savez"
-        raise UserError(message(expected, f"{path}: not one, or truncated", remedy))
+        raise UserError(
+            message(expected, f"{path}, which is another kind of file or truncated", remedy)
+        )
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
         for name in ("x", "x_test", *(names if len(names) == 1 else ())):

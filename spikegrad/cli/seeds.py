@@ -40,7 +40,7 @@ def begin(config: Config, count: int, folder: Path) -> None:
     from spikegrad.train.folder import RunFolder
 
     if count < 2:
-        remedy = "a spread needs two; one run is `spikegrad train` without --seeds"
+        remedy = "the spread needs two runs; for one run omit --seeds"
         raise UserError(message("expected --seeds >= 2", str(count), remedy))
     RunFolder.check_new(folder)
     try:
@@ -64,7 +64,10 @@ def held(folder: Path) -> tuple[list[int], Config]:
         data = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return [int(seed) for seed in data["seeds"]], gather(data["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        expected, remedy = f"expected a whole {folder / FILE}", "resume each of its runs by itself"
+        expected, remedy = (
+            f"expected a complete {folder / FILE}",
+            "resume each of its runs separately",
+        )
         raise UserError(message(expected, str(error)[:120], remedy)) from None
 
 

@@ -22,11 +22,11 @@ _HEADINGS = {"fwhm": "FWHM", "lipschitz": "Lipsch.", "forward_ns": "fwd", "backw
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--slope", type=float, help="Slope for all; larger is sharper.")
+@click.option("--slope", type=float, help="Slope of all surrogates; larger is sharper.")
 @click.option(
     "--normalisation",
     type=click.Choice(["area", "peak"]),
-    help="What is 1: the area, or the peak.",
+    help="Quantity that is set to 1: area or peak.",
 )
 @click.option("--time/--no-time", "timed", default=True, help="Measure ns per element.")
 @click.option("--plot", metavar="FILE.png", help="Draw derivatives and primitives.")
@@ -154,7 +154,9 @@ def draw(chosen: list[tuple[str, Surrogate]], path: str) -> None:
         save(surrogate(curves[0]) if len(curves) == 1 else compare(curves), path)
     except OSError as error:
         raise UserError(
-            message("expected a place to write the picture", f"{path}: {error.strerror or error}")
+            message(
+                "expected a writable path for the picture", f"{path}: {error.strerror or error}"
+            )
         ) from None
 
 

@@ -67,11 +67,11 @@ def _shown(option: Option) -> str:
 
 _HELP = """Train a spiking network on DATASET (digits by default; spikegrad data lists them).
 
-Every setting is an option. The command line wins over the file given with --config, that over
-the defaults of the data set, those over the ones shown here.
+Every setting is an option. A value is taken from the command line, else from the file given with
+--config, else from the defaults of the data set, else from the defaults shown here.
 
-A run is a folder; it holds config, metrics, result, weights, checkpoint and pictures. Ctrl-C
-saves; --resume RUN alone continues where it stopped, --resume RUN --epochs N with more epochs.
+A run is a folder with config, metrics, result, weights, checkpoint and pictures. Ctrl-C saves the
+run and stops it; --resume RUN continues it, --resume RUN --epochs N with more epochs.
 """
 
 
@@ -95,11 +95,11 @@ def _train(**given: Any) -> int | None:
     options = {name: value for name, value in given.items() if value is not None}
     if resume and dry_run:
         expected = "expected either --resume or --dry-run"
-        raise UserError(message(expected, "both", "leave one of them out"))
+        raise UserError(message(expected, "both", "omit one of them"))
     if resume:
         if count is not None:
-            expected, remedy = "expected --resume alone", "the folder knows its seeds"
-            raise UserError(message(expected, "--seeds beside it", remedy))
+            expected, remedy = "expected --resume alone", "the folder stores its seeds"
+            raise UserError(message(expected, "--seeds with it", remedy))
         return _resume(Path(resume), config, options, shown)
     from spikegrad.train.sources import resolve
 
@@ -143,16 +143,16 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], shown: Shown
     stored = seeds.held(run)[1] if several else stored_config(run)
     if is_own(stored):
         expected = "expected a run of `spikegrad train`"
-        got = "one of fit() on a network of your own"
-        raise UserError(message(expected, got, "go on with fit(..., out=RUN, resume=True)"))
+        got = "a run of fit() with a network of your own"
+        raise UserError(message(expected, got, "continue it with fit(..., out=RUN, resume=True)"))
     if config:
         expected = "expected --resume alone"
-        raise UserError(message(expected, "--config beside it", "the run has its config already"))
+        raise UserError(message(expected, "--config with it", "the run has its config already"))
     wanted = absolute({name: coerce(OPTIONS[name], value) for name, value in options.items()})
     elsewhere = wanted.pop("out", None)
     if elsewhere and Path(elsewhere).resolve() != run.resolve():
-        expected = f"expected --resume {run} alone, which goes on in that folder"
-        raise UserError(message(expected, f"--out {elsewhere}", "leave --out out"))
+        expected = f"expected --resume {run} alone, which continues in that folder"
+        raise UserError(message(expected, f"--out {elsewhere}", "omit --out"))
     changed = gather({**flatten(stored), **wanted})
     check_unchanged(stored, changed)
     if several:
@@ -222,7 +222,7 @@ def _parameters() -> list[Any]:
         click.RichOption(
             ["--dry-run"],
             is_flag=True,
-            help="show the network's table and stop; nothing is written",
+            help="show the table of the network and stop; nothing is written",
             panel=_FIRST,
         ),
         click.RichOption(
@@ -235,7 +235,7 @@ def _parameters() -> list[Any]:
             ["--seeds"],
             type=int,
             metavar="N",
-            help="train with N seeds, from --seed on, a run folder each; mean and spread",
+            help="train N runs with the seeds from --seed on; show mean and spread",
             panel=_FIRST,
         ),
         click.RichOption(["--quiet"], is_flag=True, help="show no progress", panel=_FIRST),

@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(message("expected an .npz file", f"{path}: no such file"))
     if not zipfile.is_zipfile(path):
-        got = f"{path}: not one, or truncated"
+        got = f"{path}, which is another kind of file or truncated"
         raise UserError(message("expected an .npz file", got, "write it with numpy.savez"))
     arrays = {}
     name = ""
@@ -109,8 +109,8 @@ def _samples(path: Path, name: str, x: np.ndarray, sequence: bool) -> np.ndarray
     shape = "[N, T, *features]" if sequence else "[N, *features]"
     rank = 3 if sequence else 2
     if x.ndim < rank or 0 in x.shape:
-        expected = f"expected {name} of shape {shape}, none of them 0"
-        remedy = "a sequence of one value a step is [N, T, 1]" if sequence else ""
+        expected = f"expected {name} of shape {shape}, each size above 0"
+        remedy = "a sequence with one value per step is [N, T, 1]" if sequence else ""
         raise UserError(message(expected, f"{list(x.shape)} in {path}", remedy))
     if x.dtype.kind not in "buif":
         raise UserError(message(f"expected {name} of real numbers", f"{x.dtype} in {path}"))
@@ -160,7 +160,7 @@ def _classes(
     if len(present) < 2 or present[0] != 0 or present[-1] != len(present) - 1:
         shown = ", ".join(map(str, present[:12])) + (", ..." if len(present) > 12 else "")
         got = f"the labels {shown} in {path}"
-        remedy = "number the classes that occur from 0, at least two of them"
+        remedy = "number the classes from 0 without gaps; at least two are needed"
         raise UserError(message(f"expected every label of 0..C-1 in {name}", got, remedy))
     classes = len(present)
     for (_, other), (_, labels) in zip(names, parts, strict=True):
@@ -177,7 +177,7 @@ def _flag(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
     flag = arrays["sequence"]
     if flag.size != 1 or flag.dtype.kind not in "bui":
         got = f"{flag.dtype} {list(flag.shape)} in {path}"
-        raise UserError(message("expected sequence as one truth value", got))
+        raise UserError(message("expected sequence as one true or false value", got))
     return bool(flag.item())
 
 

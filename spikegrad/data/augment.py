@@ -121,7 +121,7 @@ class Augment:
 def _check_images(x: torch.Tensor) -> None:
     if x.ndim < 3 or not x.dtype.is_floating_point:
         got = f"{list(x.shape)}, {x.dtype}"
-        remedy = "augmentation needs images; leave it out for other data"
+        remedy = "augmentation needs images; omit it for other data"
         raise UserError(message("expected float images [B, H, W] or [B, C, H, W]", got, remedy))
 
 

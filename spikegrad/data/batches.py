@@ -78,7 +78,7 @@ class Batches:
         if not len(self):
             expected = "expected at least one batch"
             got = f"{len(split)} samples with batch_size={batch_size}, drop_last={drop_last}"
-            raise UserError(message(expected, got, "take a smaller batch"))
+            raise UserError(message(expected, got, "use a smaller batch"))
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch_size)

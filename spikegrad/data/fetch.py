@@ -69,7 +69,7 @@ def missing(name: str, files: Sequence[str], looked: Sequence[Path], remedy: str
         lacking = [file for file in files if file not in here]
         seen.append(f"{place} (only {len(here)}: no {', '.join(lacking)})" if here else str(place))
     expected = f"expected the files of {name} ({', '.join(files)}; plain or .gz)"
-    return UserError(message(expected, f"no such set in {', '.join(seen)}", remedy))
+    return UserError(message(expected, f"no complete set in {', '.join(seen)}", remedy))
 
 
 def download(files: Mapping[str, str], mirrors: Sequence[str], target: Path) -> dict[str, str]:
@@ -117,7 +117,7 @@ def _fetch(url: str, digest: str, path: Path) -> str | None:
             pooch.HTTPDownloader(timeout=_TIMEOUT)(url, str(packed), None)
             data = idx.read_bytes(packed)
             if idx.checksum(data) != digest:
-                return "the checksum of what came disagrees"
+                return "the checksum of the downloaded file is wrong"
             plain = Path(scratch) / "plain"
             with plain.open("wb") as stream:
                 stream.write(data)
@@ -125,7 +125,7 @@ def _fetch(url: str, digest: str, path: Path) -> str | None:
                 os.fsync(stream.fileno())
             os.replace(plain, path)
     except UserError:
-        return "what came is damaged"
+        return "the downloaded file is damaged"
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         status = getattr(getattr(error, "response", None), "status_code", "")
         return f"{type(error).__name__} {status}".rstrip()

@@ -41,12 +41,14 @@ def read_bytes(path: Path) -> bytes:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            remedy = "the file is truncated or damaged; get a whole copy of it"
+            remedy = "the file is truncated or damaged; get a complete copy of it"
             raise UserError(
-                message("expected a whole gzip file", f"{path}: {error}", remedy)
+                message("expected a complete gzip file", f"{path}: {error}", remedy)
             ) from None
     if not data:
-        raise UserError(message("expected an IDX file", f"{path}: empty", "get a whole copy of it"))
+        raise UserError(
+            message("expected an IDX file", f"{path}: empty", "get a complete copy of it")
+        )
     return data
 
 
@@ -87,7 +89,7 @@ def parse_labels(data: bytes, path: Path, classes: int = 10) -> np.ndarray:
         where = int(labels.argmax())
         got = f"label {labels[where]} at {where} in {path}"
         raise UserError(
-            message(f"expected labels in 0..{classes - 1}", got, "get a whole copy of it")
+            message(f"expected labels in 0..{classes - 1}", got, "get a complete copy of it")
         )
     return labels.astype(np.int64)
 
@@ -117,7 +119,7 @@ def _parse(data: bytes, path: Path, magic: int) -> np.ndarray:
     if len(data) < header:
         got = f"{len(data)} bytes in {path}"
         raise UserError(
-            message(f"expected a header of {header} bytes", got, "get a whole copy of it")
+            message(f"expected a header of {header} bytes", got, "get a complete copy of it")
         )
     shape = tuple(np.frombuffer(data, ">u4", rank, 4).tolist())
     size = header
@@ -127,10 +129,10 @@ def _parse(data: bytes, path: Path, magic: int) -> np.ndarray:
     size += count
     if count == 0:
         got = f"shape {list(shape)} in {path}"
-        raise UserError(message("expected at least one value", got, "get a whole copy of it"))
+        raise UserError(message("expected at least one value", got, "get a complete copy of it"))
     if len(data) != size:
         kind = "truncated" if len(data) < size else "followed by other bytes"
         got = f"{len(data)} in {path}"
-        remedy = f"the file is {kind}; get a whole copy of it"
+        remedy = f"the file is {kind}; get a complete copy of it"
         raise UserError(message(f"expected {size} bytes for shape {list(shape)}", got, remedy))
     return np.frombuffer(data, np.uint8, count, header).reshape(shape)

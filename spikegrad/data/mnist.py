@@ -137,7 +137,7 @@ def load_idx(
 
 def _fetched(known: IdxSet, folder: str | os.PathLike[str] | None, download: bool) -> Path:
     looked = fetch.places(known.name, folder)
-    by_hand = f"put the files in a folder and name it by folder= or ${fetch.ENVIRONMENT}"
+    by_hand = f"put the files in a folder and give it as folder= or ${fetch.ENVIRONMENT}"
     if not download:
         raise fetch.missing(known.name, FILES, looked, f"allow the download, or {by_hand}")
     target = looked[0] if folder else fetch.cache() / known.name
@@ -169,6 +169,6 @@ def _verify(known: IdxSet, file: str, path: Path, data: bytes) -> None:
         got = f"{owner[digest][1]} of {owner[digest][0].title} in {path}"
         remedy = "the files of two sets or parts are mixed up"
     else:
-        got = f"a checksum that disagrees for {path} (SHA-256 {digest[:12]}...)"
-        remedy = "move it away and fetch it again; data of your own are loaded from an .npz file"
+        got = f"a wrong checksum for {path} (SHA-256 {digest[:12]}...)"
+        remedy = "move it away and download it again; load data of your own from an .npz file"
     raise UserError(message(f"expected {file} of {known.title}", got, remedy))

@@ -44,7 +44,7 @@ def check_input(x: Tensor) -> Iterator[Finding]:
     if x.dim() > 2:
         empty = float((x == 0).movedim(1, 0).flatten(1).all(1).float().mean())
         if empty > 0.1:
-            problem = f"the input of {100 * empty:.0f} % of the samples is 0 throughout"
+            problem = f"the input of {100 * empty:.0f} % of the samples is 0 at every step"
             yield Finding("", "warning", problem, empty, "check data and encoder")
 
 
@@ -75,7 +75,7 @@ def check_output(
         advice = f"the samples become equal in layer {where}: repair that first" if where else ""
         problem = "the output is the same for every sample"
         yield Finding(
-            "", "error", problem, 0.0, advice or "check the layers behind the last spikes"
+            "", "error", problem, 0.0, advice or "check the layers after the last spiking layer"
         )
 
 
@@ -99,7 +99,7 @@ def check_loss_value(
     with torch.no_grad():
         guess = float(loss(torch.zeros_like(seen.y), labels))
         if guess > 0 and value > HIGH * guess:
-            problem = f"the loss starts at {value:.3g}, an output of zeros costs {guess:.3g}"
+            problem = f"the loss starts at {value:.3g}; an output of zeros has loss {guess:.3g}"
             advice = "scale the output down: a higher --temperature, or smaller last weights"
             yield Finding("", "warning", problem, value, advice)
         if is_spiking_output(network, seen) and is_classes(seen.y, labels):

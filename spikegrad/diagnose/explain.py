@@ -88,8 +88,8 @@ def explain(network: nn.Module, x: Tensor) -> list[Explained]:
     >>> from spikegrad import LIF, Linear
     >>> network = Sequential(Linear(3, 2), LIF(20.0, backend="reference"))
     >>> for each in explain(network, torch.ones(4, 1, 3)): print(each.layers, each.reason)
-    ('0',) the reference was asked for by name
-    ('1',) asked for by name
+    ('0',) the reference was chosen by name
+    ('1',) chosen by name
     """
     names = {module: name or type(module).__name__ for name, module in network.named_modules()}
     runs = []
@@ -164,9 +164,9 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
     if len(layers) > 1:
         reason = "neurons and pool in one call"
         if isinstance(layer, Conv2d):
-            reason = "the convolution of a static input once, " + reason
+            reason = "the convolution once, because its input is constant in time; " + reason
         return Explained(layers, "cpu", "once" if layers[2:] else "", "", "", None, reason)
-    backend, forward, reason = "torch", "", "no kernel of ours"
+    backend, forward, reason = "torch", "", "spikegrad has no kernel for it"
     advice = next((f"use {name}" for kind, name in OURS.items() if type(layer) is kind), "")
     if isinstance(layer, (Neuron, Recurrent)):
         backend, reason, advice = of_neuron(layer)
@@ -182,10 +182,10 @@ def of_neuron(layer: Neuron | Recurrent) -> tuple[str, str, str]:
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
     scan = "recurrent" if isinstance(layer, Recurrent) else getattr(neuron, "scan", "")
     if scan not in (*kernels.NEURONS, "recurrent"):
-        return "torch", "a scan of its own", ""
+        return "torch", "its own scan", ""
     args = {"surrogate": getattr(neuron, "surrogate", None)}
     choice = kernels.choose(scan, neuron.backend, None, args)
-    advice = "a Linear right before it in a Sequential would run with it in one call"
+    advice = "a Linear directly before it in a Sequential would run in the same call"
     if choice.backend == "reference":
         named = neuron.backend == "reference"
         advice = "use_backend(network, 'auto')" if named else "see `spikegrad doctor`"
@@ -194,9 +194,9 @@ def of_neuron(layer: Neuron | Recurrent) -> tuple[str, str, str]:
 
 def of_linear(layer: Linear, x: Tensor, why: str) -> tuple[str, str, str, str]:
     """Backend, way, reason and advice of a connection that ran by itself."""
-    reason = why or "called by itself, outside of a Sequential"
+    reason = why or "called outside a Sequential"
     advice = "" if why else "put it and its neurons next to each other in a Sequential"
-    advice = "take off its hooks or its own forward" if "no plain" in reason else advice
+    advice = "remove its hooks or its own forward" if "not a plain" in reason else advice
     if is_static(x) and layer.backend != "reference":
         return "torch", "once", reason, advice
     choice = kernels.choose("linear", layer.backend, x, {"weight": layer.weight})
@@ -221,19 +221,24 @@ def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
         return choice.backend, "", choice.reason, advice
     if isinstance(layer, MaxPool2d):
         if layer.return_indices or layer.ceil_mode or pair(layer.dilation) != (1, 1):
-            return "torch", "", "ceil_mode, dilation or indices are torch's", ""
+            return "torch", "", "torch runs pools with ceil_mode, dilation or indices", ""
         return "cpu", "", "a native pool", ""
     odd = isinstance(layer.padding, str) or pair(layer.dilation) != (1, 1) or layer.groups != 1
     if odd or layer.padding_mode != "zeros":
-        return "torch", "dense", "groups, dilation and padding by a word are torch's", ""
+        return (
+            "torch",
+            "dense",
+            "torch runs convolutions with groups, dilation or padding as a string",
+            "",
+        )
     with torch.no_grad():
         rows = once.flatten(0, 1)
         stride, padding = layer.stride, layer.padding
         bits = spikes_of(rows, layer.weight, (stride[0], stride[1]), padding)
     if bits is not None:
-        return "cpu", "events", "along the spikes", ""
-    reason = "an input that is no sparse spikes, or a small product: torch's convolution"
-    return "torch", "dense", reason, "fewer spikes (below 25 %) are followed one by one"
+        return "cpu", "events", "event-driven", ""
+    reason = "torch's convolution: the input is not sparse spikes, or the product is small"
+    return "torch", "dense", reason, "with fewer spikes (below 25 %) the product is event-driven"
 
 
 def of_block(
@@ -243,7 +248,7 @@ def of_block(
     within = [block.connection, block.feedback or block.neuron]
     layers = tuple(names.get(part, "?") for part in within if part is not None)
     if not choices:
-        return Explained(layers, "reference", "", "", "", None, "a product that is torch's")
+        return Explained(layers, "reference", "", "", "", None, "torch's product")
     choice, neuron, given = choices[0]
     route, ones, nonzeros = _ROUTES[int(choice[0])], int(choice[1]), int(choice[2])
     steps, batch = given.shape[:2]
@@ -251,7 +256,7 @@ def of_block(
     activity = ones / size if ones >= 0 else None
     limits = crossover(block.connection.in_features, block.connection.out_features)
     events = activity is not None and activity <= limits.weight
-    reason = "a product alone" if neuron is None else "with its neurons in one call"
+    reason = "a separate product" if neuron is None else "with its neurons in one call"
     if nonzeros >= 0:
         rows = batch if route == "once" else steps * batch
         share = nonzeros / (rows * block.connection.in_features)
@@ -260,12 +265,14 @@ def of_block(
     weight = "once" if route == "once" else "events" if events else "dense"
     support = given.support
     back = "" if first else "dense" if support is None else sampled(support, size, limits)
-    reason += f"; crossover from {table().measured}"
+    reason += f"; crossover table: {table().measured}"
     advice = ""
     if back == "dense" and support is None:
-        advice = "a surrogate of compact support below (triangle, boxcar) makes dx cheaper"
+        advice = (
+            "a surrogate of compact support in the layer before (triangle, boxcar) makes dx faster"
+        )
     if activity is not None and activity > limits.forward:
-        advice = f"below {100 * limits.forward:.3g} % of spikes the product follows them"
+        advice = f"below {100 * limits.forward:.3g} % of spikes the product is event-driven"
     return Explained(layers, "cpu", route, weight, back, activity, reason, advice=advice)
 
 

@@ -41,7 +41,7 @@ def check_parameters(network: nn.Module, seen: Probe, layers: list[Activity]) ->
             yield Finding(layer, "error", problem, math.inf, advice)
         elif state == "none":
             problem = f"is not part of the loss: {words} gets no gradient"
-            advice = "take it out, freeze it, or look for a missing connection or .detach()"
+            advice = "remove it, freeze it, or look for a missing connection or .detach()"
             yield Finding(layer, "warning", problem, 0.0, advice)
         else:
             weighty = any(parameters[name].dim() > 1 for name in names)
@@ -92,8 +92,11 @@ def cause(
     behind_here = [(name, modules[name]) for name in order[here + 1 :]]
     empty = [n for n, c in behind_here if isinstance(c, CONNECTIONS) and not bool(c.weight.any())]
     if empty:
-        return "warning", f"the weights of layer {empty[0]} are all 0; fine if that is wanted"
-    return "error", "look for an input that is always 0, or for .detach() on the way to the loss"
+        return (
+            "warning",
+            f"the weights of layer {empty[0]} are all 0; ignore this if it is intended",
+        )
+    return "error", "look for an input that is always 0, or for .detach() before the loss"
 
 
 def check_flow(flow: GradientFlow) -> Iterator[Finding]:

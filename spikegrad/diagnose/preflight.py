@@ -63,8 +63,8 @@ def check_seen(network: nn.Module) -> Iterator[Finding]:
     """Layers with a state that no check can look into."""
     for name in unrecorded(network):
         kind = type(network.get_submodule(name)).__name__
-        problem = f"({kind}) keeps a state but cannot be recorded, so that no check sees its spikes"
-        yield Finding(name, "warning", problem, 0.0, "other findings may have their cause here")
+        problem = f"({kind}) has a state but cannot be recorded, so its spikes are not checked"
+        yield Finding(name, "warning", problem, 0.0, "it may be the cause of other findings")
 
 
 def doubted(
@@ -74,7 +74,7 @@ def doubted(
     unseen = [name for name in unrecorded(network) if name in order]
     for finding in findings:
         if unseen and finding.severity == "error" and finding.layer:
-            advice = f"look at the output of layer {unseen[0]} first, which no check sees"
+            advice = f"look at the output of layer {unseen[0]} first: it cannot be recorded"
             finding = replace(finding, advice=advice)
         yield finding
 

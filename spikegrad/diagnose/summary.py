@@ -72,7 +72,7 @@ class Summary:
         """All of it in one line."""
         return (
             f"{self.parameters:,} parameters; {self.synops:,.0f} synaptic operations per sample in "
-            f"{self.steps} steps, against {self.macs:,} multiply-accumulates of one dense pass"
+            f"{self.steps} steps, compared with {self.macs:,} MACs of one dense pass"
         )
 
     def table(self) -> str:

@@ -205,7 +205,7 @@ def _target_rates(s: Tensor, labels: Tensor, correct: float, incorrect: float) -
     """The rate that each output should have, `[B, C]`."""
     for name, rate in (("correct", correct), ("incorrect", incorrect)):
         if not 0.0 <= rate <= 1.0:
-            raise UserError(message(f"expected {name} between 0 and 1 spikes a step", str(rate)))
+            raise UserError(message(f"expected {name} between 0 and 1 spikes per step", str(rate)))
     hot = one_hot(labels, s.shape[2]).to(s.device)
     return incorrect + (correct - incorrect) * hot
 

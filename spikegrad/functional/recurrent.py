@@ -68,7 +68,7 @@ def check_feedback(weight: Tensor, x: Tensor) -> None:
             message(
                 "expected x [T, B, N] and a feedback weight [N, N]",
                 f"x {list(x.shape)}, weight {list(weight.shape)}",
-                f"make the feedback of {n} neurons",
+                f"use a feedback weight [{n}, {n}]",
             )
         )
     check_like(x, weight, "the feedback")

@@ -80,9 +80,9 @@ class Rule:
         if self.drop is not None and self.reset != "subtract":
             raise UserError(
                 message(
-                    "expected reset='subtract' with drop, what it subtracts",
+                    "expected reset='subtract' with drop, the amount to subtract",
                     f"reset={self.reset!r}",
-                    "leave drop out",
+                    "omit drop",
                 )
             )
         check_choice(self.reset, "reset", ("subtract", "zero", "none"))

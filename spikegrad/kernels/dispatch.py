@@ -92,10 +92,10 @@ def choose(
     'reference'
     """
     if backend == "reference":
-        return Choice(scan, "reference", "asked for by name", REFERENCE[scan])
+        return Choice(scan, "reference", "chosen by name", REFERENCE[scan])
     if args and args.get("trace"):
         # The same spikes, bit for bit, and membranes that are part of the graph.
-        return Choice(scan, "reference", "a recorded membrane is the reference's", REFERENCE[scan])
+        return Choice(scan, "reference", "only the reference records membranes", REFERENCE[scan])
     why_not = obstacle(scan, x, args or {})
     if backend == "auto":
         if why_not:
@@ -110,7 +110,7 @@ def choose(
                 "use backend='auto' or 'reference'",
             )
         )
-    return Choice(scan, "cpu", "asked for by name", cpu.TABLE[scan])
+    return Choice(scan, "cpu", "chosen by name", cpu.TABLE[scan])
 
 
 def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
@@ -118,10 +118,10 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     if scan not in cpu.TABLE:
         return f"{scan} has no native kernel"
     if scan == "recurrent" and not native_neuron(args):
-        return "its neuron is no scan of the specification"
+        return "its neuron is not one of spikegrad.functional"
     if x is not None:
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
-            return "an input that only the reference describes"
+            return "the reference checks this input and names the error"
         if x.device.type != "cpu":
             return f"the tensors are on {x.device}"
         weight = args.get("weight")
@@ -131,17 +131,17 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
             if why := other_product(x.dtype, weight):
                 return why
             if x.dim() != 3 and scan != "recurrent":
-                return "a product of more dimensions is torch's"
+                return "torch computes products with more dimensions"
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
-        return "soft mode is the reference's"
+        return "only the reference has soft mode"
     if not torch.compiler.is_compiling():
         if torch._C._functorch.peek_interpreter_stack():
-            return "torch.func transforms the reference"
+            return "only the reference supports torch.func"
         if forward_ad._current_level >= 0:
-            return "forward-mode derivatives are the reference's"
+            return "only the reference has forward-mode derivatives"
     if torch.onnx.is_in_onnx_export():
-        return "an ONNX file holds torch's own operators alone"
+        return "an ONNX file contains only torch's own operators"
     return cpu.load()
 
 
@@ -154,8 +154,8 @@ def native_neuron(args: dict[str, Any]) -> bool:
 def other_product(dtype: torch.dtype, weight: Tensor) -> str:
     """Why a product with numbers of a dtype is not the kernels', or ""."""
     if dtype != weight.dtype or dtype not in (torch.float32, torch.float64):
-        return f"products of {dtype} with {weight.dtype} are torch's"
-    return "products under autocast are torch's" if torch.is_autocast_enabled("cpu") else ""
+        return f"torch computes products of {dtype} with {weight.dtype}"
+    return "torch computes products under autocast" if torch.is_autocast_enabled("cpu") else ""
 
 
 def check_backend(backend: str) -> None:
@@ -244,7 +244,7 @@ def obstacle_to_layer(
 ) -> str:
     """Why a connection and its neurons cannot run as one call of the native kernels, or ""."""
     if "reference" in backends:
-        return "the reference was asked for by name"
+        return "the reference was chosen by name"
     if isinstance(x, cpu.Spikes):
         return other_product(x.edge.dtype, weight) or obstacle(
             "layer", None, {"surrogate": surrogate}

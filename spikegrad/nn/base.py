@@ -184,7 +184,7 @@ def words(learn: str | Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]
     """The quantities to learn, each known to the layer."""
     if not isinstance(learn, Iterable):
         expected = "expected learn as a word or several words"
-        raise TypeError(message(expected, repr(learn), "leave it out to learn nothing"))
+        raise TypeError(message(expected, repr(learn), "omit it to learn nothing"))
     chosen = (learn,) if isinstance(learn, str) else tuple(learn)
     for word in chosen:
         if word not in known:

@@ -92,7 +92,7 @@ def planned(wires: list[Wire], names: dict[nn.Module, str]) -> list[tuple[str, l
                 message(
                     "expected neuron layers of this package, whose rate can be measured",
                     f"layer {name} ({type(spiking).__name__})",
-                    "calibrate the parts of the network before and behind it by themselves",
+                    "calibrate the parts before and after it separately",
                 )
             )
         all_targets = [t for wire in driving for t in scaled(wire)]
@@ -100,7 +100,7 @@ def planned(wires: list[Wire], names: dict[nn.Module, str]) -> list[tuple[str, l
         if not targets:
             raise UserError(
                 message(
-                    "expected a connection of its own for every spiking layer",
+                    "expected a separate connection for every spiking layer",
                     f"layers {taken[all_targets[0]]} and {name} with the same",
                     "set their thresholds or weights yourself",
                 )

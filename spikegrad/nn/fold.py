@@ -65,6 +65,6 @@ def check_rows(module: object, y: object, rows: int) -> None:
         message(
             f"expected {type(module).__name__} to map [T*B={rows}, ...] to a tensor [T*B, ...]",
             got,
-            "a plain module in a Sequential sees time folded into the batch",
+            "in a Sequential it gets time and batch as one axis",
         )
     )

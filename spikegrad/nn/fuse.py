@@ -49,7 +49,7 @@ def block_at(
     if isinstance(block, str):
         return block
     if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
-        return "a static input passes a connection alone once"
+        return "a connection without neurons computes an input that is constant in time once"
     surrogate = getattr(block.neuron, "surrogate", None)
     why_not = kernels.obstacle_to_layer(x, block.connection.weight, surrogate, block.backends)
     return why_not or block
@@ -59,7 +59,7 @@ def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
     """The same by the layers alone."""
     first = layers[position]
     if not plain(first, Linear):
-        return f"{type(first).__name__} is no plain Linear"
+        return f"{type(first).__name__} is not a plain Linear"
     assert isinstance(first, Linear)
     second = layers[position + 1] if position + 1 < len(layers) else None
     feedback = None

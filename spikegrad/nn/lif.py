@@ -63,8 +63,8 @@ class LIF(SpikingNeuron):
         if drop is not None:
             check_number(drop, "drop")
             if self.reset != "subtract":
-                expected = "expected reset='subtract' with drop, what it subtracts"
-                raise UserError(message(expected, f"reset={self.reset!r}", "leave drop out"))
+                expected = "expected reset='subtract' with drop, the amount to subtract"
+                raise UserError(message(expected, f"reset={self.reset!r}", "omit drop"))
             self.drop = Quantity(drop, size=spiking.get("size"))
         self.decay_mem = Decay(
             tau_mem,

@@ -203,7 +203,9 @@ def check_decay(beta: Value) -> None:
     tensor = torch.as_tensor(beta, dtype=torch.float64)
     if not bool(((tensor > 0) & (tensor < 1)).all()):
         raise UserError(
-            message("expected a decay between 0 and 1", str(beta), "without a leak use IF")
+            message(
+                "expected a decay between 0 and 1", str(beta), "for a neuron without leak use IF"
+            )
         )
 
 

@@ -127,8 +127,8 @@ def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, T
     unseen = unrecorded(network)
     if unseen:
         warnings.warn(
-            f"{said(network, unseen)} cannot be recorded: no measurement sees its spikes, because "
-            "only neurons of this package write on a tape",
+            f"{said(network, unseen)} cannot be recorded: its spikes are not measured, because "
+            "only neurons of this package can be recorded",
             SpikegradWarning,
             stacklevel=3,
         )

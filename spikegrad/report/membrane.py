@@ -66,7 +66,7 @@ def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: f
         y,
         color=ink,
         linewidth=1.4,
-        label="membrane, with its fall after a spike",
+        label="membrane, with its reset after a spike",
         marker="o" if few else "",
         markersize=3.2,
     )

@@ -43,7 +43,7 @@ def _number(kind: str, value: object) -> float:
             message(
                 f"expected {kind} as a number",
                 "a tensor",
-                "a slope to be learned goes to spike(x, surrogate, slope=tensor)",
+                "for a learned slope use spike(x, surrogate, slope=tensor)",
             )
         )
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

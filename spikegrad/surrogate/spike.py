@@ -47,7 +47,7 @@ def spike(x: Tensor, surrogate: Surrogate, slope: Tensor | None = None) -> Tenso
     """
     if not isinstance(surrogate, Surrogate):
         raise TypeError(
-            message("expected a Surrogate", repr(surrogate), "take one by get(name, slope=...)")
+            message("expected a Surrogate", repr(surrogate), "get one by get(name, slope=...)")
         )
     if not (isinstance(x, Tensor) and x.is_floating_point()):
         got = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
@@ -119,7 +119,7 @@ def _check_slope(x: Tensor, surrogate: Surrogate, slope: Tensor) -> None:
     if not surrogate.family.has_slope:
         raise UserError(
             message(
-                f"expected no slope for {surrogate.name}", "a tensor", "it has nothing to learn"
+                f"expected no slope for {surrogate.name}", "a tensor", "it has no slope to learn"
             )
         )
     if surrogate.normalisation != "area":

@@ -90,9 +90,9 @@ def in_touch(folder: Any = None) -> Iterator[None]:
         reason = _heard()
         if reason is not None:
             raise _known(_read(reason)) from error
-        kept = f"; the last checkpoint in {folder} is untouched" if folder is not None else ""
-        remedy = "start all of them again" + (" with --resume" if folder is not None else "")
-        text = message("expected every process to stay", "one that ended" + kept, remedy)
+        kept = f"; the last checkpoint in {folder} is unchanged" if folder is not None else ""
+        remedy = "start all processes again" + (" with --resume" if folder is not None else "")
+        text = message("expected every process to continue", "one that ended" + kept, remedy)
         raise _known(RunError(text)) from error
 
 

@@ -162,7 +162,7 @@ def stored_config(run: str | Path) -> Config:
     if lacking:
         remedy = "restore it from a copy, or train again"
         got = f"no table [{lacking[0]}]"
-        raise UserError(message(f"expected the whole config of a run in {path}", got, remedy))
+        raise UserError(message(f"expected the complete config of a run in {path}", got, remedy))
     return gather(values)
 
 
@@ -180,7 +180,7 @@ def open_run(run: str | Path, *, device: str = "auto") -> Trained:
     if notes.get("inputs") is None:
         expected = f"expected a run of spikegrad train in {run}"
         remedy = "build the network in Python and give it to spikegrad.load(RUN, network)"
-        raise UserError(message(expected, "one of fit() on a network of your own", remedy))
+        raise UserError(message(expected, "a run of fit() with a network of your own", remedy))
     inputs = _inputs(notes["inputs"], folder)
     with seeding.kept():
         network = build_network(config, inputs)

@@ -109,7 +109,7 @@ def build_parts(config: Config) -> Parts:
     augment = Augment(data.shift, data.rotate, data.scale, data.flip, data.erase)
     if augment != Augment() and not dataset.images:
         expected = "expected images for augmentation"
-        remedy = "leave shift, rotate, scale, flip and erase out"
+        remedy = "omit shift, rotate, scale, flip and erase"
         raise UserError(message(expected, f"samples of shape {list(dataset.features)}", remedy))
 
     def plain(split: Split | None) -> Batches | None:
@@ -133,7 +133,7 @@ def build_encoder(config: Config, inputs: Inputs) -> Encoder:
     network = config.network
     if inputs.sequence and network.steps != OPTIONS["steps"].default:
         expected = "expected static samples for steps"
-        raise UserError(message(expected, "sequences, which have their own", "leave steps out"))
+        raise UserError(message(expected, "sequences, which have their own", "omit steps"))
     shape: tuple[int, ...] = (-1,)
     if network.model == "conv":
         shape = _image(inputs.features)

@@ -64,7 +64,7 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
     found = tuple(callbacks)
     for one in found:
         if isinstance(one, type):
-            remedy = f"make one of it: {one.__name__}()"
+            remedy = f"pass an object of it: {one.__name__}()"
             raise TypeError(message(expected, f"the class {one.__name__}", remedy))
         if not any(callable(getattr(one, name, None)) for name in _METHODS):
             raise TypeError(message(expected, type(one).__name__))

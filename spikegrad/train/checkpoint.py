@@ -32,7 +32,7 @@ __all__ = ["FORMAT", "check_fits", "load", "save", "understood"]
 FORMAT = 1
 """Number of the layout; another one is refused."""
 
-_REMEDY = "move it away and the run starts again, or restore it from a copy"
+_REMEDY = "move it away to start again, or restore it from a copy"
 _CALLS = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE"}
 _SEAL = 71  # bytes of "sha256:" and 64 hexadecimal digits
 
@@ -75,7 +75,7 @@ def load(path: Path) -> dict[str, Any]:
             damage = f"a file that torch cannot read ({type(error).__name__})"
     if damage:
         code = damage.endswith("code")
-        expected = f"expected {'only data' if code else 'a whole checkpoint'} in {path}"
+        expected = f"expected {'only data' if code else 'a complete checkpoint'} in {path}"
         raise UserError(message(expected, damage, _REMEDY))
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__

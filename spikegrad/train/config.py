@@ -50,7 +50,7 @@ class DataConfig(_Group):
     dataset: str = declare("digits", "data set by name; `spikegrad data` lists them")
     data: str = declare("", "your own arrays instead: an .npz file with x_train, y_train, ...")
     folder: str = declare(
-        "", "where the data files are; empty: the usual places", needs=[{"data": ("",)}]
+        "", "folder of the data files; empty: the usual folders", needs=[{"data": ("",)}]
     )
     sequence: bool = declare(
         False, "your own arrays are sequences [N, T, ...]", needs=[{"data": SET}]
@@ -99,17 +99,17 @@ class NetworkConfig(_Group):
         100.0, "time constant of the threshold (ms), for alif", above=0, needs=[_ADAPTIVE]
     )
     kappa: float = declare(
-        0.2, "what a spike adds to the threshold, for alif", least=0, needs=[_ADAPTIVE]
+        0.2, "amount that a spike adds to the threshold, for alif", least=0, needs=[_ADAPTIVE]
     )
     threshold: float = declare(1.0, "spike threshold", above=0, needs=[_OURS])
     reset: str = declare(
         "subtract",
-        "what a spike does to the membrane",
+        "reset of the membrane after a spike",
         choices=("subtract", "zero", "none"),
         needs=[_OURS],
     )
     v_reset: float = declare(
-        0.0, "where reset zero puts the membrane", needs=[{**_OURS, "reset": ("zero",)}]
+        0.0, "membrane after a reset, for reset zero", needs=[{**_OURS, "reset": ("zero",)}]
     )
     detach_reset: bool = declare(
         True,
@@ -128,13 +128,13 @@ class NetworkConfig(_Group):
     )
     surrogate_normalisation: str | None = declare(
         None,
-        "what of the surrogate is 1; by default as it is defined",
+        "quantity of the surrogate that is 1; by default its own",
         choices=("area", "peak"),
         needs=[_OURS],
     )
     learn: tuple[str, ...] = declare(
         (),
-        "what neurons learn beside weights: tau_mem,threshold",
+        "learned quantities of the neurons: tau_mem,threshold",
         choices=("tau_mem", "tau_syn", "threshold", "v_reset", "slope", "tau_adapt", "kappa"),
         needs=[_OURS],
     )
@@ -157,10 +157,10 @@ class NetworkConfig(_Group):
     )
     encoder: str = declare(
         "direct",
-        "how values become input over time",
+        "encoder: how values become a sequence",
         choices=("direct", "poisson", "latency", "delta"),
     )
-    steps: int = declare(10, "time steps T of static input", least=1)
+    steps: int = declare(10, "time steps T of samples without a time axis", least=1)
     init: str = declare(
         "auto",
         "weights at the start; auto: torch's own with batch norm, else kaiming",
@@ -175,10 +175,10 @@ class NetworkConfig(_Group):
     calibrate: float = declare(
         0.0, "scale weights until each layer fires at this rate; 0: off", least=0, below=1
     )
-    backend: str = declare("auto", "which kernels run", choices=("auto", "reference", "cpu"))
-    lean: bool = declare(
-        False, "keep little of the forward pass and compute it again: less memory, more time"
+    backend: str = declare(
+        "auto", "backend: the kernels that run", choices=("auto", "reference", "cpu")
     )
+    lean: bool = declare(False, "recompute membranes in the backward pass: less memory, more time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +187,7 @@ class TrainingConfig(_Group):
 
     objective: str = declare(
         "membrane_mean",
-        "loss, by what of the output it reads",
+        "loss, named after the output that it reads",
         choices=(*_CROSS_ENTROPIES, "rate_mse", "count_mse", "tet"),
     )
     temperature: float = declare(1.0, "divides the scores before the softmax", above=0)
@@ -214,12 +214,12 @@ class TrainingConfig(_Group):
     )
     tet_target: float = declare(
         1.0,
-        "tet: where outputs are pulled to, usually the threshold",
+        "tet: target of the squared distance, usually the threshold",
         needs=[{"objective": ("tet",)}],
     )
     label_smoothing: float = declare(
         0.0,
-        "share of the target spread over all classes",
+        "label smoothing: share of the target given to all classes",
         least=0,
         most=0.99,
         needs=[{"objective": (*_CROSS_ENTROPIES, "tet")}],
@@ -237,7 +237,7 @@ class TrainingConfig(_Group):
     schedule: str = declare(
         "constant", "learning rate over time", choices=("constant", "cosine", "onecycle")
     )
-    warmup: float = declare(0.0, "share of all steps spent on warming up", least=0, most=1)
+    warmup: float = declare(0.0, "share of all steps used for the warm-up", least=0, most=1)
     clip: float = declare(0.0, "largest gradient norm; 0: off", least=0)
     truncate: int = declare(0, "truncated BPTT: steps per chunk; 0: the whole sequence", least=0)
     rate_lower: float = declare(
@@ -269,8 +269,8 @@ class RunConfig(_Group):
     """Where and with what it runs."""
 
     out: str = declare("", "run folder; by default runs/DATASET-TIME")
-    seed: int = declare(0, "everything random follows from it", least=0, most=2**31)
-    device: str = declare("auto", "where it runs", choices=("auto", "cpu", "cuda", "mps"))
+    seed: int = declare(0, "seed of all random numbers", least=0, most=2**31)
+    device: str = declare("auto", "device to run on", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = declare(0, "CPU threads per process; 0: torch's own choice", least=0)
     processes: int = declare(1, "data-parallel processes (each has a part of every batch)", least=1)
     track_test: bool = declare(
@@ -281,7 +281,7 @@ class RunConfig(_Group):
     )
     tensorboard: bool = declare(True, "write curves for TensorBoard")
     preflight: str = declare(
-        "warn", "look at one batch before training", choices=("off", "warn", "strict")
+        "warn", "check one batch before training", choices=("off", "warn", "strict")
     )
     deterministic: bool = declare(True, "use deterministic algorithms where torch has them")
 

@@ -41,7 +41,5 @@ def _stored(folder: Path | None) -> Table | None:
     try:
         return Table.read(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, UserError):
-        remedy = (
-            "move it away: the run then goes on with this machine's, with last bits that differ"
-        )
-        raise UserError(message(f"expected a whole {path}", "something else", remedy)) from None
+        remedy = "move it away: the run then uses this machine's table; last bits may differ"
+        raise UserError(message(f"expected a complete {path}", "something else", remedy)) from None

@@ -44,7 +44,7 @@ def not_known(own: dict[str, Identity] | None) -> Iterator[str]:
     """What a resumed run cannot be held to, a line each."""
     for name, found in (own or {}).items():
         for part, words in _missing(found, name):
-            yield f"{part}: {words}; a resumed run cannot see a change of it"
+            yield f"{part}: {words}; a resumed run does not notice a change of it"
 
 
 def _missing(found: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -162,7 +162,7 @@ def _items(option: Option, text: str) -> list[str]:
         return []
     if "" in parts:
         expected = f"expected a value between any two commas of {option.name}"
-        raise UserError(message(expected, repr(text), "leave the extra comma out"))
+        raise UserError(message(expected, repr(text), "remove the extra comma"))
     return parts
 
 

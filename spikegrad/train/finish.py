@@ -67,7 +67,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    expected, remedy = f"expected whole weights in {path}", RunFolder(path.parent).again(path)
+    expected, remedy = f"expected complete weights in {path}", RunFolder(path.parent).again(path)
     try:
         with safe_open(path, framework="pt") as file:
             notes = json.loads((file.metadata() or {}).get("spikegrad", "null"))
@@ -75,7 +75,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(message(expected, str(error)[:120], remedy)) from None
     if not isinstance(notes, dict):
-        raise UserError(message(expected, "a file without the notes of a run", remedy))
+        raise UserError(message(expected, "a file without the metadata of a run", remedy))
     if "sha256" in notes and notes["sha256"] != _checksum(weights, notes):
         raise UserError(message(expected, "a damaged file: its checksum differs", remedy))
     return weights, notes

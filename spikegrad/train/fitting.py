@@ -114,7 +114,7 @@ def fit(
     """
     if sequence and "steps" in options:
         expected = "expected no steps for sequences, whose length is T"
-        raise UserError(message(expected, f"steps={options['steps']}", "leave steps out"))
+        raise UserError(message(expected, f"steps={options['steps']}", "omit steps"))
     settled = configured(config, options, optimizer, objective)
     job = Job(
         network=network,

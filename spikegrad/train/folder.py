@@ -206,7 +206,7 @@ class RunFolder:
 
     def again(self, path: Path) -> str:
         """What to do about a damaged file of a finished run."""
-        return f"move {path.name} away and resume the run: checkpoint.pt has what is needed"
+        return f"move {path.name} away and resume the run: checkpoint.pt has the data"
 
     @contextmanager
     def _readable(self, path: Path) -> Iterator[None]:
@@ -215,7 +215,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             reason = f"{getattr(error, 'strerror', None) or error}"[:120]
             remedy = self.again(self.result_file)
-            raise UserError(message(f"expected a whole {path}", reason, remedy)) from None
+            raise UserError(message(f"expected a complete {path}", reason, remedy)) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

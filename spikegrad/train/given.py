@@ -87,7 +87,7 @@ def _check_loaders(job: Job) -> None:
         raise UserError(message(expected, "one without", "use warmup=0"))
     if training.early_stopping and job.val_loader is None:
         expected = "expected a val_loader for early_stopping"
-        raise UserError(message(expected, "none", "it waits for a better validation"))
+        raise UserError(message(expected, "none", "it needs a validation in every epoch"))
     if job.metrics and job.val_loader is None and job.test_loader is None:
         expected = "expected a val_loader or test_loader for metrics"
         raise UserError(message(expected, "none", "metrics are measured there"))
@@ -106,7 +106,7 @@ def _check_processes(job: Job) -> None:
             pickle.dumps(getattr(job, name))
         except Exception as error:  # pickle fails in many ways
             expected = f"expected {name.replace('encode', 'encoder')} that another process can take"
-            remedy = "define its functions and classes at the top of a module, no lambda"
+            remedy = "define its functions and classes at the top level of a module, without lambda"
             raise UserError(message(expected, f"{error}", remedy)) from None
 
 
@@ -166,4 +166,4 @@ def _check_equal(options: dict[str, Any], objective: Any, names: tuple[str, ...]
             kind = type(objective).__name__
             expected = f"expected {name} in the {kind} alone"
             got = f"{options[name]} beside {kind}(..., {name}={getattr(objective, name)})"
-            raise UserError(message(expected, got, "leave one of them out"))
+            raise UserError(message(expected, got, "omit one of them"))

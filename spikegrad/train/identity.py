@@ -29,7 +29,7 @@ Identity = dict[str, Any]
 """Plain data: name, source, settings; `not_known`, what of it is not compared."""
 
 _LIBRARIES = ("torch", "spikegrad", "numpy", "builtins")
-_REMEDY = "give it as the run was started with, or start another run"
+_REMEDY = "give the one that the run was started with, or start another run"
 
 
 def identity(thing: Any) -> Identity:
@@ -92,7 +92,7 @@ def check_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         if "not_known" in name or before.get(name) == after.get(name):
             continue
         held, given = (str(which.get(name, "none"))[:80] for which in (before, after))
-        remedy = f"its text has changed; {_REMEDY}" if ".source" in name else _REMEDY
+        remedy = f"its source has changed; {_REMEDY}" if ".source" in name else _REMEDY
         expected = f"expected {name} = {held} as the run was started with"
         raise UserError(message(expected, given, remedy))
 
@@ -175,7 +175,7 @@ def _source(code: Any, missing: list[str]) -> str:
     try:
         return _digest(textwrap.dedent(inspect.getsource(code)).encode())
     except (OSError, TypeError):
-        missing.append("its text cannot be read, so only its name is compared")
+        missing.append("its source cannot be read, so only its name is compared")
         return ""
 
 

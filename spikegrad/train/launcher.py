@@ -68,6 +68,6 @@ def settled(config: Config) -> Config:
     machines()
     if config.run.processes not in (1, world()):
         expected = f"expected {world()} processes, as torchrun started"
-        remedy = "leave processes out, or start torchrun with that many"
+        remedy = "omit processes, or start torchrun with that many"
         raise UserError(message(expected, str(config.run.processes), remedy))
     return dataclasses.replace(config, run=dataclasses.replace(config.run, processes=world()))

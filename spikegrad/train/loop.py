@@ -145,7 +145,7 @@ class Trainer:
         except RunError as error:
             where = f"epoch {state.epoch + 1}, step {state.step + 1}: {error}"
             kept = self.folder is not None and self.folder.checkpoint.is_file()
-            note = f"; the last checkpoint in {self.job.folder} is untouched" if kept else ""
+            note = f"; the last checkpoint in {self.job.folder} is unchanged" if kept else ""
             raise RunError(where + note) from None
 
     def call_step(self, outcome: Outcome) -> bool:

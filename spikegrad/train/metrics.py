@@ -39,10 +39,10 @@ def check_metrics(metrics: Any) -> dict[str, Callable[..., Any]]:
         if not isinstance(name, str) or not name or not callable(function):
             raise TypeError(message(expected, f"{name!r}: {type(function).__name__}"))
         if isinstance(function, type):
-            got, remedy = f"{name}: the class {function.__name__}", "make one of it"
+            got, remedy = f"{name}: the class {function.__name__}", "pass an object of it"
             raise TypeError(message(expected, got, remedy))
         if name in _TAKEN:
-            remedy = f"{', '.join(_TAKEN)} are measured anyway"
+            remedy = f"{', '.join(_TAKEN)} are always measured"
             raise UserError(message("expected another name for a metric", name, remedy))
     return dict(metrics)
 

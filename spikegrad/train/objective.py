@@ -41,7 +41,7 @@ class Objective:
             "membrane_max", "membrane_last" (on a membrane or a linear readout), "rate_mse" and
             "count_mse" (squared error of rates or counts), "tet".
         temperature: divides the scores before the softmax.
-        label_smoothing: share of the target spread over all classes.
+        label_smoothing: share of the target given to all classes.
         target_correct, target_incorrect: for rate_mse and count_mse, the rates that the right
             output and the others should have (spikes per step); None: those of the loss.
         tet_weight, tet_target: for tet, the weight of the squared distance from the target.
@@ -156,8 +156,12 @@ def as_objective(wanted: object, scores: Scores | None = None) -> AnyObjective:
         check_loss(wanted)
         return OwnObjective(wanted, over="mean" if scores is None else scores)  # type: ignore[arg-type]
     if scores is not None:
-        expected = "expected scores= with a loss of your own alone"
-        got = wanted.name if isinstance(wanted, Objective) else "an objective that has its scores"
+        expected = "expected scores= only with a loss of your own"
+        got = (
+            wanted.name
+            if isinstance(wanted, Objective)
+            else "an objective, which has its own scores"
+        )
         raise UserError(message(expected, f"objective {got}"))
     return wanted
 

@@ -89,7 +89,7 @@ def _check_step(kind: type[Optimizer]) -> None:
     """Refuse an optimizer whose step needs a closure, as L-BFGS does."""
     closure = inspect.signature(kind.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
-        expected = "expected an optimizer that takes one gradient a step"
+        expected = "expected an optimizer that uses one gradient per step"
         got = f"{kind.__name__}, which computes the loss several times"
         remedy = "use another, or a loop of your own (examples/own_training_loop.py)"
         raise UserError(message(expected, got, remedy))

@@ -20,9 +20,9 @@ _NEVER = ("batch_size", "out")
 _INSTEAD = {
     "calibrate": "call spikegrad.nn.calibrate(network, x, rate=...) before",
     "init": "call spikegrad.nn.initialise(network, ...) before",
-    "batch_size": "it is the loader's",
+    "batch_size": "set it in your loader",
     "validation": "pass val_loader=",
-    "normalise": "scale the loader's samples",
+    "normalise": "scale the samples in your loader",
 }
 
 
@@ -48,5 +48,5 @@ def check_read(names: Iterable[str]) -> None:
     """
     for name in names:
         if name in OPTIONS and not reads(name):
-            remedy = _INSTEAD.get(name, "network and loader are your own, and settle it")
+            remedy = _INSTEAD.get(name, "your network and your loader determine it")
             raise UserError(message("expected settings that fit() reads", name, remedy))

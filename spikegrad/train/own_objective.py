@@ -111,13 +111,13 @@ def check_loss(loss: Any) -> None:
     """
     expected = "expected objective as a name, an Objective or a function loss(y, labels)"
     if isinstance(loss, type):
-        remedy = f"make one of it: {loss.__name__}()"
+        remedy = f"pass an object of it: {loss.__name__}()"
         raise TypeError(message(expected, f"the class {loss.__name__}", remedy))
     if not callable(loss):
         raise TypeError(message(expected, repr(loss)))
     if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
         expected = "expected an objective without parameters of its own"
-        remedy = "fit trains the network's alone: put them there, or switch their gradients off"
+        remedy = "fit trains only those of the network: put them there, or set requires_grad=False"
         raise UserError(message(expected, type(loss).__name__, remedy))
 
 

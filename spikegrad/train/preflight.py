@@ -61,7 +61,7 @@ def _check(job: Job, batch: Any) -> None:
     """Refuse a batch that the network or the objective cannot take."""
     x, labels = pair(batch)
     if not len(x):
-        remedy = "leave empty batches out"
+        remedy = "do not pass empty batches"
         raise UserError(message("expected at least 1 sample per batch", "0", remedy))
     network = job.network
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -111,8 +111,8 @@ def check_names(job: Job, y: Tensor, labels: Tensor | None) -> None:
     scores = job.objective.scores(y)
     count = len(job.class_names or ())
     if classified(job.objective, scores, None if labels is None else labels[:1]) is None:
-        expected = "expected no class_names where the targets are no classes"
-        raise UserError(message(expected, f"{count} of them", "leave class_names out"))
+        expected = "expected no class_names, because the targets are not classes"
+        raise UserError(message(expected, f"{count} of them", "omit class_names"))
     if count != scores.shape[1]:
         expected = f"expected {scores.shape[1]} class_names, one for each output"
         raise UserError(message(expected, str(count)))
@@ -127,7 +127,7 @@ def _hint(objective: AnyObjective, y: Tensor, labels: Tensor | None) -> str:
     """What may be wrong where an objective of one's own fails."""
     classes = y.shape[2]
     if labels is None:
-        return "batches are x alone, so it is called as loss(y)"
+        return "batches contain only x, so it is called as loss(y)"
     whole = not labels.is_floating_point() and labels.dim() == 1
     if whole and int(labels.min()) >= 1 and int(labels.max()) == classes:
         return f"labels are counted from 0: if yours go from 1 to {classes}, subtract 1"
@@ -157,6 +157,6 @@ def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
         watcher.say(f"preflight: {finding.line()}", _STYLES.get(finding.severity, ""))
     serious = [finding for finding in findings if finding.severity != "info"]
     if serious and job.config.run.preflight == "strict":
-        remedy = "follow the advice, or use --preflight warn"
+        remedy = "apply the remedies, or use --preflight warn"
         raise UserError(message("expected a network that can learn", serious[0].line(), remedy))
     return findings

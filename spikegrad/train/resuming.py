@@ -53,7 +53,7 @@ def _check_longer(config: Config) -> None:
         changed = f"slope_schedule {training.slope_schedule}: the slope of every epoch"
     if changed:
         expected = "expected a constant schedule to resume with more epochs"
-        remedy = "would have been another with them; start another run with --out"
+        remedy = "would have been different; start a new run with --out"
         raise UserError(message(expected, f"{changed} {remedy}"))
 
 
@@ -103,8 +103,10 @@ def check_own(run: RunFolder, own: dict[str, Identity] | None, *, done: bool = F
         if not isinstance(held, dict):
             raise ValueError("no object")
     except (OSError, ValueError) as error:
-        remedy = "move it away: the run then goes on, and nothing in it is compared"
-        raise UserError(message(f"expected a whole {run.own}", str(error)[:80], remedy)) from None
+        remedy = "move it away: the run then continues without this comparison"
+        raise UserError(
+            message(f"expected a complete {run.own}", str(error)[:80], remedy)
+        ) from None
     left = ("network",) if done else ()
     kept = [{k: v for k, v in which.items() if k not in left} for which in (held, own)]
     check_same(json.loads(json.dumps(kept[0])), json.loads(json.dumps(kept[1])))

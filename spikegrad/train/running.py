@@ -95,7 +95,7 @@ def sequence_of(encode: Encode, x: Tensor) -> Tensor:
     sequence = encode(x)
     expected = f"expected the encoder to return [T, B, *features] with B={len(x)}"
     if not isinstance(sequence, Tensor):
-        raise TypeError(message(expected, type(sequence).__name__, "end it with a return"))
+        raise TypeError(message(expected, type(sequence).__name__, "add a return statement"))
     if sequence.dim() < 2 or sequence.shape[1] != len(x) or not len(sequence):
         remedy = "time comes first, the batch second"
         raise UserError(message(expected, str(list(sequence.shape)), remedy))
@@ -113,7 +113,7 @@ def run(network: nn.Module, x: Tensor, states: State = None) -> tuple[Tensor, St
     if not isinstance(y, Tensor) or y.dim() != 3 or y.shape[1] != x.shape[1]:
         got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
         expected = f"expected the network's output as [T, B, C] with B={x.shape[1]}"
-        remedy = f"its input was {list(x.shape)} = [T, B, *features]; keep time and batch apart"
+        remedy = f"its input was {list(x.shape)} = [T, B, *features]; do not merge time and batch"
         raise UserError(message(expected, str(got), remedy))
     return y, states
 
@@ -131,9 +131,9 @@ def _parted(network: nn.Module, x: Tensor, out: tuple[Any, ...]) -> tuple[Any, S
         return out[0], second
     parts = [f"{list(p.shape)}" if isinstance(p, Tensor) else type(p).__name__ for p in out]
     remedy = (
-        "of several outputs one alone can be trained here: join them along their last axis with "
-        "torch.cat, and part them again in a loss of your own; a network with states takes them "
-        "back as its second argument"
+        "only one output can be trained: concatenate several along their last axis with torch.cat, "
+        "and split them in a loss of your own; a network that returns states must take them as its "
+        "second argument"
     )
     expected = "expected the network to return y, or (y, states)"
     raise UserError(message(expected, f"a tuple of {' and '.join(parts)}", remedy))

@@ -40,7 +40,7 @@ def check_scale(x: Tensor, trained: tuple[float, float]) -> None:
     if beyond or most - least < 0.5 * width:
         warnings.warn(
             f"the samples have values from {got}, those in training {low:g} to {high:g}; "
-            "if they are scaled otherwise, the classes are wrong",
+            "if they are scaled differently, the classes are wrong",
             SpikegradWarning,
             stacklevel=2,
         )

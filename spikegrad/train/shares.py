@@ -118,7 +118,7 @@ def shares(batches: Iterable[Any], place: Place, *, parts: bool = False) -> Iter
             x = x.split(share.counts)[place.rank]
             labels = None if labels is None else labels.split(share.counts)[place.rank]
         if not sum(share.counts or (len(x),)):
-            remedy = "leave empty batches out"
+            remedy = "do not pass empty batches"
             raise UserError(message("expected at least 1 sample per batch", "0", remedy))
         if not len(x):
             x = x.new_zeros(1, *x.shape[1:])
@@ -136,11 +136,13 @@ def check_divisible(network: nn.Module, loader: Iterable[Any]) -> None:
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
             expected = "expected spikegrad.nn.BatchNorm with several processes"
-            got = f"torch's {type(module).__name__} ({name}), which normalises each share by itself"
+            got = (
+                f"torch's {type(module).__name__} ({name}), which normalises each share separately"
+            )
             raise UserError(message(expected, got))
     if isinstance(getattr(loader, "sampler", None), DistributedSampler):
         expected = "expected a loader of whole batches"
-        remedy = "leave it out: each process takes its share of a batch by itself"
+        remedy = "remove it: each process takes its own share of a batch"
         raise UserError(message(expected, "one with a DistributedSampler", remedy))
 
 
@@ -179,6 +181,6 @@ def _fingerprint(x: Tensor) -> int:
 
 
 _REMEDY = (
-    "each process takes its share of the whole batch by itself; "
+    "each process takes its own share of the whole batch; "
     "shuffle with the generator of torch, NumPy or Python, which fit seeds"
 )

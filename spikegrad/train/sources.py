@@ -107,7 +107,7 @@ def _own_data(given: dict[str, Any], file: dict[str, Any]) -> None:
         if "dataset" in given:
             expected = "expected either the name of a data set or --data with your own arrays"
             got = f"both, {given['dataset']} and {given['data']}"
-            raise UserError(message(expected, got, "leave one of them out"))
+            raise UserError(message(expected, got, "omit one of them"))
         given["dataset"] = Path(given["data"]).stem
     elif "dataset" in given:
         file.pop("data", None)

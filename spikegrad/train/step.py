@@ -145,7 +145,7 @@ def _propagate(
         if not math.isfinite(value):
             raise RunError(_bad_loss(engine, value, part, states))
         if not loss.requires_grad:
-            remedy = "give the network parameters that require gradients, and detach nothing"
+            remedy = "give the network parameters that require gradients, and do not detach"
             raise UserError(message("expected a loss with a gradient", "none", remedy))
         engine.fabric.backward(loss * length)
         for name, tape in tapes.items():
@@ -193,7 +193,7 @@ def _bad_loss(engine: Engine, value: float, x: Tensor, states: State) -> str:
     where = (
         f"the first layer whose output is not finite is {layer}"
         if layer
-        else ("every layer's output is finite, so it is the objective")
+        else ("every layer's output is finite, so the cause is the objective")
     )
     return message("expected a finite loss", f"{value}: {where}", _REMEDY)
 
@@ -204,7 +204,9 @@ def _bad_gradient(network: nn.Module, norm: float) -> str:
         for name, p in network.named_parameters()
         if p.grad is not None and not bool(torch.isfinite(p.grad).all())
     ]
-    where = f"first at {names[-1]}, seen from the output" if names else "by overflow of the norm"
+    where = (
+        f"(the parameter nearest to the output: {names[-1]})" if names else "(the norm overflows)"
+    )
     return message("expected finite gradients", f"a norm of {norm} {where}", _REMEDY)
 
 

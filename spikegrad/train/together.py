@@ -25,7 +25,7 @@ def not_read(name: str, values: Mapping[str, Any], needs: Mapping[str, str]) -> 
     """The error for a field that was given and that nothing reads."""
     other, words = next(iter(needs.items()))
     got = f"{other} {values[other]}" if values[other] not in (None, "", 0) else f"no {other}"
-    return UserError(message(f"expected {words} for {name}", got, f"leave {name} out"))
+    return UserError(message(f"expected {words} for {name}", got, f"omit {name}"))
 
 
 def check_together(values: Mapping[str, Any], options: Mapping[str, Option]) -> None:
@@ -45,13 +45,13 @@ def check_together(values: Mapping[str, Any], options: Mapping[str, Option]) -> 
         raise UserError(message(expected, values["normalise"], remedy))
     if values["early_stopping"] and not values["validation"]:
         expected = "expected validation above 0 for early_stopping"
-        raise UserError(message(expected, "0", "hold samples out, or leave early_stopping out"))
+        raise UserError(message(expected, "0", "use validation samples, or omit early_stopping"))
     if values["rate_lower"] > values["rate_upper"]:
         got = f"{values['rate_lower']:g} and {values['rate_upper']:g}"
         raise UserError(message("expected rate_lower <= rate_upper", got))
     if values["slope_schedule"] != "constant" and values["slope_end"] is None:
         expected = f"expected slope_end with slope_schedule {values['slope_schedule']}"
-        raise UserError(message(expected, "none", "say where the slope shall end"))
+        raise UserError(message(expected, "none", "give the slope at the end"))
 
 
 def _check_network(values: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ def _check_network(values: Mapping[str, Any]) -> None:
 def _check_learned(values: Mapping[str, Any]) -> None:
     if "slope" in values["learn"] and values["slope_schedule"] != "constant":
         expected = "expected either learn slope or a slope_schedule"
-        raise UserError(message(expected, "both", "leave one out"))
+        raise UserError(message(expected, "both", "omit one of them"))
     if "v_reset" in values["learn"] and values["reset"] != "zero":
         expected = "expected reset zero to learn v_reset"
-        raise UserError(message(expected, f"reset {values['reset']}", "leave v_reset out"))
+        raise UserError(message(expected, f"reset {values['reset']}", "omit v_reset"))

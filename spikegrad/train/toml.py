@@ -73,12 +73,12 @@ def to_toml(config: Config, instead: Mapping[str, str] | None = None) -> str:
             choices = f" ({', '.join(option.choices)})" if option.choices else ""
             lines.append(f"# {option.help}{choices}")
             if own and not reads(name) and name != "dataset":
-                lines.append(f"# {name} is not read: network and data are one's own")
+                lines.append(f"# {name} is not used: network and data are your own")
             elif instead and name in instead:
-                lines.append(f"# {name} is not read: {instead[name]}")
+                lines.append(f"# {name} is not used: {instead[name]}")
             elif name in idle:
                 words = " and ".join(idle[name].values())
-                lines.append(f"# {name} is not read: it needs {words}")
+                lines.append(f"# {name} is not used: it needs {words}")
             else:
                 lines.append(f"# {name} is not set" if value is None else _line(name, value))
         lines.append("")
@@ -114,7 +114,9 @@ def _coerced(name: str, value: Any, where: str) -> Any:
 def _misplaced(name: str, where: str) -> str:
     if name in OPTIONS:
         expected = f"expected {name} in the table [{OPTIONS[name].group}] of {where}"
-        return message(expected, "it at the top", f"write [{OPTIONS[name].group}] above it")
+        return message(
+            expected, "it at the top of the file", f"write [{OPTIONS[name].group}] above it"
+        )
     return unknown(f"table in {where}", name, GROUPS)
 
 

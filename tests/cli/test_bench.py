@@ -16,4 +16,4 @@ def test_the_ratio_reads_as_what_it_is(capsys):
     assert "time / ReLU" in out.splitlines()[0]
     assert "x ReLU" not in out
     assert "1.25" in out
-    assert "below 1 we are faster" in " ".join(out.split())
+    assert "below 1 the spiking network is faster" in " ".join(out.split())

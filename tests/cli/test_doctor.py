@@ -65,7 +65,7 @@ def test_a_healthy_machine_has_no_warning(healthy):
         ("versions", "torch", "2.9.1+cpu", "older than 2.10"),
         ("processor", "OMP_NUM_THREADS", "64", "OMP_NUM_THREADS=64 on 4 cores"),
         ("processor", "threads", 8, "8 threads on 4 cores"),
-        ("data", "SPIKEGRAD_DATA", "/no/such/folder", "/no/such/folder is no folder"),
+        ("data", "SPIKEGRAD_DATA", "/no/such/folder", "/no/such/folder is not a folder"),
         ("devices", "cuda:0", "a GPU", "CUBLAS_WORKSPACE_CONFIG"),
         ("kernels", "backend cpu", "no C++ compiler (g++)", "slower: no C++ compiler (g++)"),
     ],
@@ -101,7 +101,7 @@ def test_kernels_that_do_not_load_are_a_problem(monkeypatch, capsys):
 def test_a_wrong_folder_is_seen_by_the_command(monkeypatch, capsys):
     monkeypatch.setenv("SPIKEGRAD_DATA", "/no/such/folder")
     assert main(["doctor"]) == 0
-    assert "warning: SPIKEGRAD_DATA=/no/such/folder is no folder" in capsys.readouterr().out
+    assert "warning: SPIKEGRAD_DATA=/no/such/folder is not a folder" in capsys.readouterr().out
 
 
 def test_data_lists_the_catalogue():

@@ -88,9 +88,9 @@ def test_a_stop_in_between_goes_on(tiny, tmp_path, monkeypatch, capsys):
     [
         (["--seeds", "1"], "expected --seeds >= 2, got 1"),
         (["--seeds", "x"], "'x' is not a valid int"),
-        (["--seeds", "2", "--resume", "THERE"], "expected --resume alone, got --seeds beside it"),
+        (["--seeds", "2", "--resume", "THERE"], "expected --resume alone, got --seeds with it"),
         (["--seeds", "2", "--out", "THERE"], "expected an empty or new run folder"),
-        (["--resume", "DAMAGED"], "resume each of its runs by itself"),
+        (["--resume", "DAMAGED"], "resume each of its runs separately"),
     ],
 )
 def test_what_cannot_be_is_one_line(words, said, tmp_path, monkeypatch, capsys):

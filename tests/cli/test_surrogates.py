@@ -90,7 +90,7 @@ def test_plot_writes_a_picture(chosen, tmp_path):
         (["straight_through", "--slope", "2"], "slope"),
         (["superspike", "--normalisation", "area"], "peak normalisation"),
         (["arctan", "--plot", "x.pdf"], "FILE.png"),
-        (["arctan", "--plot", "/dev/null/x.png"], "a place to write the picture"),
+        (["arctan", "--plot", "/dev/null/x.png"], "a writable path for the picture"),
         (["arctan", "--slope", "steep"], "steep"),
     ],
 )

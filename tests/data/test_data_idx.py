@@ -67,11 +67,11 @@ BAD = {
         lambda f: f["t10k-labels-idx1-ubyte"],
         "12 images in .* and 6 labels",
     ),
-    "gzip cut": (IMAGES, lambda f: gzip.compress(f[IMAGES])[:-9], "whole gzip file"),
+    "gzip cut": (IMAGES, lambda f: gzip.compress(f[IMAGES])[:-9], "complete gzip file"),
     "gzip damaged": (
         IMAGES,
         lambda f: gzip.compress(f[IMAGES])[:40] + bytes(8) + gzip.compress(f[IMAGES])[48:],
-        "whole gzip file",
+        "complete gzip file",
     ),
     "checksum": (IMAGES, lambda f: _swap_labels(f[IMAGES], f[IMAGES][-1] ^ 1), "checksum"),
 }
@@ -111,7 +111,7 @@ def test_a_forged_header_allocates_nothing(tiny, known, put, tmp_path):
 
 def test_tiny_files_do_not_pass_for_mnist(tiny, put, tmp_path):
     assert list(MNIST.files) == list(FILES)
-    with pytest.raises(UserError, match="of MNIST, got a checksum that disagrees"):
+    with pytest.raises(UserError, match="of MNIST, got a wrong checksum"):
         load_idx(MNIST, folder=put(tiny, tmp_path), download=False)
 
 

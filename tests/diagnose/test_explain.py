@@ -70,7 +70,7 @@ def test_every_layer_has_its_time_and_what_would_make_it_faster() -> None:
             f"{each.forward_ms:.3g} ms forward, {each.backward_ms:.3g} ms backward" in each.line()
         )
     assert dropout.forward_ms > 0
-    assert "of spikes the product follows them" in first.advice
+    assert "of spikes the product is event-driven" in first.advice
     assert last.advice.startswith("a surrogate of compact support")
     for each in explain(network(backend="reference"), spikes(0.1)):
         assert each.advice == ("use_backend(network, 'auto')" if each.backend != "torch" else "")
@@ -109,7 +109,7 @@ def test_any_module_is_explained_in_the_order_of_its_run() -> None:
 
 @pytest.mark.parametrize(("share", "way"), [(0.05, ("cpu", "events")), (0.6, ("torch", "dense"))])
 def test_convolutions_and_pools_say_what_ran(monkeypatch, share: float, way) -> None:
-    """They once were "torch (no kernel of ours)", whatever ran."""
+    """They once were "torch (spikegrad has no kernel for it)", whatever ran."""
     from spikegrad.kernels.cpu import conv
 
     dense, real = [], conv.dense

@@ -316,7 +316,7 @@ def test_output_the_same_for_every_sample(net):
     nn.init.zeros_(net[5].weight)
     (found,) = having(look(net), "the output is the same for every sample")
     assert found.severity == "error"
-    assert "behind the last spikes" in found.line()
+    assert "after the last spiking layer" in found.line()
 
 
 def test_output_not_finite(net):
@@ -335,7 +335,7 @@ def test_badly_scaled_scores(net, factor):
     found = having(look(scaled(net, 5, factor)), "the loss starts at")
     assert bool(found) == (factor > 1)
     if found:
-        assert "an output of zeros costs 2.3" in found[0].line()
+        assert "an output of zeros has loss 2.3" in found[0].line()
 
 
 def spiking_classifier() -> Sequential:

@@ -82,7 +82,7 @@ def test_every_instruction_set_has_cautious_values(monkeypatch: pytest.MonkeyPat
     for isa in NEEDS:
         adopt(Path("no table"), isa)
         assert table().at(700, 512) == CAUTIOUS[isa]
-        assert f"cautious values for {isa};" in table().measured
+        assert f"default values for {isa};" in table().measured
     assert unmeasured("neon").at(1, 1) == other
 
 

@@ -68,7 +68,7 @@ def test_recurrent_refuses_a_neuron_whose_forward_it_would_not_call() -> None:
 
 
 class Quadratic(sg.nn.SpikingNeuron):
-    """u[t] = v^2 / 2 + x[t], by a scan of its own."""
+    """u[t] = v^2 / 2 + x[t], by its own scan."""
 
     scan = "quadratic"
 
@@ -162,8 +162,8 @@ def test_the_preflight_points_at_the_layer_that_it_cannot_see() -> None:
     labels = torch.arange(3)
     found = preflight(network, X, labels, loss=lambda y, t: cross_entropy(y.mean(0), t))
     lines = {f.layer: f.line() for f in found}
-    assert "keeps a state but cannot be recorded" in lines["1"]
-    assert lines["3"].endswith("look at the output of layer 1 first, which no check sees")
+    assert "has a state but cannot be recorded" in lines["1"]
+    assert lines["3"].endswith("look at the output of layer 1 first: it cannot be recorded")
     assert "calibrate" not in lines["3"]
 
 

@@ -87,7 +87,7 @@ def test_a_learned_time_constant_stays_valid(integration: str) -> None:
         (lambda: LIF(-1.0), "tau_mem > 0 ms"),
         (lambda: LIF(torch.tensor([5.0, -1.0])), "tau_mem > 0 ms, got a minimum of -1"),
         (lambda: LIF(10.0, dt=0.0), "dt > 0 ms"),
-        (lambda: LIF(beta=1.0), "without a leak use IF"),
+        (lambda: LIF(beta=1.0), "for a neuron without leak use IF"),
         (lambda: LIF(1.0, integration="euler"), "dt < tau_mem for Euler"),
         (lambda: LIF(10.0, integration="rk4"), "unknown integration"),
         (lambda: LIF(10.0, reset="substract"), "did you mean 'subtract'"),

@@ -125,7 +125,7 @@ class Remembers:
     ("callbacks", "error", "words"),
     [
         ([print], TypeError, "expected callbacks as objects with on_step or on_epoch, got builtin"),
-        ([Seen], TypeError, "got the class Seen; make one of it: Seen()"),
+        ([Seen], TypeError, "got the class Seen; pass an object of it: Seen()"),
         (
             5,
             TypeError,

@@ -52,7 +52,7 @@ def test_a_truncated_file_is_said_to_be_one(tmp_path, keep, words):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"weights": torch.ones(1000)})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=f"expected a whole checkpoint in .*, {words}"):
+    with pytest.raises(UserError, match=f"expected a complete checkpoint in .*, {words}"):
         checkpoint.load(path)
 
 
@@ -65,7 +65,7 @@ def test_a_bit_that_flips_anywhere_is_found(tmp_path):
     places += [chance.randrange(len(whole)) for _ in range(60)]
     for place in places:
         path.write_bytes(_flipped(whole, place, chance.randrange(8)))
-        with pytest.raises(UserError, match=r"expected a whole checkpoint in .*, got a damaged"):
+        with pytest.raises(UserError, match=r"expected a complete checkpoint in .*, got a damaged"):
             checkpoint.load(path)
 
 
@@ -92,7 +92,7 @@ def _flipped(data: bytes, place: int, bit: int) -> bytes:
 def test_garbage_is_not_called_code(tmp_path, data):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"expected a whole checkpoint in .*, got no checkpoint"):
+    with pytest.raises(UserError, match=r"expected a complete checkpoint in .*, got no checkpoint"):
         checkpoint.load(path)
 
 

@@ -141,7 +141,7 @@ def test_a_machine_that_is_lost_ends_the_other_which_goes_on_later(exact, two, t
     assert left.wait() == 1
     (line,) = left.said("error: ", "stopped ")
     assert "got one that ended" in line
-    assert "start all of them again with --resume" in line
+    assert "start all processes again with --resume" in line
     assert not (run / "result.json").exists()
     again = two(["-m", "spikegrad", "train", "--resume", str(run)])
     assert [machine.wait() for machine in again] == [0, 0], again[0].log.read_text()

@@ -159,7 +159,7 @@ def test_a_dead_loss_is_a_failed_run_and_keeps_the_checkpoint(tmp_path):
             return (y * float("nan") if self.left < 0 else y), states
 
     run = tmp_path / "run"
-    with pytest.raises(RunError, match=r"epoch 2, step 8: .*checkpoint in .* is untouched"):
+    with pytest.raises(RunError, match=r"epoch 2, step 8: .*checkpoint in .* is unchanged"):
         fit(Failing(spiking(), steps=7), DataLoader(clusters(), 20), out=run, epochs=3, **QUIET)
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
     assert not (run / "result.json").exists()
@@ -229,7 +229,10 @@ X, Y = torch.ones(4, 6), torch.tensor([0, 1, 2, 0])
     ("loaders", "words"),
     [
         ({"loader": [(X, Y + 5)]}, "expected labels in 0..2, got 5 to 7"),
-        ({"loader": [(X[:0], Y[:0])]}, "expected at least 1 sample per batch, got 0; leave empty"),
+        (
+            {"loader": [(X[:0], Y[:0])]},
+            "expected at least 1 sample per batch, got 0; do not pass empty",
+        ),
         ({"loader": []}, "expected a batch in epoch 1"),
         ({"val_loader": [(X, Y + 5)]}, "val_loader: expected labels in 0..2, got 5 to 7"),
         ({"val_loader": [(X, Y - 1)]}, "val_loader: expected labels in 0..2, got -1 to 1"),
@@ -353,7 +356,7 @@ def test_the_config_of_an_own_run_tells_nothing_of_a_network(tmp_path, capsys):
     fit(spiking(), DataLoader(clusters(), 20), out=run, epochs=1, **QUIET)
     text = (run / "config.toml").read_text()
     assert "\nhidden = " not in text
-    assert "# hidden is not read: network and data are one's own" in text
+    assert "# hidden is not used: network and data are your own" in text
     assert "\nepochs = 1\n" in text
     assert main(["train", "--resume", str(run)]) == 2
-    assert "one of fit() on a network of your own" in capsys.readouterr().err
+    assert "a run of fit() with a network of your own" in capsys.readouterr().err

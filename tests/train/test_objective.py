@@ -138,7 +138,10 @@ def test_scores_say_what_is_read(over):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (nn.CrossEntropyLoss, "got the class CrossEntropyLoss; make one of it: CrossEntropyLoss()"),
+        (
+            nn.CrossEntropyLoss,
+            "got the class CrossEntropyLoss; pass an object of it: CrossEntropyLoss()",
+        ),
         (5, "expected objective as a name, an Objective or a function loss(y, labels), got 5"),
         (object(), "expected objective as a name, an Objective or a function"),
     ],
@@ -197,7 +200,7 @@ def swapped(y, labels):
             UserError,
             "unknown scores 'median'; did you",
         ),
-        ({"objective": "tet", "scores": "max"}, UserError, "scores= with a loss of your own alone"),
+        ({"objective": "tet", "scores": "max"}, UserError, "scores= only with a loss of your own"),
         (
             {"objective": per_step, "scores": lambda y: y[0, 0]},
             UserError,

@@ -154,7 +154,7 @@ def test_a_function_with_another_text_is_refused(tmp_path):
     train({"objective": losses[0]}, out=run)
     path.write_text("def loss(y, labels):\n    return 2 * (y.mean(0) ** 2).mean()\n")
     with pytest.raises(
-        UserError, match=r"expected objective.source = sha256.*its text has changed"
+        UserError, match=r"expected objective.source = sha256.*its source has changed"
     ):
         train({"objective": losses[1]}, out=run, resume=True)
 
@@ -166,9 +166,9 @@ def test_what_cannot_be_known_is_said(tmp_path, capsys):
     run, options = tmp_path / "run", {**QUIET, "progress": True}
     fit(spiking(), batches(), objective=space["loss"], out=run, **options)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "objective mine.loss: its text cannot be read, so only its name is compared" in shown
+    assert "objective mine.loss: its source cannot be read, so only its name is compared" in shown
     held = json.loads((run / "own.json").read_text())["objective"]
-    assert held["not_known"] == ["its text cannot be read, so only its name is compared"]
+    assert held["not_known"] == ["its source cannot be read, so only its name is compared"]
     calls = []
 
     def counting(y, labels):
@@ -189,8 +189,8 @@ def test_the_config_names_what_ran(tmp_path):
     text = (tmp_path / "own" / "config.toml").read_text()
     for name in ("objective", "temperature", "optimizer", "learning_rate"):
         assert f"\n{name} = " not in text
-    assert f"# objective is not read: the objective is {__name__}.first_loss (own.json)" in text
-    assert "# optimizer is not read: the optimizer is torch.optim.sgd.SGD (own.json)" in text
+    assert f"# objective is not used: the objective is {__name__}.first_loss (own.json)" in text
+    assert "# optimizer is not used: the optimizer is torch.optim.sgd.SGD (own.json)" in text
     assert json.loads((tmp_path / "own" / "own.json").read_text())["objective"]["source"]
 
 
@@ -326,7 +326,7 @@ def test_the_state_of_a_recurrent_layer_is_a_state():
         (
             {"processes": 2, "objective": lambda y, labels: y.sum()},
             UserError,
-            "at the top of a mod",
+            "at the top level of a mod",
         ),
     ],
 )

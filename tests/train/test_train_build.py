@@ -139,7 +139,7 @@ def test_a_run_of_ones_own_network_cannot_be_rebuilt(tmp_path):
     batch = (torch.rand(8, 4), torch.arange(8) % 2)
     network = Sequential(Linear(4, 8), LIF(10.0), Linear(8, 2))
     fit(network, [batch], epochs=1, out=tmp_path / "run", progress=False, preflight="off")
-    with pytest.raises(UserError, match=r"one of fit\(\) on a network of your own"):
+    with pytest.raises(UserError, match=r"a run of fit\(\) with a network of your own"):
         open_run(tmp_path / "run")
 
 
@@ -149,5 +149,5 @@ def test_an_unfinished_run_says_how_to_finish_it(options, tmp_path):
     with pytest.raises(UserError, match=r"got none; spikegrad train --resume .* finishes it"):
         open_run(tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="expected whole weights in"):
+    with pytest.raises(UserError, match="expected complete weights in"):
         open_run(tmp_path / "run")

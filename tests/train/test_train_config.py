@@ -46,7 +46,7 @@ def test_what_nothing_reads_is_an_error(name, tmp_path):
         file.write_text(_toml({**_needed(name), name: value}))
         config = resolve({other: instead}, config=str(file))
         assert flatten(config)[name] == option.default
-        assert f"# {name} is not read: it needs" in to_toml(config)
+        assert f"# {name} is not used: it needs" in to_toml(config)
 
 
 def _needed(name):
@@ -136,7 +136,7 @@ def test_wrong_files(text, words):
         ({"learn": ["v_reset"]}, "expected reset zero to learn v_reset"),
         ({"reset": "zero", "v_reset": 1.0}, "expected v_reset below the threshold of 1, got 1"),
         ({"tau_mem": 5.0, "beta": 0.5}, "expected no beta for tau_mem"),
-        ({"kappa": 1.0}, "expected neuron alif for kappa, got neuron lif; leave kappa out"),
+        ({"kappa": 1.0}, "expected neuron alif for kappa, got neuron lif; omit kappa"),
         ({"calibrate": 1}, "expected calibrate < 1, got 1"),
         ({"seed": 99999999999}, "expected seed <= 2147483648, got 99999999999"),
         (

@@ -113,7 +113,7 @@ def unmeasured(isa: str) -> Table:
     >>> unmeasured("avx512").at(700, 512)
     Crossover(forward=0.3, weight=0.25, input=0.45)
     """
-    words = f"nowhere (cautious values for {isa}; `spikegrad build` measures)"
+    words = f"default values for {isa}; `spikegrad build` measures them"
     shares: dict[str, tuple[tuple[float, ...], ...]] = {
         product: ((share,),) for product, share in zip(PRODUCTS, CAUTIOUS[isa], strict=True)
     }

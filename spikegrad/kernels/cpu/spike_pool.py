@@ -31,7 +31,7 @@ LARGEST = 256
 def obstacle(x: Tensor, kernel: Pair, args: dict[str, Any]) -> str:
     """Why `lif_pool` cannot run a call of `lif` with a pool behind it, or ""."""
     if x.dim() != 5 or x.dtype not in (torch.float32, torch.float64):
-        return "x is no [T, B, C, H, W] of float32 or float64"
+        return "x is not [T, B, C, H, W] of float32 or float64"
     if kernel[0] * kernel[1] > LARGEST or any(
         k > n for k, n in zip(kernel, x.shape[3:], strict=True)
     ):
@@ -39,7 +39,7 @@ def obstacle(x: Tensor, kernel: Pair, args: dict[str, Any]) -> str:
     if args.get("refractory") or args.get("slope") is not None:
         return "a refractory period or a learned slope"
     if args["surrogate"].name not in FAMILIES:
-        return "a surrogate that torch evaluates"
+        return "its surrogate is evaluated by torch"
     values = [value for value in args.values() if isinstance(value, Tensor)]
     if any(
         value.numel() != 1 or (value.requires_grad and torch.is_grad_enabled()) for value in values
