@@ -262,7 +262,7 @@ def test_what_auto_chooses_and_why() -> None:
     x = torch.rand(4, 2, 3)
     assert choose("lif", "auto", x, {}).backend == "cpu"
     soft = {"surrogate": S.arctan().soft()}
-    for args, words in [({"trace": True}, "recorded"), (soft, "soft mode")]:
+    for args, words in [({"trace": True}, "records membranes"), (soft, "soft mode")]:
         choice = choose("lif", "auto", x, args)
         assert (choice.backend, words in choice.reason) == ("reference", True)
     with pytest.raises(UserError, match="use backend='auto'"):

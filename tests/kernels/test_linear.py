@@ -136,7 +136,7 @@ def test_half_types_and_autocast_are_torchs() -> None:
     x, weight = spikes(3, 2, 70, 0.1), torch.randn(8, 70)
     for dtype in (torch.bfloat16, torch.float16):
         why = choose("linear", "auto", x.to(dtype), {"weight": weight.to(dtype)})
-        assert (why.backend, "torch's" in why.reason) == ("reference", True)
+        assert (why.backend, "torch computes products of" in why.reason) == ("reference", True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert choose("linear", "auto", x, {"weight": weight}).backend == "reference"
         assert sg.Linear(70, 8)(x).dtype == torch.bfloat16

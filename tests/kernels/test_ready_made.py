@@ -112,8 +112,8 @@ def test_with_the_wheels_library_nothing_is_built(
     monkeypatch.setenv("CXX", NO_COMPILER)
     assert main(["build", "--no-measure"]) == 0
     said = capsys.readouterr().out
-    assert f"nothing was built: no C++ compiler ({NO_COMPILER})" in said
-    assert f"the ready-made kernels for avx512 are used: {wheel}" in said
+    assert f"nothing was compiled: no C++ compiler ({NO_COMPILER})" in said
+    assert f"the kernels of the wheel for avx512 are used: {wheel}" in said
 
 
 PROGRAM = """

@@ -167,7 +167,7 @@ def test_killed_while_it_gets_more_epochs(options, outcome, child, tmp_path, cal
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({}, "got schedule cosine: every learning rate would have been another"),
+        ({}, "got schedule cosine: every learning rate would have been different"),
         ({"schedule": "constant", "warmup": 0.1}, "got warmup 0.1, a share of all steps"),
         (
             {"schedule": "constant", "slope_schedule": "linear", "slope_end": 9.0},
