@@ -79,3 +79,32 @@ wheel-test: wheel  ## install that wheel into a new environment, and train there
 	@build/wheel-test/bin/python tests/check_wheel.py $(FAILED)
 
 check: format-check lint types layout test sets doctest  ## everything CI does
+	@echo "make check: all passed"
+
+format: $(STAMP)  ## rewrite the sources in the one format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/clang-format -i $(KERNELS)
+
+format-check: $(STAMP)  ## is everything in the one format?
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "make $@: failed; repair with: make format"; exit 1; }
+	@$(BIN)/clang-format --dry-run --Werror $(KERNELS) || { echo "make $@: failed; repair with: make format"; exit 1; }
+
+lint: $(STAMP)  ## ruff
+	@$(BIN)/ruff check --quiet . $(FAILED)
+
+types: $(STAMP)  ## mypy on the package
+	@$(BIN)/mypy $(FAILED)
+
+layout: $(STAMP)  ## do imports point one way, are files and functions short?
+	@$(BIN)/python -m pytest -q tests/test_layout.py $(FAILED)
+
+doctest: $(STAMP)  ## the examples in docstrings
+	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) --doctest-modules spikegrad $(FAILED)
+
+examples: $(STAMP)  ## every script in examples/, in its short version (also part of make test)
+	@$(THREADS) $(BIN)/python -m pytest -q tests/test_examples.py $(FAILED)
+
+clean:  ## remove the environment, caches and build leftovers; runs/ stays
+	@rm -rf -- "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf -- {} +

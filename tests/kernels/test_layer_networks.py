@@ -293,7 +293,9 @@ def test_why_there_is_no_block() -> None:
     assert obstacle_to_layer(x, weight, S.triangle(), ("auto", "auto")) == ""
     assert "by name" in obstacle_to_layer(x, weight, S.triangle(), ("auto", "reference"))
     assert "soft" in obstacle_to_layer(x, weight, S.triangle().soft(), ("auto",))
-    assert "torch computes products of" in obstacle_to_layer(x.half(), weight.half(), S.triangle(), ("auto",))
+    assert "torch computes products of" in obstacle_to_layer(
+        x.half(), weight.half(), S.triangle(), ("auto",)
+    )
     assert "meta" in obstacle_to_layer(x.to("meta"), weight, S.triangle(), ("auto",))
     with pytest.raises(sg.UserError, match="expected Linear's input"):
         made("two")[0](spikes(n=41))

@@ -173,7 +173,9 @@ def test_calibrate_refuses_one_connection_for_two_layers():
 
     net = Two()
     before = net.both.weight.clone()
-    with pytest.raises(UserError, match="a separate connection for every spiking layer, got layers a and b"):
+    with pytest.raises(
+        UserError, match="a separate connection for every spiking layer, got layers a and b"
+    ):
         calibrate(net, X)
     assert torch.equal(net.both.weight, before)
 
