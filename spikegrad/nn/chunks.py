@@ -41,7 +41,7 @@ def steps_at_once(layers: Sequence[nn.Module], x: Tensor) -> int:
     100
     >>> with torch.no_grad():
     ...     steps_at_once(layers, x)
-    2
+    4
     """
     whole = int(x.shape[0])
     if torch.is_grad_enabled() or x.dim() != 5 or x.device.type != "cpu" or is_static(x):
