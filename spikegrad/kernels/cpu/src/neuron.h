@@ -59,6 +59,15 @@ struct Column {
   T operator()(int j) const { return p[j]; }
 };
 
+// f(j) of n columns side by side, which touch nothing of each other. Not unrolled: what is left
+// behind the last whole vector would stand there fifteen times, and takes long to compile.
+template <class F>
+[[gnu::always_inline]] inline void across(int n, const F& f) {
+#pragma GCC ivdep
+#pragma GCC unroll 1
+  for (int j = 0; j < n; ++j) f(j);
+}
+
 // forward_step<...>(p, n, refractory, x [n]; v, i, a, silent [n] in and out; u, s, ready, d [n]
 // out; d null where nobody asks)
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
@@ -68,15 +77,14 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSi
                                                 int32_t* __restrict silent, T* __restrict us,
                                                 T* __restrict s, uint8_t* __restrict readies,
                                                 T* __restrict ds) {
-#pragma GCC ivdep
-  for (int j = 0; j < n; ++j) {
+  across(n, [&](int j) {
     if (kSyn) i[j] = p(kAlpha, j) * i[j] + p(kGainSyn, j) * x[j];
     const T rest = p(kRest, j);
     const T u = rest + p(kBeta, j) * (v[j] - rest) + p(kGainMem, j) * (kSyn ? i[j] : x[j]);
     us[j] = u;
     if (!kFire) {
       v[j] = u;
-      continue;
+      return;
     }
     const T threshold = p(kThreshold, j);
     const T d = u - (kAda ? threshold + p(kKappa, j) * a[j] : threshold);
@@ -94,7 +102,7 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSi
     if (kR == Reset::subtract) v[j] = u - spike * p(kDrop, j);
     if (kR == Reset::zero) v[j] = u + spike * (p(kReset, j) - u);
     if (kR == Reset::none) v[j] = u;
-  }
+  });
 }
 
 // What the surrogate is, with slope and amplitude [1 or N].
@@ -142,15 +150,15 @@ struct Moment {
 template <class T, class P, bool kAda>
 [[gnu::always_inline]] inline void distances(const P& p, int n, const T* __restrict u,
                                              const T* __restrict a, T* __restrict d) {
-  for (int j = 0; j < n; ++j)
+  across(n, [&](int j) {
     d[j] = u[j] - (kAda ? p(kThreshold, j) + p(kKappa, j) * a[j] : p(kThreshold, j));
+  });
 }
 // From distances to spikes, 1 or 0; ready: null without a refractory period.
 template <class T>
 [[gnu::always_inline]] inline void fire(int n, const uint8_t* __restrict ready, T* __restrict d) {
-  if (ready)
-    for (int j = 0; j < n; ++j) d[j] = ready[j] ? d[j] : T(-1);
-  for (int j = 0; j < n; ++j) d[j] = d[j] >= T(0) ? T(1) : T(0);
+  if (ready) across(n, [&](int j) { d[j] = ready[j] ? d[j] : T(-1); });
+  across(n, [&](int j) { d[j] = d[j] >= T(0) ? T(1) : T(0); });
 }
 
 // The membrane that a step started from, [n]: what the reset of the step before left. room [n]: for
@@ -163,9 +171,10 @@ template <class T, class P, bool kAda, bool kFire, Reset kR>
   distances<T, P, kAda>(p, n, m.before, m.a_before, room);
   fire(n, m.ready_before, room);
   const T* __restrict u = m.before;
-  for (int j = 0; j < n; ++j)
+  across(n, [&](int j) {
     room[j] =
         kR == Reset::zero ? u[j] + room[j] * (p(kReset, j) - u[j]) : u[j] - room[j] * p(kDrop, j);
+  });
   return room;
 }
 
@@ -186,36 +195,34 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGr
     if (m.derivative) {
       std::memcpy(g, m.derivative, n * sizeof(T));
       if (grad_slope)  // only area normalisation learns a slope: g = gain k p(k d)
-        for (int j = 0; j < n; ++j)
-          by[j] = d[j] * g[j] / f.slope[f.slope_columns > 1 ? column + j : 0];
+        across(n,
+               [&](int j) { by[j] = d[j] * g[j] / f.slope[f.slope_columns > 1 ? column + j : 0]; });
     } else {
       surrogate_block(f, d, column, g, grad_slope ? by : nullptr, n);
     }
   }
   if (kFire && m.ready) {
-    for (int j = 0; j < n; ++j) g[j] *= m.ready[j] ? T(1) : T(0);
-    if (grad_slope)
-      for (int j = 0; j < n; ++j) by[j] *= m.ready[j] ? T(1) : T(0);
+    across(n, [&](int j) { g[j] *= m.ready[j] ? T(1) : T(0); });
+    if (grad_slope) across(n, [&](int j) { by[j] *= m.ready[j] ? T(1) : T(0); });
   }
   T* __restrict spike = d;
-  if (kFire) fire(n, m.ready, spike);
+  if (kFire && (kGrads || kR == Reset::zero)) fire(n, m.ready, spike);
   // What comes back to the spike: from its readers, its adaptation and, if attached, its reset.
   const T* __restrict ds = incoming;
   if (kFire && (kAda || (attached && kR != Reset::none))) {
     ds = back;
-    for (int j = 0; j < n; ++j) back[j] = kAda ? incoming[j] + da[j] : incoming[j];
+    across(n, [&](int j) { back[j] = kAda ? incoming[j] + da[j] : incoming[j]; });
     if (attached && kR == Reset::subtract)
-      for (int j = 0; j < n; ++j) back[j] -= dv[j] * p(kDrop, j);
+      across(n, [&](int j) { back[j] -= dv[j] * p(kDrop, j); });
     if (attached && kR == Reset::zero)
-      for (int j = 0; j < n; ++j) back[j] += dv[j] * (p(kReset, j) - u[j]);
+      across(n, [&](int j) { back[j] += dv[j] * (p(kReset, j) - u[j]); });
   }
   const T* __restrict old =
       kGrads ? membrane_before<T, P, kAda, kFire, kR>(p, n, m, room) : nullptr;
   const T* __restrict x = m.x;
   const T* __restrict i_now = m.i_now;
   const T* __restrict i_old = m.i_old;
-#pragma GCC ivdep
-  for (int j = 0; j < n; ++j) {
+  across(n, [&](int j) {
     T du = dv[j];
     if (kFire) {
       if (kR == Reset::zero) du = dv[j] * (T(1) - spike[j]);
@@ -251,9 +258,8 @@ template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGr
     }
     if (kSyn) di[j] = p(kAlpha, j) * di[j];
     dv[j] = p(kBeta, j) * du;
-  }
-  if (kFire && grad_slope)
-    for (int j = 0; j < n; ++j) sums[kParams][j] += ds[j] * by[j];
+  });
+  if (kFire && grad_slope) across(n, [&](int j) { sums[kParams][j] += ds[j] * by[j]; });
 }
 
 // f<R>() of the reset.

@@ -58,6 +58,20 @@ struct Forward {
   int32_t* silent_end;
 };
 
+// A state's n columns from offset on, or zeros, or of membranes the rest.
+template <class T>
+void start(const T* from, int64_t offset, int n, T* to) {
+  if (from)
+    std::copy(from + offset, from + offset + n, to);
+  else
+    std::fill(to, to + n, T(0));
+}
+template <class T, class P>
+void start_at_rest(const P& p, const T* from, int64_t offset, int n, T* to) {
+  if (from) return start(from, offset, n, to);
+  across(n, [&](int j) { to[j] = p(kRest, j); });
+}
+
 template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
 void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
   alignas(64) T v[kBlock], i[kBlock], a[kBlock];
@@ -65,12 +79,10 @@ void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
   const P p{f.params + (f.param_columns > 1 ? column : 0), f.param_columns};
   alignas(64) T s_row[kBlock], u_row[kBlock];
   const bool past = streams(f.u, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
-  for (int j = 0; j < n; ++j) {
-    v[j] = f.v0 ? f.v0[offset + j] : p(kRest, j);
-    i[j] = kSyn && f.i0 ? f.i0[offset + j] : T(0);
-    a[j] = kAda && f.a0 ? f.a0[offset + j] : T(0);
-    silent[j] = kSilent && f.silent0 ? f.silent0[offset + j] : 0;
-  }
+  start_at_rest(p, f.v0, offset, n, v);
+  if (kSyn) start(f.i0, offset, n, i);
+  if (kAda) start(f.a0, offset, n, a);
+  if (kSilent) start(f.silent0, offset, n, silent);
   for (int64_t t = 0; t < f.steps; ++t) {
     const int64_t at = t * f.step + offset;
     if (kAda && f.a) std::memcpy(f.a + at, a, n * sizeof(T));
@@ -84,12 +96,10 @@ void forward_block(const Forward<T>& f, int64_t offset, int64_t column, int n) {
     if (kFire && past) stream_row(f.s + at, s_row, n);
     if (kSyn && f.i) std::memcpy(f.i + at, i, n * sizeof(T));
   }
-  for (int j = 0; j < n; ++j) {
-    f.v_end[offset + j] = v[j];
-    if (kSyn) f.i_end[offset + j] = i[j];
-    if (kAda) f.a_end[offset + j] = a[j];
-    if (kSilent) f.silent_end[offset + j] = silent[j];
-  }
+  std::copy(v, v + n, f.v_end + offset);
+  if (kSyn) std::copy(i, i + n, f.i_end + offset);
+  if (kAda) std::copy(a, a + n, f.a_end + offset);
+  if (kSilent) std::copy(silent, silent + n, f.silent_end + offset);
 }
 
 template <class T>
@@ -136,13 +146,11 @@ void backward_piece(const Backward<T>& f, int64_t block, bool begun, int64_t off
   alignas(64) T sums[kGrads ? kParams + 1 : 1][kWide], v_first[kWide], i_first[kWide];
   const P p{f.params + (f.param_columns > 1 ? column : 0), f.param_columns};
   if (kGrads) std::memset(sums, 0, sizeof sums);
-  for (int j = 0; j < n; ++j) {
-    dv[j] = f.grad_v ? f.grad_v[offset + j] : T(0);
-    di[j] = kSyn && f.grad_i ? f.grad_i[offset + j] : T(0);
-    da[j] = kAda && f.grad_a ? f.grad_a[offset + j] : T(0);
-    if (kGrads) v_first[j] = f.v0 ? f.v0[offset + j] : p(kRest, j);
-    if (kGrads && kSyn) i_first[j] = f.i0 ? f.i0[offset + j] : T(0);
-  }
+  start(f.grad_v, offset, n, dv);
+  if (kSyn) start(f.grad_i, offset, n, di);
+  if (kAda) start(f.grad_a, offset, n, da);
+  if (kGrads) start_at_rest(p, f.v0, offset, n, v_first);
+  if (kGrads && kSyn) start(f.i0, offset, n, i_first);
   alignas(64) T dx_row[kWide];
   const bool past = streams(f.dx, f.step, f.steps) && offset * sizeof(T) % 64 == 0;
   const bool dense = f.grad_dense(), constant = f.grad_constant();
@@ -175,21 +183,19 @@ void backward_piece(const Backward<T>& f, int64_t block, bool begun, int64_t off
                                                               sums, past ? dx_row : f.dx + at);
     if (past) stream_row(f.dx + at, dx_row, n);
   }
-  for (int j = 0; j < n; ++j) {
-    f.dv0[offset + j] = dv[j];
-    if (kSyn) f.di0[offset + j] = di[j];
-    if (kAda) f.da0[offset + j] = da[j];
-  }
+  std::copy(dv, dv + n, f.dv0 + offset);
+  if (kSyn) std::copy(di, di + n, f.di0 + offset);
+  if (kAda) std::copy(da, da + n, f.da0 + offset);
   if (!kGrads) return;
   if (!f.v0)  // at rest the first membrane is v_rest itself
-    for (int j = 0; j < n; ++j) sums[kRest][j] += dv[j];
+    across(n, [&](int j) { sums[kRest][j] += dv[j]; });
   const bool each = f.param_columns > 1;
   const int64_t width = each ? f.param_columns : 1;
   double* out = f.dparams + (each ? block / ((f.features + kBlock - 1) / kBlock) : block) *
                                 (kParams + 1) * width;
   for (int row = 0; row <= kParams; ++row) {
     if (each) {
-      for (int j = 0; j < n; ++j) out[row * width + column + j] = sums[row][j];
+      across(n, [&](int j) { out[row * width + column + j] = sums[row][j]; });
     } else {
       double total = begun ? out[row] : 0;
       for (int j = 0; j < n; ++j) total += sums[row][j];
