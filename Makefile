@@ -13,19 +13,22 @@ VENV ?= .venv
 JOBS ?= 2
 DEMO := runs/demo
 
+# Instruction sets of `make clang` and `make sanitize`; "native" is the CPU's best one.
+SETS ?= native avx2
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 # One thread per worker: two workers with two threads each would fight for two cores.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # The kernels with every access checked, in a cache of their own.
 SANITIZED := CXX=g++ SPIKEGRAD_CACHE=$(CURDIR)/build/sanitized SPIKEGRAD_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-KERNELS := $(shell find spikegrad/kernels/cpu/src -name '*.h' -o -name '*.cpp')
+KERNELS := $(shell find spikegrad/kernels/cpu/src tests/kernels/simd -name "*.h" -o -name "*.cpp")
 # A failing step says which one it was and how to run it alone.
 FAILED = || { echo; echo "make $@: failed (the output above says why; run it alone with: make $@)"; exit 1; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test contract sets sanitize wheel wheel-test check format format-check lint types layout doctest examples clean
+.PHONY: help demo test contract sets simd simd-neon clang sanitize wheel wheel-test check format format-check lint types layout doctest examples clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -55,10 +58,25 @@ sets: $(STAMP)  ## the kernel tests on every other instruction set of this CPU, 
 	@for set in $$($(OTHER_SETS)); do echo "instruction set $$set:"; \
 		SPIKEGRAD_ISA=$$set $(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels || exit 1; done $(FAILED)
 
+simd: $(STAMP)  ## each operation of the instruction sets of this CPU against plain code, by g++ and clang++
+	@$(BIN)/python -m pytest -q -rs tests/kernels/test_simd.py $(FAILED)
+
+# Debian: apt install g++-aarch64-linux-gnu qemu-user. The kernels are compiled for NEON as well, but not run: that needs a torch for aarch64.
+NEON_CXX ?= aarch64-linux-gnu-g++
+simd-neon: $(STAMP)  ## the same for NEON under qemu, and whether every kernel compiles for aarch64
+	@for tool in $(NEON_CXX) qemu-aarch64; do command -v $$tool > /dev/null || { echo "expected $$tool, which is not installed; on Debian: apt install g++-aarch64-linux-gnu qemu-user"; exit 1; }; done
+	@$(BIN)/python -m pytest -q tests/kernels/test_simd.py -k aarch64 $(FAILED)
+	@mkdir -p build/neon; torch=$$($(BIN)/python -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent / "include")'); \
+		flags=$$($(BIN)/python -c 'from spikegrad.kernels.cpu import compiler as c; from spikegrad.kernels.cpu.instructions import InstructionSet as S; print(*c.flags_of(S("neon", False, "")), c.LEVELS["aarch64", "neon"])'); \
+		ls spikegrad/kernels/cpu/src/*.cpp | xargs -P $(JOBS) -I {} sh -c '$(NEON_CXX) $$1 -Ispikegrad/kernels/cpu/src -isystem $$2 -c {} -o build/neon/$$(basename {}).o && echo "compiled for aarch64: {}"' - "$$flags" "$$torch" $(FAILED)
+
+clang: $(STAMP)  ## everything compiled by clang++ for the sets of this CPU, and the kernel tests on it
+	@command -v clang++ > /dev/null || { echo "expected clang++, which is not installed; on Debian: apt install clang"; exit 1; }
+	@for set in $(SETS); do test $$set != native || set=; echo "clang++, instruction set $${set:-native}:"; export SPIKEGRAD_ISA=$$set CXX=clang++ SPIKEGRAD_CACHE=$(CURDIR)/build/clang; \
+		$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/kernels || exit 1; done $(FAILED)
+
 # torch itself is not instrumented, so the sanitizer's library is loaded before it; the pool gives every
 # buffer its exact size. What Python still holds when it ends is no leak: tests/kernels/test_memory.py counts.
-# SETS: "native" is the CPU's best set.
-SETS ?= native avx2
 sanitize: $(STAMP)  ## the kernel tests under AddressSanitizer and UBSan (needs g++; five minutes a set, hence no part of make check)
 	@for set in $(SETS); do test $$set != native || set=; echo "instruction set $${set:-native}:"; export SPIKEGRAD_ISA=$$set; \
 		$(SANITIZED) $(BIN)/python -c 'from spikegrad.kernels import cpu; cpu.build()' && \
