@@ -81,4 +81,35 @@ inline Integers<float> load_bytes<float>(const uint8_t* p) {
       _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 
+// Eight ones at a time by the table: no branch depends on how many there are.
+template <>
+inline uint16_t* list_ones<uint16_t>(uint64_t word, int first, uint16_t* to) {
+  __m128i from = _mm_set1_epi16(static_cast<int16_t>(first));
+  const __m128i eight = _mm_set1_epi16(8);
+  const int bytes = word >> 32 ? 8 : 4;  // a picture's channels are often 32
+#pragma GCC unroll 4
+  for (int byte = 0; byte < bytes; ++byte, word >>= 8) {
+    const uint8_t* places = kCompressTable.at[word & 255];
+    const __m128i wide =
+        _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(places)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_add_epi16(wide, from));
+    from = _mm_add_epi16(from, eight);
+    to += __builtin_popcountll(word & 255);
+  }
+  return to;
+}
+// Sixteen rows at most, two look-ups; longer words, which have few ones, one by one.
+template <>
+inline uint8_t* list_ones<uint8_t>(uint64_t word, int first, uint8_t* to) {
+  if (word >> 16) return list_each(word, first, to);
+  for (int byte = 0; byte < 2; ++byte, word >>= 8) {
+    const __m128i places =
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kCompressTable.at[word & 255]));
+    const __m128i from = _mm_set1_epi8(static_cast<char>(first + 8 * byte));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_add_epi8(places, from));
+    to += __builtin_popcountll(word & 255);
+  }
+  return to;
+}
+
 }  // namespace spikegrad

@@ -149,7 +149,7 @@ template <class T>
 // without asking how many there are: few words have more, and a wrong guess costs as much as eight.
 constexpr int kListSlack = 64;
 template <class N>
-[[gnu::always_inline]] inline N* list_ones(uint64_t word, int first, N* to) {
+[[gnu::always_inline]] inline N* list_each(uint64_t word, int first, N* to) {
   N* const end = to + std::popcount(word);
   do {
     for (int j = 0; j < 8; ++j) {
@@ -159,6 +159,10 @@ template <class N>
     to += 8;
   } while (to < end);
   return end;
+}
+template <class N>
+[[gnu::always_inline]] inline N* list_ones(uint64_t word, int first, N* to) {
+  return list_each(word, first, to);
 }
 
 }  // namespace spikegrad
