@@ -126,7 +126,10 @@ CAUTIOUS = {
     "neon": Crossover(0.3, 0.25, 0.45),
     "generic": Crossover(0.3, 0.25, 0.45),
 }
-"""Shares below which the spikes were faster for every size of layer, on CPUs with two cores."""
+"""Shares below which the spikes were faster for every size of layer, on a CPU with two cores.
+
+Measured with avx512; the other sets take the same shares until `spikegrad build` measures them.
+"""
 
 _now: list[Table] = [unmeasured("generic")]
 
