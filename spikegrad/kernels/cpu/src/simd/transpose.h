@@ -105,15 +105,23 @@ template <bool kWhole>
 template <>
 inline void transpose_block<float>(const float* from, int64_t stride, int rows, int columns,
                                    float* to, int64_t by) {
-  for (int r = 0; r < rows; r += 8)
-    for (int c = 0; c < columns; c += 8) {
-      const float* corner = from + r * stride + c;
-      float* out = to + c * by + r;
-      if (rows - r >= 8 && columns - c >= 8)
-        transpose_eight<true>(corner, stride, 8, 8, out, by);
-      else
-        transpose_eight<false>(corner, stride, rows - r, columns - c, out, by);
-    }
+  auto eight = [&](int r, int c) {
+    const float* corner = from + r * stride + c;
+    float* out = to + c * by + r;
+    if (rows - r >= 8 && columns - c >= 8)
+      transpose_eight<true>(corner, stride, 8, 8, out, by);
+    else
+      transpose_eight<false>(corner, stride, rows - r, columns - c, out, by);
+  };
+  // A vector is half a cache line. Lines that lie far apart, often a power of two, displace each
+  // other, so the side where they do has both halves of a line one after the other.
+  if (by > stride) {
+    for (int c = 0; c < columns; c += 8)
+      for (int r = 0; r < rows; r += 8) eight(r, c);
+  } else {
+    for (int r = 0; r < rows; r += 8)
+      for (int c = 0; c < columns; c += 8) eight(r, c);
+  }
 }
 
 #elif defined(SPIKEGRAD_SIMD_NEON)
