@@ -254,13 +254,14 @@ def of_block(
     steps, batch = given.shape[:2]
     size = steps * batch * block.connection.in_features
     activity = ones / size if ones >= 0 else None
-    limits = crossover(block.connection.in_features, block.connection.out_features)
+    sizes = block.connection.in_features, block.connection.out_features
+    limits = crossover(*sizes)
     events = activity is not None and activity <= limits.weight
     reason = "a separate product" if neuron is None else "with its neurons in one call"
     if nonzeros >= 0:
         rows = batch if route == "once" else steps * batch
         share = nonzeros / (rows * block.connection.in_features)
-        events = followed("weight", share, limits.weight, rows, block.connection.out_features)
+        events = followed("weight", share, limits.weight, rows, sizes)
         reason += f"; {100 * share:.3g} % of inputs are not 0"
     weight = "once" if route == "once" else "events" if events else "dense"
     support = given.support

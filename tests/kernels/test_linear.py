@@ -231,17 +231,30 @@ def choice_at_15_percent() -> None:
     limit = 1500 * 100 // 116  # 100 rows, and what turning the weight around costs
     numbers.view(-1)[limit:] = 0
     assert chosen(numbers, weight) == (EVENTS, -1, limit)
-    assert followed("forward", limit / x.numel(), 0.15, 100, 32)
-    assert followed("weight", (limit + 1) / x.numel(), 0.15, 100, 32)
+    assert followed("forward", limit / x.numel(), 0.15, 100, (100, 32))
+    assert followed("weight", (limit + 1) / x.numel(), 0.15, 100, (100, 32))
     numbers.view(-1)[limit] = 0.5
     assert chosen(numbers, weight) == (DENSE, -1, limit + 1)  # counted for the weight's gradient
-    assert not followed("forward", (limit + 1) / x.numel(), 0.15, 100, 32)
+    assert not followed("forward", (limit + 1) / x.numel(), 0.15, 100, (100, 32))
     numbers.view(-1)[:1501] = 0.5
     assert chosen(numbers, weight) == (DENSE, -1, -1)
-    assert not followed("weight", 1501 / x.numel(), 0.15, 100, 32)
+    assert not followed("weight", 1501 / x.numel(), 0.15, 100, (100, 32))
     numbers.view(-1)[limit:] = 0
     assert chosen(numbers, weight[:31]) == (DENSE, -1, -1)
-    assert not followed("forward", limit / x.numel(), 0.15, 100, 31)
+    assert not followed("forward", limit / x.numel(), 0.15, 100, (100, 31))
+
+
+def test_few_rows_do_not_pay_for_the_gradient_of_a_large_weight() -> None:
+    """10 % are too many forward in 16 rows, so they are counted for the gradient or not at all."""
+    x = torch.zeros(1, 16, 1024)
+    x[..., ::10] = 0.5
+    with using(Table("here", (1,), dict.fromkeys(PRODUCTS, ((0.15,),)))):
+        assert chosen(x, torch.zeros(511, 1024)) == (DENSE, -1, 16 * 103)
+        assert chosen(x, torch.zeros(512, 1024)) == (DENSE, -1, -1)
+        assert chosen(x.expand(2, -1, -1).contiguous(), torch.zeros(512, 1024))[2] == 32 * 103
+    assert followed("weight", 0.1, 0.15, 16, (1024, 511))
+    assert not followed("weight", 0.1, 0.15, 16, (1024, 512))
+    assert followed("weight", 0.1, 0.15, 32, (1024, 512))
 
 
 def test_strides() -> None:

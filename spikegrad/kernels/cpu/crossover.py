@@ -128,7 +128,8 @@ CAUTIOUS = {
 }
 """Shares below which the spikes were faster for every size of layer, on a CPU with two cores.
 
-Measured with avx512; the other sets take the same shares until `spikegrad build` measures them.
+Measured with avx512 and avx2 (`python -m benchmarks.choice --isa avx2`); the others take the same
+shares, not measured, until `spikegrad build` measures them.
 """
 
 _now: list[Table] = [unmeasured("generic")]
@@ -172,14 +173,18 @@ def crossover_of(weight: Tensor, inputs: int, rows: int) -> Crossover:
     return crossover(inputs, weight.shape[0])
 
 
-def followed(product: str, share: float, limit: float, rows: int, outputs: int) -> bool:
+def followed(product: str, share: float, limit: float, rows: int, sizes: tuple[int, int]) -> bool:
     """Whether numbers of which a share is not 0, in so many rows, are followed: `most_nonzeros`.
 
-    product: "forward" or "weight". Half empty tiles of 64 outputs cost more than following saves;
-    forward it pays for turning the weight around, as much as 16 rows of the dense product.
+    product: "forward" or "weight"; sizes: inputs and outputs. Half empty tiles of 64 outputs cost
+    more than following saves; forward it pays for turning the weight around, as much as 16 rows of
+    the dense product; the gradient of a large weight over few rows is mostly its way to memory.
     """
+    inputs, outputs = sizes
     if product == "forward":
         limit *= rows / (rows + 16)
+    elif rows < 32 and inputs * outputs >= 2**19:
+        return False
     return outputs >= 32 and share <= limit
 
 

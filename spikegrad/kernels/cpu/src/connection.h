@@ -34,6 +34,13 @@ inline double most_forward(double share, int64_t rows, int64_t inputs, int64_t o
   const double r = static_cast<double>(rows);
   return most_nonzeros(share * r / (r + kAround), rows, inputs, outputs);
 }
+// The gradient of a large weight over few rows is mostly its way to memory, which is longer from
+// sums that have to be turned around.
+inline double most_weight(double share, int64_t rows, int64_t inputs, int64_t outputs) {
+  constexpr int64_t kFew = 32, kLarge = int64_t{1} << 19;
+  if (rows < kFew && inputs * outputs >= kLarge) return -1;
+  return most_nonzeros(share, rows, inputs, outputs);
+}
 
 template <class T>
 class Connection {
@@ -117,7 +124,7 @@ class Connection {
     const double most = most_forward(share.forward, rows, inputs, outputs);
     // Counted as far as the weight's gradient wants to know, too.
     choice.nonzeros = nonzeros(data<T>(x), rows, inputs,
-                               std::max(most, most_nonzeros(share.weight, rows, inputs, outputs)));
+                               std::max(most, most_weight(share.weight, rows, inputs, outputs)));
     if (choice.nonzeros < 0 || static_cast<double>(choice.nonzeros) > most)
       return call_linear(x, *call.weight, call.bias);
     if (choice.route == kDense) choice.route = kEvents;

@@ -115,7 +115,7 @@ struct ConnectionBack {
         by_events = static_cast<double>(needs.ones) <= call.crossover.weight * all;
       if (!spikes() && !needs.once && (constant || call.x.is_contiguous())) {
         const int64_t many = constant ? batch : rows;
-        const double most = most_nonzeros(call.crossover.weight, many, inputs, outputs);
+        const double most = most_weight(call.crossover.weight, many, inputs, outputs);
         by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
       }
       dweight = pooled({outputs, inputs}, dtype);
