@@ -68,7 +68,7 @@ def main() -> None:
             said = run(sys.executable, "-c", PROGRAM)
             assert said.startswith("RuntimeError "), said
             said = run(f"{commands}/spikegrad", "build")
-            assert "nothing was built: no C++ compiler" in said, said
+            assert "nothing was compiled: no C++ compiler" in said, said
             assert f"measured with {environment['OMP_NUM_THREADS']} threads" in said, said
             run(f"{commands}/spikegrad", "train", "digits", "--epochs", "2", "--out", f"{home}/run")
             result = json.loads(Path(home, "run", "result.json").read_text())
