@@ -174,7 +174,8 @@ def crossover_of(weight: Tensor, inputs: int, rows: int) -> Crossover:
 
 
 def followed(product: str, share: float, limit: float, rows: int, sizes: tuple[int, int]) -> bool:
-    """Whether numbers of which a share is not 0, in so many rows, are followed: `most_nonzeros`.
+    """Whether numbers of which a share is not 0, in so many rows, are followed: `most_forward` and
+    `most_weight` of `connection.h`.
 
     product: "forward" or "weight"; sizes: inputs and outputs. Half empty tiles of 64 outputs cost
     more than following saves; forward it pays for turning the weight around, as much as 16 rows of

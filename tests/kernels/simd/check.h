@@ -5,14 +5,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <bit>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
-#include <string>
 #include <type_traits>
 
 inline int wrong = 0, checked = 0;

@@ -98,7 +98,8 @@ inline uint16_t* list_ones<uint16_t>(uint64_t word, int first, uint16_t* to) {
   }
   return to;
 }
-// Sixteen rows at most, two look-ups; longer words, which have few ones, one by one.
+// Words of sixteen bits, as the columns of numbers have (nonzeros.h), by two look-ups; others,
+// which have few ones, one by one.
 template <>
 inline uint8_t* list_ones<uint8_t>(uint64_t word, int first, uint8_t* to) {
   if (word >> 16) return list_each(word, first, to);
