@@ -35,8 +35,10 @@ if TYPE_CHECKING:
         Recurrent,
         Sequential,
         Spiking,
+        neuron,
         record,
     )
+    from spikegrad.step import Parameter, TimeConstant
     from spikegrad.surrogate import Surrogate, spike
     from spikegrad.train import evaluate, fit, load, predict
     from spikegrad.types import cut, map_state
@@ -54,12 +56,14 @@ __all__ = [
     "Flatten",
     "Linear",
     "MaxPool2d",
+    "Parameter",
     "Recurrent",
     "RunError",
     "Sequential",
     "SpikegradWarning",
     "Spiking",
     "Surrogate",
+    "TimeConstant",
     "UserError",
     "__version__",
     "cut",
@@ -70,6 +74,7 @@ __all__ = [
     "functional",
     "load",
     "map_state",
+    "neuron",
     "nn",
     "predict",
     "record",
@@ -85,6 +90,7 @@ _ROOMS = (
     "kernels",
     "nn",
     "report",
+    "step",
     "surrogate",
     "train",
     "types",
@@ -92,10 +98,11 @@ _ROOMS = (
 _HOMES = {
     "nn": (
         "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Conv2d Dropout Flatten Linear MaxPool2d "
-        "Recurrent Sequential Spiking record"
+        "Recurrent Sequential Spiking neuron record"
     ),
     "surrogate": "Surrogate spike",
     "train": "evaluate fit load predict",
+    "step": "Parameter TimeConstant",
     "types": "cut map_state",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -21,6 +21,7 @@ from spikegrad.kernels.dispatch import (
     packed,
     recurrent,
     spiking,
+    step,
     stilled,
 )
 
@@ -42,5 +43,6 @@ __all__ = [
     "packed",
     "recurrent",
     "spiking",
+    "step",
     "stilled",
 ]

@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 from spikegrad import functional
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.kernels import cpu
+from spikegrad.step import Step
 
 __all__ = [
     "NEURONS",
@@ -38,6 +39,7 @@ __all__ = [
     "packed",
     "recurrent",
     "spiking",
+    "step",
     "stilled",
 ]
 
@@ -273,6 +275,22 @@ def recurrent(
         keywords = {key: value for key, value in bound.items() if key != "backend"}
         neuron = partial(neuron.func, **keywords)  # type: ignore[attr-defined]
     return choice.function(x, state, neuron=neuron, **args)
+
+
+def step(
+    definition: Step, x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any
+) -> Any:
+    """A neuron that is written as one step, by the chosen backend."""
+    check_backend(backend)
+    if backend == "cpu":
+        raise UserError(
+            message(
+                f"expected backend='auto' or 'reference' for {definition.name}",
+                "'cpu'",
+                "a neuron written as a step runs in torch",
+            )
+        )
+    return definition(x, state, **args)
 
 
 def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:

@@ -17,6 +17,7 @@ from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stateful import Stateful
+from spikegrad.nn.stepped import StepNeuron, neuron
 from spikegrad.nn.tape import Tape, record
 
 __all__ = [
@@ -42,12 +43,14 @@ __all__ = [
     "Spiking",
     "SpikingNeuron",
     "Stateful",
+    "StepNeuron",
     "Tape",
     "calibrate",
     "fluctuation_driven",
     "initialise",
     "kaiming",
     "models",
+    "neuron",
     "no_decay",
     "psp",
     "record",

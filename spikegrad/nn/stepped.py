@@ -1,0 +1,249 @@
+"""Layers of neurons that are written as one step: `neuron` makes a layer class of a function.
+
+Everything else follows from the step: the loop over time, learned parameters, states, recording,
+feedback, the native kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from spikegrad import kernels
+from spikegrad.checks import check_choice, check_flag, check_number, check_positive
+from spikegrad.errors import UserError, message, unknown
+from spikegrad.nn.base import (
+    Neuron,
+    check_slope,
+    check_threshold,
+    default_bounds,
+    record_of,
+    steps_of,
+    words,
+)
+from spikegrad.nn.quantity import Decay, Quantity, Size
+from spikegrad.step import Parameter, Step, TimeConstant
+from spikegrad.surrogate import Surrogate
+from spikegrad.types import Backend, Reset, Value
+
+__all__ = ["StepNeuron", "neuron"]
+
+TAKEN = ("backend", "detach_reset", "learn", "names", "slope", "surrogate", "tape", "training")
+"""Attributes that a layer has besides those of its class."""
+Bounds = Mapping[str, tuple[float | None, float | None]]
+
+
+class StepNeuron(Neuron):
+    """A layer of neurons of which a `Step` is the definition; `neuron` makes its subclasses.
+
+    dt: step (ms); surrogate, reset: by default the definition's; detach_reset: no gradient through
+    the reset's spike; refractory: silence after a spike (ms); learn: which parameters are learned,
+    a word or several ("slope" is the surrogate's); size: one value per neuron; bounds: open
+    intervals of learned values by name; backend: "auto", "reference" or another by name;
+    given: the definition's parameters by name, numbers, or tensors (per neuron); a time constant
+    (ms) or, instead, the decay per step that the step reads.
+    Raises UserError or TypeError for an unknown name and for a value out of its range.
+    """
+
+    step: ClassVar[Step]
+    State: ClassVar[type]
+
+    def __init__(
+        self,
+        *,
+        dt: float = 1.0,
+        surrogate: Surrogate | str | None = None,
+        learn: str | Iterable[str] = (),
+        size: Size = None,
+        bounds: Bounds | None = None,
+        reset: Reset | None = None,
+        detach_reset: bool = True,
+        refractory: float = 0.0,
+        backend: Backend = "auto",
+        **given: Value,
+    ) -> None:
+        super().__init__(backend)
+        step = self.step
+        check_positive(dt, "dt", unit="ms")
+        check_flag(detach_reset, "detach_reset")
+        check_number(refractory, "refractory")
+        self.reset: Reset = step.reset if reset is None else reset
+        check_choice(self.reset, "reset", ("subtract", "zero", "none"))
+        self.learn = words(learn, (*step.parameters, *(("slope",) if step.spikes else ())))
+        check_given(step, given, bounds or {})
+        self.dt, self.detach_reset = dt, detach_reset
+        self.refractory = steps_of(refractory, dt)
+        self.names = tuple(step.reads)
+        for read, name in step.reads.items():
+            value = {key: given[key] for key in (name, read) if key in given}
+            setattr(self, read, self.quantity_of(read, name, value, size, (bounds or {}).get(name)))
+        self.slope: Quantity | None = None
+        if step.spikes:
+            self.surrogate = step.surrogate if surrogate is None else record_of(surrogate)
+            if "slope" in self.learn:
+                check_slope(self.surrogate)
+                self.slope = Quantity(self.surrogate.slope, learn=True, size=size, low=0.0)
+        elif surrogate is not None or refractory:
+            raise UserError(
+                message(f"expected no surrogate and no refractory period of {step.name}", "one",
+                        "it never spikes")
+            )  # fmt: skip
+        now = {name: getattr(self, name)().detach() for name in self.names}
+        if {"threshold", "v_rest"} <= now.keys():
+            check_threshold(now["threshold"], float(now["v_rest"].max()), self.reset)
+
+    def quantity_of(
+        self,
+        read: str,
+        name: str,
+        value: dict[str, Value],
+        size: Size,
+        bounds: tuple[float | None, float | None] | None,
+    ) -> Decay | Quantity:
+        """The quantity behind one parameter."""
+        given, learn = self.step.parameters[name], name in self.learn
+        if isinstance(given, TimeConstant):
+            tau = value.get(name, None if read in value else given.value)
+            beta = value.get(read) if read != name else None
+            return Decay(tau, beta=beta, dt=self.dt, learn=learn, size=size, name=name)
+        start = value.get(name, given.value)
+        check_number(start, name)
+        low, high = bounds or interval_of(name, given, start)
+        return Quantity(start, learn=learn, size=size, low=low, high=high)
+
+    def quantities(self) -> dict[str, Any]:
+        """The step's values now, and how its neurons spike and reset."""
+        values = {name: getattr(self, name)() for name in self.names}
+        if not self.step.spikes:
+            return {"dt": self.dt, **values}
+        return {
+            "dt": self.dt,
+            "surrogate": self.surrogate,
+            "slope": None if self.slope is None else self.slope(),
+            "reset": self.reset,
+            "detach_reset": self.detach_reset,
+            "refractory": self.refractory,
+            **values,
+        }
+
+    def bound(self) -> Callable[..., Any]:
+        """The neuron with everything bound but input, state and `trace`."""
+        return partial(kernels.step, self.step, backend=self.backend, **self.quantities())
+
+    def extra_repr(self) -> str:
+        parts = [f"reset={self.reset!r}"] if self.step.spikes else []
+        if self.step.spikes:
+            parts.insert(0, f"surrogate={self.surrogate}")
+            parts += [] if self.detach_reset else ["detach_reset=False"]
+            parts += [f"refractory={self.refractory * self.dt:g} ms"] if self.refractory else []
+        return ", ".join(parts)
+
+
+def neuron(
+    *,
+    states: Mapping[str, str | float],
+    parameters: Mapping[str, Parameter | TimeConstant | float],
+    reset: Reset = "subtract",
+    surrogate: Surrogate | None = None,
+    spikes: bool = True,
+) -> Callable[[Callable[..., Any]], type[StepNeuron]]:
+    """Make a layer of neurons from one step, `(x, s, p) -> (output, states)`, in plain torch.
+
+    The step gets the input current x `[B, *features]`, the states `s.v` and the parameters
+    `p.threshold`, by name; `p.spike(u, threshold)` gives spikes with the surrogate's gradient,
+    `p.reset(u, fired)` the membrane after the layer's reset, `p.dt` the step (ms). It returns the
+    output and every state by name, and is elementwise over neurons.
+
+    states: by name the start, a number or the name of a parameter; parameters: by name a number, a
+    `Parameter` with bounds and a unit, or a `TimeConstant` (ms) that the step reads as a decay;
+    reset, surrogate: the layer's defaults; spikes: False for a neuron that never spikes.
+    Raises UserError or TypeError for a declaration that does not fit together.
+
+    >>> import torch
+    >>> @neuron(
+    ...     states={"v": 0.0},
+    ...     parameters={"tau_mem": TimeConstant(20.0, decay="beta"), "threshold": 1.0},
+    ... )
+    ... def Leaky(x, s, p):
+    ...     '''Leaky integrate-and-fire.'''
+    ...     u = p.beta * s.v + x
+    ...     fired = p.spike(u, p.threshold)
+    ...     return fired, {"v": p.reset(u, fired)}
+    >>> layer = Leaky(tau_mem=10.0, learn="tau_mem", size=3)
+    >>> s, state = layer(torch.ones(5, 2, 3))
+    >>> s.shape, state.v.shape, layer.tau_mem().shape
+    (torch.Size([5, 2, 3]), torch.Size([2, 3]), torch.Size([3]))
+    """
+
+    def made(function: Callable[..., Any]) -> type[StepNeuron]:
+        step = Step(
+            function,
+            states=states,
+            parameters=parameters,
+            reset=reset,
+            surrogate=surrogate,
+            spikes=spikes,
+        )
+        return layer_of(step)
+
+    return made
+
+
+def layer_of(step: Step) -> type[StepNeuron]:
+    """The layer class of a definition, in the place of its function."""
+    function = step.function
+    for name in {*step.reads, *step.parameters}:
+        if hasattr(StepNeuron, name) or name in TAKEN:
+            raise UserError(
+                message(
+                    f"expected another parameter name in {step.name}",
+                    repr(name),
+                    "layers have an attribute of this name",
+                )
+            )
+    members: dict[str, Any] = {
+        "__doc__": function.__doc__,
+        "__module__": function.__module__,
+        "__qualname__": function.__qualname__,
+        "step": step,
+        "State": step.State,
+    }
+    for read, name in step.reads.items():
+        if read != name:
+            members[name] = tau_of(read, name)
+    return type(step.name, (StepNeuron,), members)
+
+
+def tau_of(read: str, name: str) -> Callable[[Any], Tensor]:
+    """A method that gives a time constant now."""
+
+    def tau(self: StepNeuron) -> Tensor:
+        now: Tensor = getattr(self, read).tau()
+        return now
+
+    tau.__name__ = name
+    tau.__doc__ = f"{name} now (ms), a scalar or `[*features]`."
+    return tau
+
+
+def check_given(step: Step, given: Mapping[str, Value], bounds: Bounds) -> None:
+    """Names that the definition has."""
+    known = [*step.parameters, *(name for name in step.reads if name not in step.parameters)]
+    for name in given:
+        if name not in known:
+            raise UserError(unknown(f"argument of {step.name}", name, known))
+    for name, pair in bounds.items():
+        if name not in step.parameters or isinstance(step.parameters[name], TimeConstant):
+            raise UserError(unknown(f"bounded parameter of {step.name}", name, step.parameters))
+        if not (isinstance(pair, tuple) and len(pair) == 2):
+            raise TypeError(message(f"expected bounds[{name!r}] as (low, high)", repr(pair)))
+
+
+def interval_of(name: str, declared: Parameter, start: Value) -> tuple[float | None, float | None]:
+    """The open interval of a learned value: the declared one, or a threshold's."""
+    if name == "threshold" and declared.low is None and declared.high is None:
+        return default_bounds(start)
+    return declared.low, declared.high

@@ -1,0 +1,155 @@
+"""A neuron as one step: its equations, the states it keeps, the parameters it reads.
+
+The step is a pure function in plain torch, elementwise over neurons:
+
+    def step(x, s, p):                    # x: input current [B, *features]
+        u = p.beta * s.v + x              # s: the states, p: the parameters
+        fired = p.spike(u, p.threshold)
+        return fired, {"v": p.reset(u, fired)}
+
+`Step` calls it in a loop over time (`loop.py`), which is the specification of the neuron.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_args
+
+from torch import Tensor
+
+from spikegrad.checks import check_choice, check_flag, check_number
+from spikegrad.errors import UserError, message
+from spikegrad.step.loop import run
+from spikegrad.step.parameter import Declared, TimeConstant, declared, names_read
+from spikegrad.surrogate import Surrogate, arctan
+from spikegrad.types import Reset, State
+
+__all__ = ["Step"]
+
+RESERVED = ("refractory", "dt", "spike", "reset", "fired", "x")
+
+
+class Step:
+    """The definition of a neuron; calling it runs the step over a sequence.
+
+    function: the step, `(x, s, p) -> (output, states)`; states: by name the value at the start, a
+    number or the name of a parameter; parameters: by name a number, `Parameter` or `TimeConstant`;
+    reset, surrogate: what a layer takes by default; spikes: False for a neuron that never spikes.
+    Raises UserError or TypeError for a declaration that does not fit together.
+
+    >>> import torch
+    >>> def leaky(x, s, p):
+    ...     u = p.beta * s.v + x
+    ...     fired = p.spike(u, p.threshold)
+    ...     return fired, {"v": p.reset(u, fired)}
+    >>> step = Step(leaky, states={"v": 0.0}, parameters={"beta": 0.5, "threshold": 1.0})
+    >>> s, state = step(torch.full((4, 1, 1), 0.6))
+    >>> s.flatten().tolist(), round(state.v.item(), 4)
+    ([0.0, 0.0, 1.0, 0.0], 0.625)
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        states: Mapping[str, str | float],
+        parameters: Mapping[str, Declared | float],
+        reset: Reset = "subtract",
+        surrogate: Surrogate | None = None,
+        spikes: bool = True,
+    ) -> None:
+        check_choice(reset, "reset", get_args(Reset))
+        check_flag(spikes, "spikes")
+        self.function, self.name, self.spikes = function, function.__name__, spikes
+        self.parameters = declared(parameters)
+        self.states = dict(states)
+        self.reset: Reset = reset
+        self.surrogate = arctan(2.0) if surrogate is None else surrogate
+        self.reads = names_read(self.parameters)
+        check_function(function)
+        check_names(self)
+        self.State = state_type(self)
+
+    def defaults(self, dt: float = 1.0) -> dict[str, float]:
+        """The values that the step reads where nothing else is given; dt: step (ms)."""
+        values = {}
+        for read, name in self.reads.items():
+            given = self.parameters[name]
+            tau = isinstance(given, TimeConstant)
+            values[read] = math.exp(-dt / given.value) if tau else given.value
+        return values
+
+    def __call__(self, x: Tensor, state: State = None, **args: Any) -> Any:
+        """Run over x `[T, B, *features]` by the loop in torch: see `spikegrad.step.loop.run`."""
+        return run(self, x, state, **args)
+
+    def __repr__(self) -> str:
+        return f"Step({self.name}: {', '.join(self.states)})"
+
+
+def check_function(function: Callable[..., Any]) -> None:
+    """A function of input, states and parameters."""
+    given = [
+        p
+        for p in inspect.signature(function).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
+    if len(given) != 3:
+        raise TypeError(
+            message(
+                f"expected a step {function.__name__}(x, s, p): input, states, parameters",
+                f"{len(given)} arguments",
+                "declare three arguments",
+            )
+        )
+
+
+def check_names(step: Step) -> None:
+    """Names that do not hide one another, and starts that exist."""
+    if not step.states:
+        raise UserError(
+            message(
+                f"expected at least one state in {step.name}",
+                "none",
+                "declare it: states={'v': 0.0}; a neuron without memory is the layer Spiking",
+            )
+        )
+    read, given = set(step.reads), set(step.parameters)
+    if len(step.reads) != len(step.parameters):
+        raise UserError(
+            message(f"expected every parameter of {step.name} once", "a decay with the name of one")
+        )
+    for name in (*step.states, *read, *given):
+        if not name.isidentifier() or name in RESERVED or name.startswith("_"):
+            raise UserError(
+                message(f"expected another name in {step.name}", repr(name), "it is reserved")
+            )
+    for state, start in step.states.items():
+        if isinstance(start, str):
+            if start not in read:
+                raise UserError(
+                    message(
+                        f"expected the start of {state!r} as a number or a parameter's name",
+                        repr(start),
+                        f"the parameters are {', '.join(sorted(read))}",
+                    )
+                )
+        else:
+            check_number(start, f"the start of {state!r}")
+
+
+def state_type(step: Step) -> type:
+    """The `NamedTuple` of the states, and of the refractory counter (None without one)."""
+    fields: list[tuple[str, Any]] = [(name, Tensor) for name in step.states]
+    if step.spikes:
+        fields.append(("refractory", Tensor | None))
+    kind = NamedTuple(f"{step.name}State", fields)  # type: ignore[misc]
+    if step.spikes:
+        kind.__new__.__defaults__ = (None,)
+        kind._field_defaults = {"refractory": None}
+    kind.__module__ = step.function.__module__
+    kind.__qualname__ = f"{step.function.__qualname__}.State"  # found by pickle in the layer class
+    kind.__doc__ = f"State of {step.name}: {', '.join(step.states)}, each `[B, *features]`."
+    return kind

@@ -1,0 +1,203 @@
+"""A step run over time in plain torch: the specification of every neuron that is written as one.
+
+The loop goes over `x.unbind(0)`, never over `x[t]`: the backward of a select allocates a whole
+`[T, B, N]` per step, so its cost grows with T squared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from spikegrad.checks import (
+    check_choice,
+    check_flag,
+    check_positive,
+    check_steps,
+    is_transformed,
+)
+from spikegrad.errors import UserError, message, unknown
+from spikegrad.functional.scan import enter, rest
+from spikegrad.step.context import Firing, Parameters
+from spikegrad.surrogate import Surrogate, spike
+from spikegrad.types import Reset, State, Trace, Value
+
+if TYPE_CHECKING:
+    from spikegrad.step.definition import Step
+
+__all__ = ["one_step", "run", "starts", "values_of"]
+
+
+def run(
+    step: Step,
+    x: Tensor,
+    state: State = None,
+    *,
+    dt: float = 1.0,
+    surrogate: Surrogate | None = None,
+    slope: Tensor | None = None,
+    reset: Reset | None = None,
+    detach_reset: bool = True,
+    refractory: int = 0,
+    trace: bool = False,
+    **values: Value,
+) -> Any:
+    """A neuron over a whole sequence.
+
+    x: input current `[T, B, *features]`; state: from the call before, None for the start; dt: step
+    (ms); surrogate, reset: the step's defaults where None; slope: a tensor to learn the surrogate's
+    slope through; refractory: steps of silence after a spike; values: the parameters under the
+    names by which the step reads them, numbers or tensors that broadcast to `[*features]`.
+
+    Returns `(output, state)`, output `[T, B, *features]` in x's dtype; with `trace=True`
+    `(output, state, Trace)`, whose distance and spikes are None for a neuron without spikes.
+    Raises UserError or TypeError for a wrong shape, range, kind or dtype, and for a step that does
+    not return what it declares.
+    """
+    check_positive(dt, "dt", unit="ms")
+    values = values_of(step, values, dt)
+    firing = firing_of(step, surrogate, slope, reset, detach_reset, refractory)
+    current = enter(x, state, step.State, **values)
+    inside = {**values, "dt": dt}
+    now, silent = starts(step, current, state, values, refractory)
+    outputs, traces = [], []
+    for t, x_t in enumerate(current.unbind(0)):
+        p = Parameters(inside, firing, silent)
+        y, now = one_step(step, x_t, now, p, check=t == 0)
+        silent = p.fired.silent if p.fired is not None else None
+        outputs.append(y)
+        if trace:
+            traces.append(p.fired)
+    out = torch.stack(outputs).to(x.dtype)
+    end = step.State(**now, refractory=silent) if step.spikes else step.State(**now)
+    if not trace:
+        return out, end
+    if not step.spikes:
+        return out, end, Trace(x, out, None, None)
+    seen = [f for f in traces if f is not None]
+    u = torch.stack([f.membrane for f in seen])
+    return out, end, Trace(x, u, torch.stack([f.distance for f in seen]), out)
+
+
+def values_of(step: Step, given: Mapping[str, Value], dt: float) -> dict[str, Value]:
+    """Every value that the step reads, the given ones first; raises UserError for others."""
+    for name in given:
+        if name not in step.reads:
+            raise UserError(unknown(f"parameter of {step.name}", name, step.reads))
+    return {**step.defaults(dt), **given}
+
+
+def firing_of(
+    step: Step,
+    surrogate: Surrogate | None,
+    slope: Tensor | None,
+    reset: Reset | None,
+    detach_reset: bool,
+    refractory: int,
+) -> Firing | None:
+    """How the call's neurons spike, None for a neuron that does not."""
+    check_flag(detach_reset, "detach_reset")
+    check_steps(refractory, "refractory")
+    if not step.spikes:
+        return None
+    chosen = step.reset if reset is None else reset
+    check_choice(chosen, "reset", ("subtract", "zero", "none"))
+    record = step.surrogate if surrogate is None else surrogate
+    fire = partial(spike, surrogate=record, slope=slope)
+    return Firing(fire, chosen, detach_reset, refractory)
+
+
+def starts(
+    step: Step, current: Tensor, state: State, values: Mapping[str, Value], refractory: int
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The states before the first step by name, and the refractory counter."""
+    if state is not None:
+        now = {name: getattr(state, name) for name in step.states}
+        silent = state.refractory if step.spikes else None
+    else:
+        begin = {n: values[v] if isinstance(v, str) else v for n, v in step.states.items()}
+        now, silent = {name: rest(current, value) for name, value in begin.items()}, None
+    if refractory and silent is None:
+        silent = torch.zeros_like(current[0], dtype=torch.int32)
+    return now, silent if refractory else None
+
+
+def one_step(
+    step: Step, x_t: Tensor, now: Mapping[str, Tensor], p: Parameters, *, check: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One call of the step's function; check: whether what it returns is looked at."""
+    watched = {"its input": x_t, **{f"the state {name!r}": part for name, part in now.items()}}
+    check = check and not (
+        torch.compiler.is_compiling() or is_transformed(x_t) or x_t.is_inference()
+    )
+    versions = [part._version for part in watched.values()] if check else []
+    out = step.function(x_t, SimpleNamespace(**now), p)
+    if check:
+        for (what, part), version in zip(watched.items(), versions, strict=True):
+            if part._version != version:
+                raise UserError(
+                    message(
+                        f"expected a step {step.name} that changes nothing in place",
+                        f"{what} changed",
+                        "write y = x + 1 instead of x += 1",
+                    )
+                )
+        check_output(step, x_t, out, p)
+    y, after = out
+    return y, after
+
+
+def is_plain(x_t: Tensor) -> bool:
+    """Whether a tensor counts its changes in place: not where a tracer or torch.func sees it."""
+    return not (torch.compiler.is_compiling() or is_transformed(x_t) or x_t.is_inference())
+
+
+def check_output(step: Step, x_t: Tensor, out: Any, p: Parameters) -> None:
+    """An output and every declared state, each a tensor of the input's shape and dtype."""
+    if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Mapping)):
+        raise TypeError(
+            message(
+                f"expected {step.name} to return (output, states), the states by name",
+                type(out).__name__,
+                "for example: return fired, {'v': v}",
+            )
+        )
+    y, after = out
+    if set(after) != set(step.states):
+        raise UserError(
+            message(
+                f"expected {step.name} to return the states {', '.join(step.states)}",
+                ", ".join(map(str, after)) or "none",
+                "return what states= declares, no more and no less",
+            )
+        )
+    for what, part in {
+        "its output": y,
+        **{f"the state {k!r}": v for k, v in after.items()},
+    }.items():
+        if not isinstance(part, Tensor) or part.shape != x_t.shape or part.dtype != x_t.dtype:
+            got = (
+                f"{list(part.shape)} of {part.dtype}"
+                if isinstance(part, Tensor)
+                else type(part).__name__
+            )
+            raise UserError(
+                message(
+                    f"expected {what} of {step.name} of shape {list(x_t.shape)} and {x_t.dtype}",
+                    got,
+                    "a step is elementwise over neurons",
+                )
+            )
+    if step.spikes and p.fired is None:
+        raise UserError(
+            message(
+                f"expected a call of p.spike in {step.name}",
+                "none",
+                "call it, or declare the neuron with spikes=False",
+            )
+        )
