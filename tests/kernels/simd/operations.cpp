@@ -3,6 +3,7 @@
 #include "simd/simd.h"
 
 #include "check.h"
+#include "choices.h"
 
 #include <cmath>
 #include <vector>
@@ -270,13 +271,13 @@ void subnormals() {
 template <class T>
 void all() {
   masks<T>(), arithmetic<T>(), partial<T>(), packed<T>(), rows<T>(), bytes<T>();
-  transposes<T>(), subnormals<T>();
+  transposes<T>(), subnormals<T>(), choices<T>(), roundings<T>();
 }
 
 int main() {
   all<float>(), all<double>();
   lists<uint8_t>(), lists<uint16_t>(), lists<int32_t>();
-  bit_transposes();
+  bit_transposes(), widths();
   std::printf("%s: %d checked, %d wrong\n", kSet, checked, wrong);
   return wrong != 0;
 }

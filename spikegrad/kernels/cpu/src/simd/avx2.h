@@ -2,8 +2,8 @@
 // permutations from a table.
 #pragma once
 
+#include "rounding.h"
 #include "tables.h"
-#include "vectors.h"
 
 #include <immintrin.h>
 
@@ -27,6 +27,52 @@ inline void sums_of<float>(const Lane<float>* v, float* out) {
   const __m256 cd = _mm256_hadd_ps((__m256)v[2], (__m256)v[3]);
   const __m256 all = _mm256_hadd_ps(ab, cd);
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+
+template <>
+inline bool any_of<float>(Mask<float> mask) {
+  return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+}
+template <>
+inline bool any_of<double>(Mask<double> mask) {
+  return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+}
+// The instruction returns its second operand if one is NaN, and of two zeros.
+#define SPIKEGRAD_LARGER(name, instruction)                                                 \
+  template <>                                                                               \
+  inline Lane<float> name<float>(Lane<float> a, Lane<float> b) {                            \
+    return select<float>(is_nan<float>(a), a,                                               \
+                         (Lane<float>)_mm256_##instruction##_ps((__m256)a, (__m256)b));     \
+  }                                                                                         \
+  template <>                                                                               \
+  inline Lane<double> name<double>(Lane<double> a, Lane<double> b) {                        \
+    return select<double>(is_nan<double>(a), a,                                             \
+                          (Lane<double>)_mm256_##instruction##_pd((__m256d)a, (__m256d)b)); \
+  }
+SPIKEGRAD_LARGER(maximum, max)
+SPIKEGRAD_LARGER(minimum, min)
+#undef SPIKEGRAD_LARGER
+#define SPIKEGRAD_ROUND(name, mode)                                             \
+  template <>                                                                   \
+  inline Lane<float> name<float>(Lane<float> a) {                               \
+    return (Lane<float>)_mm256_round_ps((__m256)a, mode | _MM_FROUND_NO_EXC);   \
+  }                                                                             \
+  template <>                                                                   \
+  inline Lane<double> name<double>(Lane<double> a) {                            \
+    return (Lane<double>)_mm256_round_pd((__m256d)a, mode | _MM_FROUND_NO_EXC); \
+  }
+SPIKEGRAD_ROUND(nearest, _MM_FROUND_TO_NEAREST_INT)
+SPIKEGRAD_ROUND(floor_of, _MM_FROUND_TO_NEG_INF)
+SPIKEGRAD_ROUND(ceil_of, _MM_FROUND_TO_POS_INF)
+SPIKEGRAD_ROUND(truncated, _MM_FROUND_TO_ZERO)
+#undef SPIKEGRAD_ROUND
+template <>
+inline Lane<float> square_root<float>(Lane<float> a) {
+  return (Lane<float>)_mm256_sqrt_ps((__m256)a);
+}
+template <>
+inline Lane<double> square_root<double>(Lane<double> a) {
+  return (Lane<double>)_mm256_sqrt_pd((__m256d)a);
 }
 
 // All ones in the first n lanes.

@@ -2,7 +2,7 @@
 // compiler may use them.
 #pragma once
 
-#include "vectors.h"
+#include "rounding.h"
 
 #include <immintrin.h>
 
@@ -73,6 +73,68 @@ inline void sums_of<float>(const Lane<float>* v, float* out) {
       _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+
+template <>
+inline bool any_of<float>(Mask<float> mask) {
+  return mask != 0;
+}
+template <>
+inline bool any_of<double>(Mask<double> mask) {
+  return mask != 0;
+}
+template <>
+inline Lane<float> select<float>(Mask<float> mask, Lane<float> a, Lane<float> b) {
+  return (Lane<float>)_mm512_mask_blend_ps(mask, (__m512)b, (__m512)a);
+}
+template <>
+inline Lane<double> select<double>(Mask<double> mask, Lane<double> a, Lane<double> b) {
+  return (Lane<double>)_mm512_mask_blend_pd(mask, (__m512d)b, (__m512d)a);
+}
+// The instruction returns its second operand if one is NaN, and of two zeros.
+#define SPIKEGRAD_LARGER(name, instruction)                                                 \
+  template <>                                                                               \
+  inline Lane<float> name<float>(Lane<float> a, Lane<float> b) {                            \
+    return select<float>(is_nan<float>(a), a,                                               \
+                         (Lane<float>)_mm512_##instruction##_ps((__m512)a, (__m512)b));     \
+  }                                                                                         \
+  template <>                                                                               \
+  inline Lane<double> name<double>(Lane<double> a, Lane<double> b) {                        \
+    return select<double>(is_nan<double>(a), a,                                             \
+                          (Lane<double>)_mm512_##instruction##_pd((__m512d)a, (__m512d)b)); \
+  }
+SPIKEGRAD_LARGER(maximum, max)
+SPIKEGRAD_LARGER(minimum, min)
+#undef SPIKEGRAD_LARGER
+#define SPIKEGRAD_ROUND(name, mode)                                                  \
+  template <>                                                                        \
+  inline Lane<float> name<float>(Lane<float> a) {                                    \
+    return (Lane<float>)_mm512_roundscale_ps((__m512)a, mode | _MM_FROUND_NO_EXC);   \
+  }                                                                                  \
+  template <>                                                                        \
+  inline Lane<double> name<double>(Lane<double> a) {                                 \
+    return (Lane<double>)_mm512_roundscale_pd((__m512d)a, mode | _MM_FROUND_NO_EXC); \
+  }
+SPIKEGRAD_ROUND(nearest, _MM_FROUND_TO_NEAREST_INT)
+SPIKEGRAD_ROUND(floor_of, _MM_FROUND_TO_NEG_INF)
+SPIKEGRAD_ROUND(ceil_of, _MM_FROUND_TO_POS_INF)
+SPIKEGRAD_ROUND(truncated, _MM_FROUND_TO_ZERO)
+#undef SPIKEGRAD_ROUND
+template <>
+inline Lane<float> square_root<float>(Lane<float> a) {
+  return (Lane<float>)_mm512_sqrt_ps((__m512)a);
+}
+template <>
+inline Lane<double> square_root<double>(Lane<double> a) {
+  return (Lane<double>)_mm512_sqrt_pd((__m512d)a);
+}
+template <>
+inline Lane<float> times_power_of_2<float>(Lane<float> a, Lane<float> n) {
+  return (Lane<float>)_mm512_scalef_ps((__m512)a, (__m512)n);
+}
+template <>
+inline Lane<double> times_power_of_2<double>(Lane<double> a, Lane<double> n) {
+  return (Lane<double>)_mm512_scalef_pd((__m512d)a, (__m512d)n);
 }
 
 template <>

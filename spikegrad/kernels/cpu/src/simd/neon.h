@@ -1,7 +1,7 @@
 // NEON on aarch64.
 #pragma once
 
-#include "vectors.h"
+#include "rounding.h"
 
 #include <arm_neon.h>
 
@@ -27,6 +27,42 @@ inline void sums_of<float>(const Lane<float>* v, float* out) {
   const float32x4_t cd = vpaddq_f32((float32x4_t)v[2], (float32x4_t)v[3]);
   vst1q_f32(out, vpaddq_f32(ab, cd));
 }
+
+template <>
+inline bool any_of<float>(Mask<float> mask) {
+  return vmaxvq_u32((uint32x4_t)mask) != 0;
+}
+template <>
+inline bool any_of<double>(Mask<double> mask) {
+  return vmaxvq_u32((uint32x4_t)mask) != 0;
+}
+#define SPIKEGRAD_ONE(name, instruction)                     \
+  template <>                                                \
+  inline Lane<float> name<float>(Lane<float> a) {            \
+    return (Lane<float>)instruction##q_f32((float32x4_t)a);  \
+  }                                                          \
+  template <>                                                \
+  inline Lane<double> name<double>(Lane<double> a) {         \
+    return (Lane<double>)instruction##q_f64((float64x2_t)a); \
+  }
+SPIKEGRAD_ONE(nearest, vrndn)
+SPIKEGRAD_ONE(floor_of, vrndm)
+SPIKEGRAD_ONE(ceil_of, vrndp)
+SPIKEGRAD_ONE(truncated, vrnd)
+SPIKEGRAD_ONE(square_root, vsqrt)
+#undef SPIKEGRAD_ONE
+#define SPIKEGRAD_LARGER(name, instruction)                                  \
+  template <>                                                                \
+  inline Lane<float> name<float>(Lane<float> a, Lane<float> b) {             \
+    return (Lane<float>)instruction##q_f32((float32x4_t)a, (float32x4_t)b);  \
+  }                                                                          \
+  template <>                                                                \
+  inline Lane<double> name<double>(Lane<double> a, Lane<double> b) {         \
+    return (Lane<double>)instruction##q_f64((float64x2_t)a, (float64x2_t)b); \
+  }
+SPIKEGRAD_LARGER(maximum, vmax)
+SPIKEGRAD_LARGER(minimum, vmin)
+#undef SPIKEGRAD_LARGER
 
 // The bytes that compress or expand four lanes, by four bits.
 struct ByteTable {

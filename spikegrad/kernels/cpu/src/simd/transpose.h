@@ -10,7 +10,7 @@
 #elif defined(SPIKEGRAD_SIMD_NEON)
 #include "neon.h"
 #endif
-#include "vectors.h"
+#include "rounding.h"
 
 namespace spikegrad {
 
