@@ -18,7 +18,7 @@ from spikegrad.errors import RunError, SpikegradWarning, UserError
 from spikegrad.version import __version__
 
 if TYPE_CHECKING:
-    from spikegrad import data, diagnose, functional, nn, surrogate, train
+    from spikegrad import data, diagnose, functional, neurons, nn, surrogate, train
     from spikegrad.nn import (
         ALIF,
         CUBALIF,
@@ -75,6 +75,7 @@ __all__ = [
     "load",
     "map_state",
     "neuron",
+    "neurons",
     "nn",
     "predict",
     "record",
@@ -88,6 +89,7 @@ _ROOMS = (
     "diagnose",
     "functional",
     "kernels",
+    "neurons",
     "nn",
     "report",
     "step",
@@ -111,12 +113,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
+    # The library of neurons names its models itself. Only a capital may be one: a submodule that
+    # is imported for the first time is asked for here, too.
+    if name not in _HOME_OF and not name[:1].isupper():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'neurons')}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *import_module(f"{__name__}.neurons").models()})
