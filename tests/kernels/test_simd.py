@@ -1,39 +1,55 @@
-"""Each operation of the folder `simd/` against plain code, for each instruction set.
+"""Each operation of the folder `simd/`, and each of `functions.h`, for each instruction set.
 
-`simd/operations.cpp` is compiled without torch, with the flags of the kernels. Sets of this CPU run
-as they are; NEON is cross-compiled and runs under qemu where both are installed (`make simd-neon`).
+`simd/operations.cpp` compares operations with plain code, `simd/functions.cpp` exp, log and others
+with those of <cmath> in float64. Both are compiled without torch, with the flags of the kernels.
+Sets of this CPU run as they are; NEON is cross-compiled and runs under qemu where both are
+installed (`make simd-neon`).
 """
 
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from minimax import computed
 
 from spikegrad.kernels.cpu import build, compiler, instructions
 from spikegrad.kernels.cpu.instructions import InstructionSet
 
 SOURCES = Path(build.__code__.co_filename).parent / "src"
-PROGRAM = Path(__file__).parent / "simd" / "operations.cpp"
+PROGRAMS = Path(__file__).parent / "simd"
+ARGUMENTS: dict[str, list[str]] = {"operations": [], "functions": ["1021"]}
+"""Of each program: functions.cpp tries every 1021st float32, four million of them."""
 CROSS = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64"
 
 
-def ran(command: list[str], target: list[str], chosen: InstructionSet, folder: Path) -> str:
-    """What the program says of a set: compiled by a command, run by another one if needed."""
+def ran(
+    command: list[str],
+    target: list[str],
+    chosen: InstructionSet,
+    folder: Path,
+    program: str = "operations",
+    arguments: Sequence[str] = (),
+) -> str:
+    """What a program says of a set: compiled by a command, run by another one if needed."""
     flags = [*compiler.flags_of(chosen), *target, f"-I{SOURCES}"]
     if command[0] != "g++":  # the flags of `make sanitize` are g++'s
         flags = [flag for flag in flags if flag not in compiler.more_flags()]
-    made = folder / "operations"
+    made = folder / program
     done = subprocess.run(
-        [*command, *flags, str(PROGRAM), "-o", str(made)], capture_output=True, text=True
+        [*command, *flags, str(PROGRAMS / f"{program}.cpp"), "-o", str(made)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     emulator = [EMULATOR] if command[0] == CROSS else []
-    said = subprocess.run([*emulator, str(made)], capture_output=True, text=True)
+    said = subprocess.run([*emulator, str(made), *arguments], capture_output=True, text=True)
     assert said.returncode == 0, f"{said.stdout}{said.stderr} exit status {said.returncode}"
     return said.stdout
 
@@ -47,9 +63,10 @@ def checks(said: str, name: str) -> None:
     assert said == f"{name}: {number} checked, 0 wrong\n"
 
 
+@pytest.mark.parametrize("program", ARGUMENTS)
 @pytest.mark.parametrize("cxx", ["g++", "clang++"])
 @pytest.mark.parametrize("name", [*instructions.NEEDS, "native"])
-def test_operations_of_the_sets_of_this_cpu(name: str, cxx: str, tmp_path: Path) -> None:
+def test_sets_of_this_cpu(name: str, cxx: str, program: str, tmp_path: Path) -> None:
     native = name == "native"
     name = instructions.best() if native else name
     if lacks := instructions.missing(name):
@@ -57,7 +74,8 @@ def test_operations_of_the_sets_of_this_cpu(name: str, cxx: str, tmp_path: Path)
     if shutil.which(cxx) is None:
         pytest.skip(f"{cxx} is not installed")
     chosen = InstructionSet(name, native, "")
-    checks(ran([cxx], compiler.target_flags(chosen)[:1], chosen, tmp_path), name)
+    target = compiler.target_flags(chosen)[:1]
+    checks(ran([cxx], target, chosen, tmp_path, program, ARGUMENTS[program]), name)
 
 
 def needs(*tools: str) -> None:
@@ -68,11 +86,20 @@ def needs(*tools: str) -> None:
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="NEON is one of this CPU's sets")
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [("operations", []), ("functions", ["20011"])],
+    ids=["operations", "functions"],
+)
 @pytest.mark.parametrize("name", ["neon", "generic"])
-def test_operations_on_aarch64_under_qemu(name: str, tmp_path: Path) -> None:
+def test_sets_of_aarch64_under_qemu(
+    name: str, program: str, arguments: list[str], tmp_path: Path
+) -> None:
+    """The functions with fewer numbers: under qemu they take twenty times as long."""
     needs(CROSS, EMULATOR)
     target = [compiler.LEVELS["aarch64", name], "-static"]
-    checks(ran([CROSS], target, InstructionSet(name, False, ""), tmp_path), name)
+    chosen = InstructionSet(name, False, "")
+    checks(ran([CROSS], target, chosen, tmp_path, program, arguments), name)
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES.glob("*.cpp")), ids=lambda path: path.stem)
@@ -88,16 +115,45 @@ def test_every_kernel_compiles_for_aarch64(
     assert made.stat().st_size > 0
 
 
-def test_a_wrong_operation_is_found(tmp_path: Path) -> None:
-    """A program that checks nothing would pass as well: one operation is broken, and is named."""
+@pytest.mark.parametrize(
+    ("program", "file", "right", "broken", "named"),
+    [
+        ("operations", "simd/vectors.h", "a >= b", "a > b", "at_least<float> is wrong"),
+        ("functions", "functions.h", "0.166666672f", "0.166676f", "exp_of<float> is wrong"),
+        ("functions", "functions_wide.h", "0x1.0b4611a6", "0x1.0c4611a6", "sin_of<float> is wrong"),
+        ("functions", "functions_wide.h", "(whole, unequal", "(whole, equal", "pow_of<float> is"),
+    ],
+    ids=["comparison", "exp", "sin", "pow"],
+)
+def test_what_is_wrong_is_found(
+    program: str, file: str, right: str, broken: str, named: str, tmp_path: Path
+) -> None:
+    """A program that checks nothing would pass as well: one thing is broken, and is named."""
     cxx = shutil.which("g++") or shutil.which("clang++")
     if cxx is None:
         pytest.skip("no C++ compiler is installed")
-    broken = tmp_path / "simd"
-    shutil.copytree(SOURCES / "simd", broken)
-    text = (broken / "vectors.h").read_text()
-    assert text.count("a >= b") == 1
-    (broken / "vectors.h").write_text(text.replace("a >= b", "a > b"))
+    sources = tmp_path / "src"
+    sources.mkdir()
+    shutil.copytree(SOURCES / "simd", sources / "simd")
+    for header in SOURCES.glob("functions*.h"):
+        shutil.copy(header, sources)
+    text = (sources / file).read_text()
+    assert text.count(right) == 1
+    (sources / file).write_text(text.replace(right, broken))
     chosen = InstructionSet("generic", False, "")
-    with pytest.raises(AssertionError, match="at_least<float> is wrong"):
-        ran([cxx, f"-I{tmp_path}"], [], chosen, tmp_path)
+    with pytest.raises(AssertionError, match=named):
+        ran([cxx, f"-I{sources}"], [], chosen, tmp_path, program, ARGUMENTS[program])
+
+
+def test_coefficients_are_those_of_minimax_polynomials() -> None:
+    """In the order of the sources. Looser than a float32, as a fit ends when it is good enough."""
+    texts = [(SOURCES / name).read_text() for name in ("functions.h", "functions_wide.h")]
+    lists = re.findall(r"static constexpr (float|double) \w\[\] = {([^}]*)}", "".join(texts))
+    written = [
+        [float.fromhex(x) if kind == "double" else float(x.rstrip("f")) for x in listed]
+        for kind, listed in ((kind, text.replace(",", " ").split()) for kind, text in lists)
+    ]
+    expected = computed()
+    assert len(written) == len(expected)
+    for found, (name, numbers) in zip(written, expected.items(), strict=True):
+        assert found == pytest.approx(numbers, rel=1e-6), name

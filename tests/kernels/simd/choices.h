@@ -48,6 +48,11 @@ void choices() {
     store(most, maximum<T>(va, vb)), store(least, minimum<T>(va, vb));
     store(between, clamped<T>(va, T(-1), T(0.5)));
     store(signed_, with_sign_of<T>(va, vb));
+    Integers<T> numbers;
+    unsigned ones = 0;
+    for (int j = 0; j < n; ++j) numbers[j] = static_cast<int>(random_bits()() % 5) - 2;
+    for (int j = 0; j < n; ++j) ones |= unsigned{numbers[j] != 0} << j;
+    expect(lanes(nonzero<T>(numbers)) == ones, "nonzero", kType<T>, turn);
     const unsigned nan = lanes(is_nan<T>(va));
     for (int j = 0; j < n; ++j) {
       const bool none = std::isnan(a[j]) || std::isnan(b[j]);

@@ -76,6 +76,14 @@ inline void sums_of<float>(const Lane<float>* v, float* out) {
 }
 
 template <>
+inline Mask<float> nonzero<float>(Integers<float> a) {
+  return _mm512_test_epi32_mask((__m512i)a, (__m512i)a);
+}
+template <>
+inline Mask<double> nonzero<double>(Integers<double> a) {
+  return _mm512_test_epi64_mask((__m512i)a, (__m512i)a);
+}
+template <>
 inline bool any_of<float>(Mask<float> mask) {
   return mask != 0;
 }

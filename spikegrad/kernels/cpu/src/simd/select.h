@@ -24,6 +24,11 @@ template <class T>
 [[gnu::always_inline]] inline Mask<T> is_nan(Lane<T> a) {
   return unequal<T>(a, a);
 }
+// The lanes whose integer is not 0.
+template <class T>
+[[gnu::always_inline]] inline Mask<T> nonzero(Integers<T> a) {
+  return (Mask<T>)(a != 0);
+}
 // Whether the mask has a lane at all.
 template <class T>
 [[gnu::always_inline]] inline bool any_of(Mask<T> mask) {
