@@ -68,6 +68,21 @@ def test_importing_the_package_imports_no_model() -> None:
     assert done.stdout.strip() == "[]"
 
 
+ROW = re.compile(r"^\| `(\w+)` \| `([\w ]+)` \| `([\w ]+)` \| .* \| ([\d.]+)[^|]*\|$", re.MULTILINE)
+
+
+def test_the_table_of_the_documentation_is_right() -> None:
+    """Its states, parameters and currents; a model that it does not have yet is no error."""
+    page = Path(__file__).parents[2] / "docs" / "neurons.md"
+    rows = ROW.findall(page.read_text(encoding="utf-8"))
+    assert len(rows) >= 9
+    for name, states, parameters, current in rows:
+        kind = MODELS[name]
+        assert states.split() == list(kind.step.states)
+        assert parameters.split() == list(kind.step.parameters)
+        assert float(current) == current_of(kind)
+
+
 @contextmanager
 def another_file(tmp_path: Path, text: str) -> Iterator[None]:
     """The library with one more file."""
