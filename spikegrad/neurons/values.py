@@ -11,17 +11,23 @@ from spikegrad.types import Value
 
 __all__ = ["share", "sustained", "turn"]
 
+SHORTEST, LONGEST = 1e-30, 1.0 - 1e-7
+"""The decays between which `share` takes a logarithm."""
 LEAST = 1e-6
 """The least value below the root of `sustained`: its gradient stays finite."""
 
 
 def share(decay: Value) -> Value:
-    """`dt/tau` of a decay per step `exp(-dt/tau)`.
+    """`dt/tau` of a decay per step `exp(-dt/tau)`, kept within about 1e-7 and 69.
+
+    In float32 the decay of a very short time constant is 0, and that of a very long one 1.
 
     >>> round(share(math.exp(-0.1)), 6)
     0.1
     """
-    return -torch.log(decay) if isinstance(decay, Tensor) else -math.log(decay)
+    if isinstance(decay, Tensor):
+        return -torch.log(torch.clamp(decay, min=SHORTEST, max=LONGEST))
+    return -math.log(min(max(decay, SHORTEST), LONGEST))
 
 
 def turn(angle: Value) -> tuple[Value, Value]:

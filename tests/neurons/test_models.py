@@ -221,6 +221,26 @@ def test_no_current_gives_infinity_or_nan(kind: type[StepNeuron], factor: float)
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
 
 
+TIMED = {
+    name: kind
+    for name, kind in MODELS.items()
+    if any(isinstance(p, sg.TimeConstant) for p in kind.step.parameters.values())
+}
+
+
+@pytest.mark.parametrize("kind", TIMED.values(), ids=TIMED)
+@pytest.mark.parametrize("tau", [1e-4, 1e9])
+def test_no_time_constant_gives_infinity_or_nan(kind: type[StepNeuron], tau: float) -> None:
+    """In float32 their decays are 0 and 1."""
+    names = [n for n, p in kind.step.parameters.items() if isinstance(p, sg.TimeConstant)]
+    layer = kind(**dict.fromkeys(names, tau), learn=names)
+    spikes, state = layer(noise(kind, 50, 1, 3))
+    assert all(torch.isfinite(part).all() for part in state if part is not None)
+    (spikes.sum() + sum(part.sum() for part in state if part is not None)).backward()
+    for name, parameter in layer.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+
+
 @each
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
 def test_gradients_are_the_derivatives_of_the_soft_neuron(
