@@ -6,9 +6,10 @@ table; a backend may lack some scans, or refuse a call, and `"auto"` then takes 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from spikegrad import functional
-from spikegrad.errors import UserError, message, unknown
+from spikegrad.errors import SpikegradWarning, UserError, message, unknown
 from spikegrad.kernels import cpu
 from spikegrad.step import Step
 
@@ -27,6 +28,7 @@ __all__ = [
     "available",
     "check_backend",
     "choose",
+    "choose_step",
     "conv2d",
     "cuba_lif",
     "integrate_and_fire",
@@ -121,19 +123,21 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
         return f"{scan} has no native kernel"
     if scan == "recurrent" and not native_neuron(args):
         return "its neuron is not one of spikegrad.functional"
-    if x is not None:
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
-            return "the reference checks this input and names the error"
-        if x.device.type != "cpu":
-            return f"the tensors are on {x.device}"
-        weight = args.get("weight")
-        if weight is not None:
-            if weight.device != x.device:
-                return f"x is on {x.device} and the weight on {weight.device}"
-            if why := other_product(x.dtype, weight):
-                return why
-            if x.dim() != 3 and scan != "recurrent":
-                return "torch computes products with more dimensions"
+    weight = args.get("weight")
+    if x is not None and weight is not None and not other_input(x):
+        if weight.device != x.device:
+            return f"x is on {x.device} and the weight on {weight.device}"
+        if why := other_product(x.dtype, weight):
+            return why
+        if x.dim() != 3 and scan != "recurrent":
+            return "torch computes products with more dimensions"
+    return shared_obstacle(x, args)
+
+
+def shared_obstacle(x: Tensor | None, args: dict[str, Any]) -> str:
+    """Why no native kernel can run a call with this input and these arguments, or ""."""
+    if x is not None and (why := other_input(x)):
+        return why
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
         return "only the reference has soft mode"
@@ -145,6 +149,13 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     if torch.onnx.is_in_onnx_export():
         return "an ONNX file contains only torch's own operators"
     return cpu.load()
+
+
+def other_input(x: Any) -> str:
+    """Why an input is not the native kernels', or ""."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
+        return "the reference checks this input and names the error"
+    return "" if x.device.type == "cpu" else f"the tensors are on {x.device}"
 
 
 def native_neuron(args: dict[str, Any]) -> bool:
@@ -278,19 +289,67 @@ def recurrent(
 
 
 def step(
-    definition: Step, x: Tensor, state: Any = None, *, backend: str = "auto", **args: Any
+    definition: Step,
+    x: Tensor,
+    state: Any = None,
+    *,
+    backend: str = "auto",
+    lean: bool = False,
+    **args: Any,
 ) -> Any:
-    """A neuron that is written as one step, by the chosen backend."""
+    """A neuron that is written as one step, by the chosen backend.
+
+    lean: a kernel keeps little for the backward pass and computes the rest again.
+    """
+    choice = choose_step(definition, backend, x, args)
+    if choice.backend == "cpu":
+        args.pop("trace", None)
+        args["lean"] = lean
+    return choice.function(x, state, **args)
+
+
+def choose_step(
+    definition: Step, backend: str, x: Tensor | None = None, args: dict[str, Any] | None = None
+) -> Choice:
+    """The implementation of one call of a neuron that is written as a step: as `choose`.
+
+    A step that has no native form is named once, with the reason.
+    """
+    name, args = definition.name, args or {}
+    if backend == "reference":
+        return Choice(name, "reference", "chosen by name", definition)
+    if args.get("trace"):
+        return Choice(name, "reference", "only the reference records membranes", definition)
     check_backend(backend)
-    if backend == "cpu":
-        raise UserError(
-            message(
-                f"expected backend='auto' or 'reference' for {definition.name}",
-                "'cpu'",
-                "a neuron written as a step runs in torch",
-            )
+    why_not = shared_obstacle(x, args)
+    if not why_not and torch.compiler.is_compiling():
+        why_not = "torch.compile compiles the loop"
+    if not why_not and (lowering := cpu.obstacle_to_step(definition, args.get("surrogate"))):
+        why_not = f"its step has no native form: {lowering}"
+        if backend == "auto":
+            warn_once(name, why_not)
+    if not why_not:
+        reason = "a native scan generated from its step"
+        return Choice(name, "cpu", reason, partial(cpu.step, definition))
+    if backend == "auto":
+        return Choice(name, "reference", why_not, definition)
+    raise UserError(
+        message(
+            f"expected a call of {name} that backend='cpu' can run",
+            why_not,
+            "use backend='auto' or 'reference'",
         )
-    return definition(x, state, **args)
+    )
+
+
+@cache
+def warn_once(name: str, why: str) -> None:
+    """One line for a neuron that runs in torch."""
+    warnings.warn(
+        f"{name} runs in torch, one step after the other, several times slower: {why}",
+        SpikegradWarning,
+        stacklevel=2,
+    )
 
 
 def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:

@@ -131,7 +131,8 @@ class StepNeuron(Neuron):
 
     def bound(self) -> Callable[..., Any]:
         """The neuron with everything bound but input, state and `trace`."""
-        return partial(kernels.step, self.step, backend=self.backend, **self.quantities())
+        how: dict[str, Any] = {"backend": self.backend, "lean": self.lean}
+        return partial(kernels.step, self.step, **how, **self.quantities())
 
     def extra_repr(self) -> str:
         parts = [f"reset={self.reset!r}"] if self.step.spikes else []

@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 from spikegrad.errors import UserError, message
 from spikegrad.surrogate.record import Surrogate
 
-__all__ = ["spike"]
+__all__ = ["spike", "spike_by"]
 
 
 def spike(x: Tensor, surrogate: Surrogate, slope: Tensor | None = None) -> Tensor:
@@ -60,6 +60,14 @@ def spike(x: Tensor, surrogate: Surrogate, slope: Tensor | None = None) -> Tenso
     if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
         return _SpikeBothWays.apply(x, slope, surrogate)
     return _Spike.apply(x, slope, surrogate)
+
+
+def spike_by(x: Tensor, slope: Tensor, shape: Any) -> Tensor:
+    """`spike` for a tracer: shape is anything with the mode, `derivative` and `slope_derivative` of
+    a `Surrogate`, slope a tensor of x's shape; nothing is checked.
+    """
+    spikes: Tensor = _Spike.apply(x, slope, shape)
+    return spikes
 
 
 class _Spike(torch.autograd.Function):

@@ -16,6 +16,7 @@ from spikegrad.kernels.cpu.processor import architecture
 
 __all__ = [
     "BuildError",
+    "compile_alone",
     "compile_file",
     "compiler_version",
     "flags_of",
@@ -129,6 +130,22 @@ def link(objects: list[Path], to: Path, *, portable: bool = False) -> None:
             *place,
             "-ltorch",
             "-ltorch_cpu",
+        ]
+    )
+
+
+def compile_alone(source: Path, to: Path, chosen: InstructionSet, sources: Path) -> None:
+    """Make a library of one file that needs nothing of torch."""
+    run(
+        [
+            compiler(),
+            *flags_of(chosen),
+            *accepted(chosen),
+            f"-I{sources}",
+            "-shared",
+            str(source),
+            "-o",
+            str(to),
         ]
     )
 

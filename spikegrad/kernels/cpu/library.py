@@ -107,9 +107,11 @@ def load_now() -> str:
         scan_operator,
         spike_pool,
         spikes,
+        step_operator,
     )
 
-    for room in (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool):
+    rooms = (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool)
+    for room in (*rooms, step_operator):
         room.register()
     crossover.adopt(library.table, library.isa)
     _LOADED.append(library)

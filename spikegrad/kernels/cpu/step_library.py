@@ -1,0 +1,114 @@
+"""Libraries of one generated program each: compiled on first use, then taken from the cache."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+import tempfile
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from spikegrad.kernels.cpu.build import SOURCES, cache_folder, locked
+from spikegrad.kernels.cpu.compiler import (
+    BuildError,
+    compile_alone,
+    compiler_version,
+    flags_of,
+    library_suffix,
+    target_flags,
+)
+from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
+from spikegrad.kernels.cpu.processor import described
+
+__all__ = ["Functions", "functions"]
+
+
+class Functions(NamedTuple):
+    """Addresses of a program's two functions."""
+
+    forward: int
+    backward: int
+
+
+def functions(name: str, text: str) -> Functions:
+    """The functions of a generated program; compiles it unless the cache has it.
+
+    name: the neuron's, for the line that says that it is compiled. Raises BuildError without a
+    compiler, when compiling fails, or without a writable cache.
+    """
+    return loaded(name, text, in_force())
+
+
+@cache
+def loaded(name: str, text: str, chosen: InstructionSet) -> Functions:
+    """The same for an instruction set; a library stays loaded for as long as the process."""
+    library = ctypes.CDLL(str(built(name, text, chosen)))
+
+    def address(function: str) -> int:
+        return int(ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0)
+
+    return Functions(address("spikegrad_step_forward"), address("spikegrad_step_backward"))
+
+
+def built(name: str, text: str, chosen: InstructionSet) -> Path:
+    """The library of a program in the cache."""
+    path = cache_folder() / "steps" / f"{digest(text, chosen)}{library_suffix()}"
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_suffix(".lock")):
+            if not path.exists():
+                sys.stderr.write(f"spikegrad: compiling {name} for {chosen.name}, once\n")
+                compile_into(path, text, chosen)
+    except OSError as error:
+        raise BuildError(
+            f"cannot write the kernel cache {path.parent}: {error.strerror or error}; "
+            "set SPIKEGRAD_CACHE to a writable folder"
+        ) from None
+    return path
+
+
+def compile_into(path: Path, text: str, chosen: InstructionSet) -> None:
+    """Compile in a folder of its own, then put the library in place at once."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+        source, made = Path(folder) / "step.cpp", Path(folder) / path.name
+        source.write_text(text, encoding="utf-8")
+        compile_alone(source, made, chosen, SOURCES)
+        os.replace(made, path)
+
+
+def digest(text: str, chosen: InstructionSet) -> str:
+    """What tells a library from others: program, headers, flags, compiler, CPU."""
+    found = hashlib.sha256(headers())
+    for part in [
+        text,
+        *flags_of(chosen),
+        *target_flags(chosen),
+        version(),
+        described() if chosen.native else "",
+    ]:
+        found.update(b"\0" + part.encode())
+    return f"{chosen.name}-{found.hexdigest()[:24]}"
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """The compiler's own words, once a process."""
+    return compiler_version()
+
+
+@lru_cache(maxsize=1)
+def headers() -> bytes:
+    """A digest of what a program includes."""
+    found = hashlib.sha256()
+    for path in [
+        SOURCES / "step.h",
+        SOURCES / "functions.h",
+        *sorted((SOURCES / "simd").iterdir()),
+    ]:
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.digest()

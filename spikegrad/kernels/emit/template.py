@@ -1,0 +1,139 @@
+"""The C++ around the statements of one step: loops over time and lanes, memory, entry points."""
+
+__all__ = ["TEMPLATE"]
+
+TEMPLATE = """// Generated from the step {name}.
+#include "step.h"
+{functions}
+#include <limits>
+
+namespace spikegrad {{
+namespace {{
+
+using T = {type};
+using Rows = T[kStepBlock];
+constexpr int kStates = {states}, kSmooth = {smooth}, kReals = {reals}, kMasks = {masks};
+constexpr int kLearned = {learned}, kHeld = {held};
+constexpr bool kEach = {each}, kBefore = {before}, kInput = {input};
+
+// n columns from step t0 to step t1; states in and out.
+template <bool kOutput, bool kKeep>
+[[gnu::noinline]] void forward_steps(const StepScan<T>& c, int64_t offset,
+                                     [[maybe_unused]] int64_t column, int n, int64_t t0, int64_t t1,
+                                     Rows* states, T* reals, uint16_t* masks,
+                                     [[maybe_unused]] bool past) {{
+  alignas(64) [[maybe_unused]] T held[kHeld + 1][kStepBlock];
+{parameters}
+  for (int64_t t = t0; t < t1; ++t) {{
+    const T* x = c.x + t * c.x_step + offset;
+    [[maybe_unused]] T* y = kOutput ? c.y + t * c.columns + offset : nullptr;
+    if (kOutput && c.marks && t % c.segment == 0)
+      for (int k = 0; k < kStates; ++k)
+        std::copy(states[k], states[k] + n,
+                  c.marks + (t / c.segment * kStates + k) * c.columns + offset);
+    for (int j = 0; j < n; j += kLanes<T>) {{
+      __builtin_prefetch(x + c.x_step + j);
+{forward}
+    }}
+    if (kKeep) reals += kReals * kStepBlock, masks += kMasks * kGroups<T>;
+  }}
+}}
+
+// n columns from step t1 back to step t0. first: the states before t0; carry: gradients of the
+// states, in and out; grad_row: the output's gradient where it is the same at every step.
+[[gnu::noinline]] void backward_steps(const StepScan<T>& c, int64_t offset,
+                                      [[maybe_unused]] int64_t column, int n, int64_t t0,
+                                      int64_t t1, [[maybe_unused]] Rows* first, Rows* carry,
+                                      [[maybe_unused]] Rows* sums, const T* reals_from,
+                                      const uint16_t* masks_from, const T* grad_row, bool past) {{
+  alignas(64) [[maybe_unused]] T held[kHeld + 1][kStepBlock];
+{parameters}
+  auto step = [&]<bool kFirst>(int64_t t) {{
+    [[maybe_unused]] const T* x = kInput ? c.x + t * c.x_step + offset : nullptr;
+    [[maybe_unused]] const T* x_before = kInput && !kFirst ? x - c.x_step : nullptr;
+    [[maybe_unused]] const T* grad = grad_row ? grad_row : c.grad + t * c.grad_step + offset;
+    [[maybe_unused]] const T* reals = reals_from + (t - t0) * kReals * kStepBlock;
+    [[maybe_unused]] const uint16_t* masks = masks_from + (t - t0) * kMasks * kGroups<T>;
+    [[maybe_unused]] const T* reals_before = kFirst ? nullptr : reals - kReals * kStepBlock;
+    [[maybe_unused]] const uint16_t* masks_before =
+        kFirst ? nullptr : masks - kMasks * kGroups<T>;
+    T* dx = c.dx + t * c.columns + offset;
+    for (int j = 0; j < n; j += kLanes<T>) {{
+{backward}
+    }}
+  }};
+  for (int64_t t = t1; t-- > t0;)
+    kBefore && t == t0 ? step.template operator()<true>(t) : step.template operator()<false>(t);
+}}
+
+// What gradients of parameters a block has, added up in double or kept for each neuron.
+void write_sums(const StepScan<T>& c, int64_t block, int64_t column, int n, const Rows* sums) {{
+  const int64_t width = kEach ? c.param_columns : 1;
+  const int64_t part = kEach ? block / ((width + kStepBlock - 1) / kStepBlock) : block;
+  for (int k = 0; k < kLearned; ++k) {{
+    double* out = c.sums + (part * kLearned + k) * width;
+    if (kEach) {{
+      std::copy(sums[k], sums[k] + n, out + column);
+    }} else {{
+      *out = 0;
+      for (int j = 0; j < n; ++j) *out += sums[k][j];
+    }}
+  }}
+}}
+
+}}  // namespace
+
+extern "C" __attribute__((visibility("default"))) void spikegrad_step_forward(
+    const StepScan<T>& c, int64_t block, int64_t offset, int64_t column, int n, char*) {{
+  alignas(64) T states[kStates][kStepBlock];
+  for (int k = 0; k < kStates; ++k) copy_block(c.starts + k * c.columns + offset, n, states[k]);
+  const bool past = c.past && offset * sizeof(T) % 64 == 0;
+  if (c.keep)
+    forward_steps<true, true>(c, offset, column, n, 0, c.steps, states,
+                              c.reals + block * c.steps * kReals * kStepBlock,
+                              c.masks + block * c.steps * kMasks * kGroups<T>, past);
+  else
+    forward_steps<true, false>(c, offset, column, n, 0, c.steps, states, nullptr, nullptr, past);
+  for (int k = 0; k < kStates; ++k)
+    std::copy(states[k], states[k] + n, c.ends + k * c.columns + offset);
+}}
+
+extern "C" __attribute__((visibility("default"))) void spikegrad_step_backward(
+    const StepScan<T>& c, int64_t block, int64_t offset, int64_t column, int n, char* room) {{
+  alignas(64) T carry[kSmooth][kStepBlock], first[kStates][kStepBlock], row[kStepBlock];
+  alignas(64) T sums[kLearned + 1][kStepBlock] = {{}};
+  for (int k = 0; k < kSmooth; ++k)
+    if (c.grad_ends)
+      copy_block(c.grad_ends + k * c.columns + offset, n, carry[k]);
+    else
+      std::fill(carry[k], carry[k] + kStepBlock, T(0));
+  const T* grad_row = c.grad && !c.grad_same ? nullptr : row;
+  if (grad_row) std::fill(row, row + kStepBlock, c.grad ? *c.grad : T(0));
+  const bool past = c.past && offset * sizeof(T) % 64 == 0;
+  if (!c.segment) {{
+    for (int k = 0; k < kStates; ++k) copy_block(c.starts + k * c.columns + offset, n, first[k]);
+    backward_steps(c, offset, column, n, 0, c.steps, first, carry, sums,
+                   c.reals + block * c.steps * kReals * kStepBlock,
+                   c.masks + block * c.steps * kMasks * kGroups<T>, grad_row, past);
+  }} else {{
+    alignas(64) T states[kStates][kStepBlock];
+    T* reals = reinterpret_cast<T*>(room);
+    uint16_t* masks = reinterpret_cast<uint16_t*>(reals + c.segment * kReals * kStepBlock);
+    for (int64_t s = (c.steps + c.segment - 1) / c.segment; s-- > 0;) {{
+      const int64_t t0 = s * c.segment, t1 = std::min(c.steps, t0 + c.segment);
+      for (int k = 0; k < kStates; ++k) {{
+        copy_block(c.marks + (s * kStates + k) * c.columns + offset, n, first[k]);
+        std::copy(first[k], first[k] + kStepBlock, states[k]);
+      }}
+      forward_steps<false, true>(c, offset, column, n, t0, t1, states, reals, masks, false);
+      backward_steps(c, offset, column, n, t0, t1, first, carry, sums, reals, masks, grad_row,
+                     past);
+    }}
+  }}
+  for (int k = 0; k < kSmooth; ++k)
+    std::copy(carry[k], carry[k] + n, c.dstarts + k * c.columns + offset);
+  if (kLearned) write_sums(c, block, column, n, sums);
+}}
+
+}}  // namespace spikegrad
+"""

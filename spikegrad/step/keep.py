@@ -1,0 +1,158 @@
+"""What a forward pass keeps of each step for the backward pass: as few bytes as a search finds.
+
+The backward pass of a step reads values of its forward pass. Some are kept, the others computed
+again from them: a membrane that is kept gives the spike and, of the step before, the membrane after
+reset. A set of kept values is enough where everything that is read can be computed from
+
+- the kept values of the step, the parameters, and
+- the states before the step, each kept itself or computed from what is kept of the step before.
+
+The search starts from the input and all states, which are always enough, and replaces one or two
+kept values by others as long as that takes fewer bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from spikegrad.step.trace import Traced
+
+__all__ = ["Plan", "plan"]
+
+REAL_BITS, MASK_BITS = 32, 2
+"""What a kept value costs a neuron-step in float32; a mask has half of its bits unused at worst."""
+INPUT_BITS = 31
+"""The input exists anyway: reading it again costs less than writing another value."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which values are kept of each step.
+
+    reals, masks: numbers of values in the graph; reads_input: whether the input is read again;
+    backward: the values that the backward pass computes, in order, the recomputed ones first;
+    before: those of the step before that give the states, in order; states: how each state before
+    a step is known, "kept" or "computed", for those that are read.
+    """
+
+    reals: tuple[int, ...]
+    masks: tuple[int, ...]
+    reads_input: bool
+    recomputed: tuple[int, ...]
+    backward: tuple[int, ...]
+    before: tuple[int, ...]
+    states: dict[str, str]
+
+    @property
+    def bytes_kept(self) -> float:
+        """Bytes a neuron-step in float32, masks as one bit; the input is not counted."""
+        return 4 * len(self.reals) + len(self.masks) / 8
+
+
+def plan(traced: Traced) -> Plan:
+    """The cheapest set that the search finds."""
+    search = Search(traced)
+    kept = search.best()
+    graph = traced.graph
+    derived = search.derived(kept)
+    there = kept | search.constant
+    x, states = search.x, search.states
+    needs = search.needs - search.constant
+    given = there | {states[name] for name in derived}
+    again = [k for k in graph.needed_for(needs, given) if k not in search.constant]
+    read = {k for j in again for k in graph.nodes[j].args} | needs
+    used = {name: states[name] for name in states if states[name] in read}
+    how = {name: "kept" if k in kept else "computed" for name, k in used.items()}
+    wanted = [graph.outputs[f"state {name}"] for name, word in how.items() if word == "computed"]
+    before = [k for k in graph.needed_for(wanted, there) if k not in search.constant]
+    nodes = graph.nodes
+    gradients = [k for n, k in graph.outputs.items() if n.startswith("gradient ")]
+    backward = [k for k in graph.needed_for(gradients) if k in search.after]
+    return Plan(
+        reals=tuple(sorted(k for k in kept if not nodes[k].is_mask and k != x)),
+        masks=tuple(sorted(k for k in kept if nodes[k].is_mask)),
+        reads_input=x in kept,
+        recomputed=tuple(again),
+        backward=tuple(backward),
+        before=tuple(before),
+        states=how,
+    )
+
+
+class Search:
+    """The values of a graph by their part in it, and the search over sets of kept ones."""
+
+    def __init__(self, traced: Traced) -> None:
+        graph = self.graph = traced.graph
+        inputs = graph.inputs()
+        self.x = inputs["x"]
+        self.states = {name: inputs[f"state {name}"] for name in traced.states}
+        moving = graph.depends_on(["x", *(f"state {name}" for name in traced.states)])
+        self.after = graph.depends_on(n for n in inputs if n.startswith("gradient "))
+        # Parameters, constants and what is made of them alone is there at every step.
+        self.constant = set(range(len(graph.nodes))) - moving - self.after
+        self.forward = moving - self.after
+        gradients = [k for n, k in graph.outputs.items() if n.startswith("gradient ")]
+        used = [k for k in graph.needed_for(gradients) if k in self.after]
+        read = {arg for k in used for arg in graph.nodes[k].args} | set(gradients)
+        self.needs = (read - self.after) - self.constant
+
+    def cost(self, kept: Iterable[int]) -> int:
+        """Bits a neuron-step."""
+        masks, x = self.graph.nodes, self.x
+        return sum(
+            MASK_BITS if masks[k].is_mask else INPUT_BITS if k == x else REAL_BITS for k in kept
+        )
+
+    def best(self) -> set[int]:
+        """The cheapest set found."""
+        kept = {self.x, *self.states.values()}
+        better: set[int] | None = kept
+        while better is not None:
+            kept = better
+            better = next((other for other in self.cheaper(kept) if self.enough(other)), None)
+        return kept
+
+    def cheaper(self, kept: set[int]) -> Iterator[set[int]]:
+        """Sets that differ in one or two values and cost less, the cheapest change first."""
+        masks = [k for k in self.forward if self.graph.nodes[k].is_mask]
+        reals = [k for k in sorted(self.forward - kept) if not self.graph.nodes[k].is_mask]
+        now = self.cost(kept)
+        gone = [set(c) for n in (2, 1) for c in combinations(sorted(kept), n)]
+        new: list[set[int]] = [set(c) for n in (0, 1, 2) for c in combinations(masks, n)]
+        new += [{k} for k in reals] + [{k, m} for k in reals for m in masks]
+        found = []
+        for less in gone:
+            rest = kept - less
+            found += [(self.cost(rest | more), k, rest | more) for k, more in enumerate(new)]
+        found = sorted((each for each in found if each[0] < now), key=lambda each: each[:2])
+        return (other for _, _, other in found)
+
+    def enough(self, kept: set[int]) -> bool:
+        """Whether everything that the backward pass reads can be computed."""
+        given = kept | {self.states[name] for name in self.derived(kept)}
+        return self.computable(self.needs, given)
+
+    def derived(self, kept: set[int]) -> set[str]:
+        """The states before a step that what is kept of the step before gives."""
+        graph = self.graph
+        return {
+            name
+            for name, k in self.states.items()
+            if k not in kept and self.computable([graph.outputs[f"state {name}"]], kept)
+        }
+
+    def computable(self, wanted: Iterable[int], given: set[int]) -> bool:
+        """Whether values follow from those given and the constant ones, without other inputs."""
+        nodes, todo, seen = self.graph.nodes, list(wanted), set(given) | self.constant
+        while todo:
+            k = todo.pop()
+            if k in seen:
+                continue
+            if nodes[k].op == "input":
+                return False
+            seen.add(k)
+            todo += nodes[k].args
+        return True

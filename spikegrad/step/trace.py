@@ -1,0 +1,179 @@
+"""A step and its gradient as one graph, traced from the step's own torch code.
+
+torch's autograd derives the gradient, so the graph has the operations of the reference's backward
+pass in their order. The step is traced with two numbers of neurons and must give the same graph:
+one that reads its shape is found by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import core_aten_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from spikegrad.errors import UserError
+from spikegrad.step.context import Firing, Parameters
+from spikegrad.step.definition import Step
+from spikegrad.step.graph import Graph
+from spikegrad.step.lower import NotLowered, lowered
+from spikegrad.surrogate import Surrogate
+from spikegrad.surrogate.spike import spike_by
+from spikegrad.types import Reset
+
+__all__ = ["Form", "Traced", "trace"]
+
+LANES = (3, 5)  # two numbers of neurons
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a graph depends on besides the step's function.
+
+    surrogate: its function and shape count alone, since slope, amplitude and gain are inputs; None
+    for a neuron that never spikes; learned: which parameters (by the names that the step reads, and
+    "slope") have gradients; content: of the surrogate's function, which a name may get anew.
+    """
+
+    surrogate: Surrogate | None
+    reset: Reset
+    detach: bool
+    refractory: bool
+    learned: tuple[str, ...]
+    content: int
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A step's graph. Inputs are named "x", "state NAME", "parameter NAME", "gradient output",
+    "gradient NAME"; outputs "output", "state NAME", "gradient x", "gradient state NAME", "gradient
+    parameter NAME". states, parameters: the names in order, the counter "refractory" last;
+    learned: the parameters that have gradients.
+    """
+
+    graph: Graph
+    states: tuple[str, ...]
+    parameters: tuple[str, ...]
+    learned: tuple[str, ...]
+
+    @property
+    def smooth(self) -> tuple[str, ...]:
+        """The states that have gradients: all but the refractory counter."""
+        return tuple(name for name in self.states if name != "refractory")
+
+
+class Amplified:
+    """A surrogate whose slope and amplitude are values of the graph."""
+
+    mode = "hard"
+
+    def __init__(self, record: Surrogate, amplitude: Tensor, gain: Tensor) -> None:
+        self.shape, self.family = dict(record.parameters), record.family
+        self.amplitude, self.gain = amplitude, gain
+
+    def derivative(self, x: Tensor, slope: Tensor) -> Tensor:
+        return self.amplitude * self.family.derivative(x * slope, **self.shape)
+
+    def slope_derivative(self, x: Tensor, slope: Tensor) -> Tensor:
+        return self.gain * (x * self.family.derivative(x * slope, **self.shape))
+
+
+def trace(step: Step, form: Form) -> Traced:
+    """The graph of a step; raises NotLowered, whose message says which operation and why."""
+    states = (*step.states, *(("refractory",) if form.refractory else ()))
+    fires = ("slope", "amplitude", "gain") if step.spikes else ()
+    counts = ("refractory steps",) if form.refractory else ()
+    parameters = (*step.reads, "dt", *fires, *counts)
+    smooth = tuple(step.states)
+    function = joint(step, form, states, parameters)
+    inputs = [
+        "x",
+        *(f"state {name}" for name in states),
+        *(f"parameter {name}" for name in parameters),
+        "gradient output",
+        *(f"gradient {name}" for name in smooth),
+    ]
+    outputs = [
+        "output",
+        *(f"state {name}" for name in states),
+        "gradient x",
+        *(f"gradient state {name}" for name in smooth),
+        *(f"gradient parameter {name}" for name in form.learned),
+    ]
+    graphs = [graph_of(function, inputs, outputs, lanes) for lanes in LANES]
+    if graphs[0].text() != graphs[1].text():
+        raise NotLowered("it reads the shape of its input; a step is elementwise over neurons")
+    return Traced(graphs[0], states, parameters, form.learned)
+
+
+def graph_of(
+    function: Callable[..., Any], inputs: list[str], outputs: list[str], lanes: int
+) -> Graph:
+    """The graph for so many neurons."""
+    values = [torch.full((lanes,), 0.5) for _ in inputs]
+    table: Any = core_aten_decompositions()
+    try:
+        module = make_fx(function, decomposition_table=table)(*values)
+    except (UserError, NotLowered, AttributeError, TypeError):
+        raise
+    except Exception as error:  # whatever torch's tracer says of code that it cannot follow
+        said = str(error).strip().splitlines()
+        raise NotLowered(
+            f"torch cannot trace it ({said[0][:160] if said else type(error).__name__}); "
+            "a branch on values is torch.where"
+        ) from error
+    return lowered(module, inputs, outputs)
+
+
+def joint(
+    step: Step, form: Form, states: tuple[str, ...], parameters: tuple[str, ...]
+) -> Callable[..., Any]:
+    """The step and its gradient as one function of tensors, `[lanes]` each."""
+
+    def run(x: Tensor, *rest: Tensor) -> list[Tensor | None]:
+        parts = iter(rest)
+        before = {name: next(parts) for name in states}
+        values = {name: next(parts) for name in parameters}
+        incoming = list(parts)
+        x = leaf(x)
+        before = {n: v if n == "refractory" else leaf(v) for n, v in before.items()}
+        values = {n: leaf(v) if n in form.learned else v for n, v in values.items()}
+        firing = firing_of(form, values)
+        read = {name: values[name] for name in (*step.reads, "dt")}
+        silent = before.get("refractory")
+        p = Parameters(read, firing, silent)
+        smooth = {name: before[name] for name in step.states}
+        y, after = step.function(x, SimpleNamespace(**smooth), p)
+        ends = [after[name] for name in step.states]
+        made = [(out, g) for out, g in zip([y, *ends], incoming, strict=True) if out.requires_grad]
+        wanted = [x, *smooth.values(), *(values[name] for name in form.learned)]
+        grads = torch.autograd.grad(
+            [out for out, _ in made], wanted, [g for _, g in made], allow_unused=True
+        )
+        counter = [p.fired.silent] if form.refractory and p.fired is not None else []
+        return [y, *ends, *counter, *grads]
+
+    return run
+
+
+def leaf(value: Tensor) -> Tensor:
+    """The same numbers as the start of a gradient's graph."""
+    return value.detach().requires_grad_()
+
+
+def firing_of(form: Form, values: dict[str, Tensor]) -> Firing | None:
+    """How the traced neurons spike: slope and amplitude are values of the graph."""
+    if form.surrogate is None:
+        return None
+    amplified = Amplified(form.surrogate, values["amplitude"], values["gain"])
+
+    def fire(distance: Tensor) -> Tensor:
+        return spike_by(distance, values["slope"], amplified)
+
+    steps = values["refractory steps"] if form.refractory else 0
+    return Firing(fire, form.reset, form.detach, steps)
