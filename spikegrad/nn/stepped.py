@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from spikegrad import kernels
@@ -44,7 +45,8 @@ class StepNeuron(Neuron):
     a word or several ("slope" is the surrogate's); size: one value per neuron; bounds: open
     intervals of learned values by name; backend: "auto", "reference" or another by name;
     given: the definition's parameters by name, numbers, or tensors (per neuron); a time constant
-    (ms) or, instead, the decay per step that the step reads.
+    (ms) or, instead, the decay per step that the step reads. A fixed value outside of its declared
+    interval is refused unless bounds say otherwise.
     Raises UserError or TypeError for an unknown name and for a value out of its range.
     """
 
@@ -111,6 +113,8 @@ class StepNeuron(Neuron):
             return Decay(tau, beta=beta, dt=self.dt, learn=learn, size=size, name=name)
         start = value.get(name, given.value)
         check_number(start, name)
+        if not (learn or bounds):
+            check_fixed(name, given, start)
         low, high = bounds or interval_of(name, given, start)
         return Quantity(start, learn=learn, size=size, low=low, high=high)
 
@@ -241,6 +245,22 @@ def check_given(step: Step, given: Mapping[str, Value], bounds: Bounds) -> None:
             raise UserError(unknown(f"bounded parameter of {step.name}", name, step.parameters))
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(message(f"expected bounds[{name!r}] as (low, high)", repr(pair)))
+
+
+def check_fixed(name: str, declared: Parameter, start: Value) -> None:
+    """A fixed value in the declared interval, its ends included."""
+    tensor = torch.as_tensor(start)
+    low, high = declared.low, declared.high
+    if (low is not None and tensor.min() < low) or (high is not None and tensor.max() > high):
+        raise UserError(
+            message(
+                f"expected {name} from {'-inf' if low is None else low} "
+                f"to {'inf' if high is None else high}",
+                f"{start:g}"
+                if not isinstance(start, Tensor)
+                else f"{tensor.min():g} to {tensor.max():g}",
+            )
+        )
 
 
 def interval_of(name: str, declared: Parameter, start: Value) -> tuple[float | None, float | None]:

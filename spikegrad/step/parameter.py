@@ -19,8 +19,8 @@ __all__ = ["Declared", "Parameter", "TimeConstant", "declared", "names_read"]
 class Parameter:
     """A number of a neuron: a threshold, a conductance, a jump.
 
-    value: the default; low, high: the open interval in which a learned value stays, None for no
-    bound; unit: for the documentation, "mV" for example.
+    value: the default; low, high: the interval of its values, None for no bound; a learned value
+    stays inside it, a fixed one may be its end; unit: for the documentation, "mV" for example.
     Raises TypeError for a value that is no number, UserError for one outside its bounds.
 
     >>> Parameter(30.0, low=0.0, unit="nS").value

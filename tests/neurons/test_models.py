@@ -291,3 +291,10 @@ def test_bad_arguments_are_refused(kind: type[StepNeuron]) -> None:
         if isinstance(declared, sg.TimeConstant):
             with pytest.raises(sg.UserError, match=name):
                 kind(**{name: 0.0})
+            continue
+        if declared.low is not None:
+            with pytest.raises(sg.UserError, match=name):
+                kind(**{name: declared.low - 1.0})
+        if declared.high is not None:
+            with pytest.raises(sg.UserError, match=name):
+                kind(**{name: declared.high + 1.0})

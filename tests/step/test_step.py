@@ -233,5 +233,11 @@ def test_bad_arguments_of_a_layer() -> None:
         Tired(tau_mem=20.0, beta=0.9)
     with pytest.raises(TypeError, match="number"):
         Tired(jump="0.1")
+    with pytest.raises(sg.UserError, match=r"jump from 0.0 to inf, got -0.1"):
+        Tired(jump=-0.1)
+    with pytest.raises(sg.UserError, match=r"jump from 0.0 to inf, got -1 to 2"):
+        Tired(jump=torch.tensor([2.0, -1.0]))
+    assert Tired(jump=0.0).jump() == 0.0
+    assert Tired(jump=-0.5, bounds={"jump": (-1.0, 1.0)}).jump() == -0.5
     with pytest.raises(TypeError, match="bounds"):
         Tired(bounds={"jump": 3})
