@@ -25,6 +25,7 @@ __all__ = [
     "check_like",
     "check_not_traced",
     "check_number",
+    "check_numbers",
     "check_parameter",
     "check_positive",
     "check_state",
@@ -178,6 +179,12 @@ def check_number(value: object, name: str) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         remedy = f"omit {name} to use its default" if value is None else ""
         raise TypeError(message(f"expected {name} as a number or a tensor", repr(value), remedy))
+
+
+def check_numbers(**values: object) -> None:
+    """Numbers or tensors by name, before anything is computed of them."""
+    for name, value in values.items():
+        check_number(value, name)
 
 
 def check_positive(value: Tensor | float | None, name: str, *, unit: str = "") -> None:

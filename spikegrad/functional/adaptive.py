@@ -16,11 +16,38 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.functional import scan
+from spikegrad.checks import check_numbers
+from spikegrad.functional.decay import input_gain
+from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, Gain, Reset, Value
 
-__all__ = ["alif"]
+__all__ = ["ALIF", "alif", "alif_values"]
+
+
+def step(x: Tensor, s: Any, p: Any) -> Any:
+    """One step of ALIF."""
+    u = p.v_rest + p.beta * (s.v - p.v_rest) + p.gain * x
+    fired = p.spike(u, p.threshold + p.kappa * s.a)
+    return fired, {"v": p.reset(u, fired, drop=p.drop), "a": p.rho * s.a + fired}
+
+
+ALIF = Step(
+    step,
+    name="alif",
+    states={"v": "v_rest", "a": 0.0},
+    parameters={
+        "beta": 0.9,
+        "rho": 0.99,
+        "kappa": 0.2,
+        "gain": 1.0,
+        "threshold": 1.0,
+        "v_rest": 0.0,
+        "v_reset": 0.0,
+        "drop": 1.0,
+    },
+    state=ALIFState,
+)
 
 
 def alif(
@@ -53,27 +80,50 @@ def alif(
     >>> s.flatten().tolist(), state.a.item()
     ([1.0, 0.0, 1.0, 0.0], 0.625)
     """
-    rule = scan.Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)
-    current = scan.enter(
+    return ALIF(
         x,
         state,
-        ALIFState,
-        beta=beta,
-        rho=rho,
-        kappa=kappa,
-        threshold=threshold,
-        v_rest=v_rest,
-        v_reset=v_reset,
+        trace=trace,
+        **alif_values(
+            beta=beta,
+            rho=rho,
+            kappa=kappa,
+            threshold=threshold,
+            gain=gain,
+            v_rest=v_rest,
+            v_reset=v_reset,
+            surrogate=surrogate,
+            slope=slope,
+            reset=reset,
+            detach_reset=detach_reset,
+            refractory=refractory,
+        ),
     )
-    v, a, silent = (
-        state if state is not None else (scan.rest(current, v_rest), scan.rest(current), None)
+
+
+def alif_values(
+    *,
+    beta: Value,
+    rho: Value,
+    kappa: Value = 0.2,
+    threshold: Value = 1.0,
+    gain: Gain = "unit",
+    v_rest: Value = 0.0,
+    v_reset: Value = 0.0,
+    **how: Any,
+) -> dict[str, Any]:
+    """What the step is called with, from the arguments of `alif`."""
+    check_numbers(
+        beta=beta, rho=rho, kappa=kappa, threshold=threshold, v_rest=v_rest, v_reset=v_reset
     )
-    g = scan.input_gain(gain, beta)
-    record = scan.Record(trace=trace)
-    for x_t in current.unbind(0):
-        u = v_rest + beta * (v - v_rest) + g * x_t
-        distance = u - (threshold + kappa * a)
-        s, v, silent = rule.step(u, distance, silent)
-        a = rho * a + s
-        record.add(s, u, distance)
-    return record.result(x, ALIFState(v, a, silent))
+    return {
+        "beta": beta,
+        "rho": rho,
+        "kappa": kappa,
+        "gain": input_gain(gain, beta),
+        "threshold": threshold,
+        "v_rest": v_rest,
+        "v_reset": v_reset,
+        "drop": threshold - v_rest,
+        **how,
+    }

@@ -13,11 +13,39 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.functional import scan
+from spikegrad.checks import check_numbers
+from spikegrad.functional.decay import input_gain
+from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import CUBAState, Gain, Reset, Value
 
-__all__ = ["cuba_lif"]
+__all__ = ["CUBA", "cuba_lif", "cuba_values"]
+
+
+def step(x: Tensor, s: Any, p: Any) -> Any:
+    """One step of CUBA-LIF."""
+    i = p.alpha * s.i + p.gain_syn * x
+    u = p.v_rest + p.beta * (s.v - p.v_rest) + p.gain_mem * i
+    fired = p.spike(u, p.threshold)
+    return fired, {"i": i, "v": p.reset(u, fired, drop=p.drop)}
+
+
+CUBA = Step(
+    step,
+    name="cuba_lif",
+    states={"i": 0.0, "v": "v_rest"},
+    parameters={
+        "alpha": 0.8,
+        "beta": 0.9,
+        "gain_syn": 1.0,
+        "gain_mem": 1.0,
+        "threshold": 1.0,
+        "v_rest": 0.0,
+        "v_reset": 0.0,
+        "drop": 1.0,
+    },
+    state=CUBAState,
+)
 
 
 def cuba_lif(
@@ -50,26 +78,48 @@ def cuba_lif(
     >>> s.flatten().tolist(), state.i.item()
     ([0.0, 1.0, 0.0], 0.875)
     """
-    rule = scan.Rule(surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory)
-    current = scan.enter(
+    return CUBA(
         x,
         state,
-        CUBAState,
-        alpha=alpha,
-        beta=beta,
-        threshold=threshold,
-        v_rest=v_rest,
-        v_reset=v_reset,
+        trace=trace,
+        **cuba_values(
+            alpha=alpha,
+            beta=beta,
+            threshold=threshold,
+            gain_syn=gain_syn,
+            gain_mem=gain_mem,
+            v_rest=v_rest,
+            v_reset=v_reset,
+            surrogate=surrogate,
+            slope=slope,
+            reset=reset,
+            detach_reset=detach_reset,
+            refractory=refractory,
+        ),
     )
-    i, v, silent = (
-        state if state is not None else (scan.rest(current), scan.rest(current, v_rest), None)
-    )
-    g_syn, g_mem = scan.input_gain(gain_syn, alpha), scan.input_gain(gain_mem, beta)
-    record = scan.Record(trace=trace)
-    for x_t in current.unbind(0):
-        i = alpha * i + g_syn * x_t
-        u = v_rest + beta * (v - v_rest) + g_mem * i
-        distance = u - threshold
-        s, v, silent = rule.step(u, distance, silent)
-        record.add(s, u, distance)
-    return record.result(x, CUBAState(i, v, silent))
+
+
+def cuba_values(
+    *,
+    alpha: Value,
+    beta: Value,
+    threshold: Value = 1.0,
+    gain_syn: Gain = "unit",
+    gain_mem: Gain = "unit",
+    v_rest: Value = 0.0,
+    v_reset: Value = 0.0,
+    **how: Any,
+) -> dict[str, Any]:
+    """What the step is called with, from the arguments of `cuba_lif`."""
+    check_numbers(alpha=alpha, beta=beta, threshold=threshold, v_rest=v_rest, v_reset=v_reset)
+    return {
+        "alpha": alpha,
+        "beta": beta,
+        "gain_syn": input_gain(gain_syn, alpha),
+        "gain_mem": input_gain(gain_mem, beta),
+        "threshold": threshold,
+        "v_rest": v_rest,
+        "v_reset": v_reset,
+        "drop": threshold - v_rest,
+        **how,
+    }

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from spikegrad.checks import check_choice, check_positive
 from spikegrad.errors import UserError, message
-from spikegrad.types import Integration, Value
+from spikegrad.types import Gain, Integration, Value
 
-__all__ = ["decay", "time_constant"]
+__all__ = ["decay", "input_gain", "time_constant"]
 
 
 def decay(tau: Value, dt: float = 1.0, *, integration: Integration = "exponential") -> Value:
@@ -55,3 +55,13 @@ def time_constant(beta: Value, dt: float = 1.0) -> Value:
             message("expected beta between 0 and 1", str(beta), "beta = 1 is the neuron IF")
         )
     return -dt / math.log(beta)
+
+
+def input_gain(gain: Gain, decay: Value) -> Value:
+    """What the input is multiplied by: 1 ("unit") or `1 - decay` ("leak").
+
+    >>> input_gain("leak", 0.75)
+    0.25
+    """
+    check_choice(gain, "gain", ("unit", "leak"))
+    return 1.0 if gain == "unit" else 1.0 - decay

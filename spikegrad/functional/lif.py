@@ -15,11 +15,37 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.functional import scan
+from spikegrad.checks import check_numbers
+from spikegrad.errors import UserError, message
+from spikegrad.functional.decay import input_gain
+from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import Gain, LIFState, Reset, Value
 
-__all__ = ["integrate_and_fire", "lif"]
+__all__ = ["LIF", "integrate_and_fire", "lif", "lif_values"]
+
+
+def step(x: Tensor, s: Any, p: Any) -> Any:
+    """One step of LIF."""
+    u = p.v_rest + p.beta * (s.v - p.v_rest) + p.gain * x
+    fired = p.spike(u, p.threshold)
+    return fired, {"v": p.reset(u, fired, drop=p.drop)}
+
+
+LIF = Step(
+    step,
+    name="lif",
+    states={"v": "v_rest"},
+    parameters={
+        "beta": 0.9,
+        "gain": 1.0,
+        "threshold": 1.0,
+        "v_rest": 0.0,
+        "v_reset": 0.0,
+        "drop": 1.0,
+    },
+    state=LIFState,
+)
 
 
 def lif(
@@ -56,21 +82,55 @@ def lif(
     >>> s.flatten().tolist(), round(state.v.item(), 4)
     ([0.0, 0.0, 1.0, 0.0], 0.625)
     """
-    rule = scan.Rule(
-        surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory, drop
+    return LIF(
+        x,
+        state,
+        trace=trace,
+        **lif_values(
+            beta=beta,
+            threshold=threshold,
+            gain=gain,
+            v_rest=v_rest,
+            v_reset=v_reset,
+            drop=drop,
+            surrogate=surrogate,
+            slope=slope,
+            reset=reset,
+            detach_reset=detach_reset,
+            refractory=refractory,
+        ),
     )
-    numbers = {"beta": beta, "threshold": threshold, "v_rest": v_rest, "v_reset": v_reset}
-    given = {} if drop is None else {"drop": drop}
-    current = scan.enter(x, state, LIFState, **numbers, **given)
-    v, silent = state if state is not None else (scan.rest(current, v_rest), None)
-    g = scan.input_gain(gain, beta)
-    record = scan.Record(trace=trace)
-    for x_t in current.unbind(0):
-        u = v_rest + beta * (v - v_rest) + g * x_t
-        distance = u - threshold
-        s, v, silent = rule.step(u, distance, silent)
-        record.add(s, u, distance)
-    return record.result(x, LIFState(v, silent))
+
+
+def lif_values(
+    *,
+    beta: Value,
+    threshold: Value = 1.0,
+    gain: Gain = "unit",
+    v_rest: Value = 0.0,
+    v_reset: Value = 0.0,
+    drop: Value | None = None,
+    **how: Any,
+) -> dict[str, Any]:
+    """What the step is called with, from the arguments of `lif`."""
+    if drop is not None and how.get("reset", "subtract") != "subtract":
+        raise UserError(
+            message(
+                "expected reset='subtract' with drop, the amount to subtract",
+                f"reset={how['reset']!r}",
+                "omit drop",
+            )
+        )
+    check_numbers(beta=beta, threshold=threshold, v_rest=v_rest, v_reset=v_reset)
+    return {
+        "beta": beta,
+        "gain": input_gain(gain, beta),
+        "threshold": threshold,
+        "v_rest": v_rest,
+        "v_reset": v_reset,
+        "drop": threshold - v_rest if drop is None else drop,
+        **how,
+    }
 
 
 def integrate_and_fire(x: Tensor, state: LIFState | None = None, **parameters: Any) -> Any:

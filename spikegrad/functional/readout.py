@@ -7,14 +7,30 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from spikegrad.checks import check_choice, check_current
-from spikegrad.functional import scan
-from spikegrad.types import Gain, LIState, Trace, Value
+from spikegrad.checks import check_choice, check_current, check_numbers
+from spikegrad.functional.decay import input_gain
+from spikegrad.step import Step
+from spikegrad.types import Gain, LIState, Value
 
-__all__ = ["li", "over_time"]
+__all__ = ["LI", "li", "li_values", "over_time"]
+
+
+def step(x: Tensor, s: Any, p: Any) -> Any:
+    """One step of LI."""
+    u = p.beta * s.v + p.gain * x
+    return u, {"v": u}
+
+
+LI = Step(
+    step,
+    name="li",
+    states={"v": 0.0},
+    parameters={"beta": 0.9, "gain": 0.1},
+    state=LIState,
+    spikes=False,
+)
 
 
 def li(
@@ -30,19 +46,18 @@ def li(
     x: input current `[T, B, *features]`; beta: decay per step.
     Returns `(u, state)`, membranes `[T, B, *features]`; with `trace=True` `(u, state, Trace)`.
 
+    >>> import torch
     >>> u, _ = li(torch.ones(3, 1, 1), beta=0.5)
     >>> u.flatten().tolist()
     [0.5, 0.75, 0.875]
     """
-    current = scan.enter(x, state, LIState, beta=beta)
-    v = state.v if state is not None else scan.rest(current)
-    g = scan.input_gain(gain, beta)
-    membranes = []
-    for x_t in current.unbind(0):
-        v = beta * v + g * x_t
-        membranes.append(v)
-    u = torch.stack(membranes).to(x.dtype)
-    return (u, LIState(v), Trace(x, u, None, None)) if trace else (u, LIState(v))
+    return LI(x, state, trace=trace, **li_values(beta=beta, gain=gain))
+
+
+def li_values(*, beta: Value, gain: Gain = "leak", **how: Any) -> dict[str, Any]:
+    """What the step is called with, from the arguments of `li`."""
+    check_numbers(beta=beta)
+    return {"beta": beta, "gain": input_gain(gain, beta), **how}
 
 
 def over_time(y: Tensor, how: Literal["mean", "sum", "max", "last"] = "mean") -> Tensor:
@@ -50,6 +65,7 @@ def over_time(y: Tensor, how: Literal["mean", "sum", "max", "last"] = "mean") ->
 
     "mean" of spikes is their rate, "sum" their count; "max" and "last" are for membranes.
 
+    >>> import torch
     >>> over_time(torch.tensor([[[0.0]], [[1.0]]])).item()
     0.5
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spikegrad.functional import scan
+from spikegrad.step.sequence import enter
 from spikegrad.surrogate import Surrogate, arctan, spike
 from spikegrad.types import Trace, Value
 
@@ -31,6 +31,6 @@ def spiking(
     >>> spiking(torch.tensor([[[0.5, 1.0, 1.5]]])).flatten().tolist()
     [0.0, 1.0, 1.0]
     """
-    distance = scan.enter(x, None, object, threshold=threshold) - threshold
+    distance = enter(x, None, object, threshold=threshold) - threshold
     s = spike(distance, surrogate, slope).to(x.dtype)
     return (s, Trace(x, torch.as_tensor(x), distance, s)) if trace else s

@@ -12,7 +12,7 @@ from torch import Tensor
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.types import Reset, Value
 
-__all__ = ["Fired", "Firing", "Parameters"]
+__all__ = ["Fired", "Firing", "Parameters", "States"]
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,17 @@ class Parameters:
     def __init__(
         self, values: Mapping[str, Value], firing: Firing | None, silent: Tensor | None
     ) -> None:
-        self._values = values
+        self._names = tuple(values)
         self._firing = firing
         self._silent = silent
         self.fired: Fired | None = None
+        for name, value in values.items():
+            setattr(self, name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        values = self.__dict__.get("_values", {})
-        if name in values:
-            return values[name]
-        raise AttributeError(unknown("parameter of this neuron", name, [*values, "dt"]))
+    def __getattr__(self, name: str) -> Any:  # of what is not there
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(unknown("parameter of this neuron", name, self._names))
 
     def spike(self, u: Tensor, threshold: Value) -> Tensor:
         """Spikes where the membrane u `[B, *features]` reaches the threshold.
@@ -112,5 +113,19 @@ class Parameters:
         return u + s * ((self._or_zero("v_reset") if to is None else to) - u)
 
     def _or_zero(self, name: str) -> Value:
-        value: Value = self._values.get(name, 0.0)
+        value: Value = getattr(self, name) if name in self._names else 0.0
         return value
+
+
+class States:
+    """What a step is given as `s`: the states by name, `[B, *features]` each."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        self._names = tuple(values)
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:  # of what is not there
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(unknown("state of this neuron", name, self._names))

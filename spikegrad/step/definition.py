@@ -36,7 +36,8 @@ class Step:
 
     function: the step, `(x, s, p) -> (output, states)`; states: by name the value at the start, a
     number or the name of a parameter; parameters: by name a number, `Parameter` or `TimeConstant`;
-    reset, surrogate: what a layer takes by default; spikes: False for a neuron that never spikes.
+    reset, surrogate: what a layer takes by default; spikes: False for a neuron that never spikes;
+    name: the function's where None; state: the NamedTuple of the states, made where None.
     Raises UserError or TypeError for a declaration that does not fit together.
 
     >>> import torch
@@ -59,10 +60,12 @@ class Step:
         reset: Reset = "subtract",
         surrogate: Surrogate | None = None,
         spikes: bool = True,
+        name: str | None = None,
+        state: type | None = None,
     ) -> None:
         check_choice(reset, "reset", get_args(Reset))
         check_flag(spikes, "spikes")
-        self.function, self.name, self.spikes = function, function.__name__, spikes
+        self.function, self.name, self.spikes = function, name or function.__name__, spikes
         self.parameters = declared(parameters)
         self.states = dict(states)
         self.reset: Reset = reset
@@ -70,7 +73,7 @@ class Step:
         self.reads = names_read(self.parameters)
         check_function(function)
         check_names(self)
-        self.State = state_type(self)
+        self.State = state_type(self) if state is None else state
 
     def defaults(self, dt: float = 1.0) -> dict[str, float]:
         """The values that the step reads where nothing else is given; dt: step (ms)."""

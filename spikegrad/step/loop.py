@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,15 +21,15 @@ from spikegrad.checks import (
     is_transformed,
 )
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.functional.scan import enter, rest
-from spikegrad.step.context import Firing, Parameters
+from spikegrad.step.context import Firing, Parameters, States
+from spikegrad.step.sequence import enter, rest
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Reset, State, Trace, Value
 
 if TYPE_CHECKING:
     from spikegrad.step.definition import Step
 
-__all__ = ["one_step", "run", "starts", "values_of"]
+__all__ = ["check_firing", "firing_of", "one_step", "run", "starts", "values_of"]
 
 
 def run(
@@ -101,15 +100,20 @@ def firing_of(
     refractory: int,
 ) -> Firing | None:
     """How the call's neurons spike, None for a neuron that does not."""
-    check_flag(detach_reset, "detach_reset")
-    check_steps(refractory, "refractory")
+    chosen = step.reset if reset is None else reset
+    check_firing(chosen, detach_reset, refractory)
     if not step.spikes:
         return None
-    chosen = step.reset if reset is None else reset
-    check_choice(chosen, "reset", ("subtract", "zero", "none"))
     record = step.surrogate if surrogate is None else surrogate
     fire = partial(spike, surrogate=record, slope=slope)
     return Firing(fire, chosen, detach_reset, refractory)
+
+
+def check_firing(reset: str, detach_reset: bool, refractory: int) -> None:
+    """A known reset, a flag, a number of steps."""
+    check_choice(reset, "reset", ("subtract", "zero", "none"))
+    check_flag(detach_reset, "detach_reset")
+    check_steps(refractory, "refractory")
 
 
 def starts(
@@ -132,11 +136,9 @@ def one_step(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One call of the step's function; check: whether what it returns is looked at."""
     watched = {"its input": x_t, **{f"the state {name!r}": part for name, part in now.items()}}
-    check = check and not (
-        torch.compiler.is_compiling() or is_transformed(x_t) or x_t.is_inference()
-    )
+    check = check and all(is_plain(part) for part in watched.values())
     versions = [part._version for part in watched.values()] if check else []
-    out = step.function(x_t, SimpleNamespace(**now), p)
+    out = step.function(x_t, States(now), p)
     if check:
         for (what, part), version in zip(watched.items(), versions, strict=True):
             if part._version != version:

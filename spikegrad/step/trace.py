@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from spikegrad.errors import UserError
-from spikegrad.step.context import Firing, Parameters
+from spikegrad.step.context import Firing, Parameters, States
 from spikegrad.step.definition import Step
 from spikegrad.step.graph import Graph
 from spikegrad.step.lower import NotLowered, lowered
@@ -148,7 +147,7 @@ def joint(
         silent = before.get("refractory")
         p = Parameters(read, firing, silent)
         smooth = {name: before[name] for name in step.states}
-        y, after = step.function(x, SimpleNamespace(**smooth), p)
+        y, after = step.function(x, States(smooth), p)
         ends = [after[name] for name in step.states]
         made = [(out, g) for out, g in zip([y, *ends], incoming, strict=True) if out.requires_grad]
         wanted = [x, *smooth.values(), *(values[name] for name in form.learned)]

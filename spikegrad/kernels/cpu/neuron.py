@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from spikegrad.functional.scan import Rule, enter, input_gain
+from spikegrad.functional.decay import input_gain
 from spikegrad.kernels.cpu.derivative import Shape, shape_of
 from spikegrad.kernels.cpu.library import COMPACT, FAMILIES, KINDS, PARAMETERS, RESETS
+from spikegrad.step.loop import check_firing
+from spikegrad.step.sequence import enter
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import ALIFState, CUBAState, LIFState, LIState, State, Value
 
@@ -223,9 +225,7 @@ def spiking(
     drop: Value | None = None,
 ) -> Neuron:
     """What all spiking neurons share."""
-    Rule(  # checks
-        surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory, drop
-    )
+    check_firing(reset, detach_reset, refractory)
     values = {
         **values,
         "threshold": threshold,

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from spikegrad.functional.conv import Pair
-from spikegrad.functional.scan import Rule, enter, input_gain
+from spikegrad.functional.decay import input_gain
 from spikegrad.kernels.cpu.derivative import amplitude_of, refuse, shape_of
 from spikegrad.kernels.cpu.library import FAMILIES, RESETS
 from spikegrad.kernels.cpu.neuron import numbers, tensors
+from spikegrad.step.loop import check_firing
+from spikegrad.step.sequence import enter
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Gain, LIFState, Reset, Value
 
@@ -88,9 +90,7 @@ def run(
     drop: Value | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Call the operator; pooled spikes `[T, B, H', W', C]`, membranes `[B, H, W, C]`."""
-    Rule(  # checks
-        surrogate, slope, threshold, v_rest, v_reset, reset, detach_reset, refractory, drop
-    )
+    check_firing(reset, detach_reset, refractory)
     values = {
         **values,
         "threshold": threshold,

@@ -9,7 +9,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spikegrad.functional.scan import enter
 from spikegrad.kernels.cpu.step_library import functions
 from spikegrad.kernels.cpu.step_operator import Call, run
 from spikegrad.kernels.emit import Program, cpp
@@ -17,6 +16,7 @@ from spikegrad.step import Step
 from spikegrad.step.keep import Plan, plan
 from spikegrad.step.loop import firing_of, starts, values_of
 from spikegrad.step.lower import NotLowered
+from spikegrad.step.sequence import enter
 from spikegrad.step.trace import Form, Traced, trace
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Reset, State, Value

@@ -1,0 +1,34 @@
+"""What every scan over time begins with: its input checked, in the dtype in which states live."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spikegrad.checks import check_current, check_parameter, check_state
+from spikegrad.types import State, Value
+
+__all__ = ["enter", "rest", "scan_dtype"]
+
+
+def scan_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of states: float32 for half types, else that of x."""
+    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+
+def enter(x: Tensor, state: State, kind: type, **parameters: Value) -> Tensor:
+    """Check input, state and parameters; return x in the scan's dtype."""
+    check_current(x)
+    dtype = scan_dtype(x)
+    if state is not None:
+        check_state(state, kind, x, dtype)
+    for name, value in parameters.items():
+        check_parameter(value, name, x)
+    return x.to(dtype)
+
+
+def rest(x: Tensor, value: Value = 0.0) -> Tensor:
+    """A state `[B, *features]` that is the same in every sample."""
+    if isinstance(value, Tensor):
+        return value.to(x.dtype).expand(x.shape[1:]).clone()
+    return x.new_full(x.shape[1:], value)
