@@ -106,9 +106,15 @@ def form_of(
     )
     if not definition.spikes:
         return Form(None, "none", True, False, learned, 0)
+    family = record.family
+    return Form(plain(record), reset, detach, refractory, learned, family.content)
+
+
+@lru_cache(maxsize=256)
+def plain(record: Surrogate) -> Surrogate:
+    """A surrogate of slope 1 and area 1."""
     slope = 1.0 if record.family.has_slope else record.slope
-    plain = dataclasses.replace(record, slope=slope, normalisation="area", gain=1.0)
-    return Form(plain, reset, detach, refractory, learned, record.family.content)
+    return dataclasses.replace(record, slope=slope, normalisation="area", gain=1.0)
 
 
 @lru_cache(maxsize=512)
@@ -149,7 +155,8 @@ def matrix(
     values = [rows[name] for name in program.parameters]
     if not program.each:
         if not any(isinstance(v, Tensor) and v.requires_grad for v in values):
-            return torch.tensor([[float(v)] for v in values], dtype=dtype)
+            numbers = [v.item() if isinstance(v, Tensor) else v for v in values]
+            return torch.tensor(numbers, dtype=dtype).unsqueeze(1)
         return torch.stack([torch.as_tensor(v, dtype=dtype).reshape(1) for v in values])
     return torch.stack(
         [torch.as_tensor(v, dtype=dtype).expand(features).reshape(-1) for v in values]

@@ -33,19 +33,15 @@ class Functions(NamedTuple):
     backward: int
 
 
+@cache
 def functions(name: str, text: str) -> Functions:
     """The functions of a generated program; compiles it unless the cache has it.
 
-    name: the neuron's, for the line that says that it is compiled. Raises BuildError without a
-    compiler, when compiling fails, or without a writable cache.
+    name: the neuron's, for the line that says that it is compiled. A library stays loaded for as
+    long as the process. Raises BuildError without a compiler, when compiling fails, or without a
+    writable cache.
     """
-    return loaded(name, text, in_force())
-
-
-@cache
-def loaded(name: str, text: str, chosen: InstructionSet) -> Functions:
-    """The same for an instruction set; a library stays loaded for as long as the process."""
-    library = ctypes.CDLL(str(built(name, text, chosen)))
+    library = ctypes.CDLL(str(built(name, text, in_force())))
 
     def address(function: str) -> int:
         return int(ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0)
