@@ -50,7 +50,7 @@ test: $(STAMP)  ## every test, on two processes (JOBS=2): rooms, layout, documen
 	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) $(FAILED)
 
 contract: $(STAMP)  ## the kernels against the specification, every combination (a few minutes)
-	@$(THREADS) SPIKEGRAD_CONTRACT=full $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels/test_layer_contract.py tests/kernels/test_layer_properties.py $(FAILED)
+	@$(THREADS) SPIKEGRAD_CONTRACT=full $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels/test_layer_contract.py tests/kernels/test_layer_properties.py tests/kernels/test_step_properties.py $(FAILED)
 
 # The sets of this CPU besides its best one, which `make test` takes: avx2 and generic where there is AVX-512.
 OTHER_SETS := $(BIN)/python -c 'from spikegrad.kernels.cpu import instructions as i; print(*(n for n in i.NEEDS if n != i.best() and not i.missing(n)))'

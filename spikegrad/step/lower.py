@@ -109,9 +109,6 @@ def kept_tensor(graph: Graph, module: fx.GraphModule, node: fx.Node) -> Value:
 def call(graph: Graph, node: fx.Node, values: dict[fx.Node, Value]) -> Value:
     """One operation of torch."""
     name = str(getattr(node.target, "overloadpacket", node.target)).split(".")[-1]
-    changed = node.args[0] if node.args and name.endswith("_") else None
-    if isinstance(changed, fx.Node) and len(changed.users) == 1:
-        name = name[:-1]  # in place, on a value that nothing else reads
 
     def value(arg: Any) -> Value:
         if isinstance(arg, fx.Node):

@@ -8,12 +8,14 @@ one that reads its shape is found by that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions
+from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from spikegrad.errors import UserError
@@ -83,7 +85,17 @@ class Amplified:
 
 
 def trace(step: Step, form: Form) -> Traced:
-    """The graph of a step; raises NotLowered, whose message says which operation and why."""
+    """The graph of a step; raises NotLowered, whose message says which operation and why.
+
+    It is made in a thread of its own: modes of torch that are in force for the caller (no_grad,
+    inference mode, autocast, hooks on saved tensors, a tracer) must have no part in it.
+    """
+    with ThreadPoolExecutor(max_workers=1) as alone:
+        return alone.submit(traced, step, form).result()
+
+
+def traced(step: Step, form: Form) -> Traced:
+    """`trace` in the thread of the caller."""
     states = (*step.states, *(("refractory",) if form.refractory else ()))
     fires = ("slope", "amplitude", "gain") if step.spikes else ()
     counts = ("refractory steps",) if form.refractory else ()
@@ -114,10 +126,12 @@ def graph_of(
     function: Callable[..., Any], inputs: list[str], outputs: list[str], lanes: int
 ) -> Graph:
     """The graph for so many neurons."""
-    values = [torch.full((lanes,), 0.5) for _ in inputs]
+    values = [torch.full((lanes,), 0.5, dtype=torch.float32, device="cpu") for _ in inputs]
     table: Any = core_aten_decompositions()
     try:
-        module = make_fx(function, decomposition_table=table)(*values)
+        whole = make_fx(function)(*values)
+        # What torch writes in place (and a step on values of its own) as new values.
+        module = make_fx(functionalize(whole), decomposition_table=table)(*values)
     except (UserError, NotLowered, AttributeError, TypeError):
         raise
     except Exception as error:  # whatever torch's tracer says of code that it cannot follow
