@@ -19,6 +19,7 @@ from spikegrad.version import __version__
 
 if TYPE_CHECKING:
     from spikegrad import data, diagnose, functional, neurons, nn, surrogate, train
+    from spikegrad.diagnose import check
     from spikegrad.nn import (
         ALIF,
         CUBALIF,
@@ -66,6 +67,7 @@ __all__ = [
     "TimeConstant",
     "UserError",
     "__version__",
+    "check",
     "cut",
     "data",
     "diagnose",
@@ -98,6 +100,7 @@ _ROOMS = (
     "types",
 )
 _HOMES = {
+    "diagnose": "check",
     "nn": (
         "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Conv2d Dropout Flatten Linear MaxPool2d "
         "Recurrent Sequential Spiking neuron record"

@@ -1,5 +1,6 @@
 """Measurements of a network: plain dataclasses, never printed; the network stays as it was."""
 
+from spikegrad.diagnose.compare import Check, Compared, check
 from spikegrad.diagnose.explain import Explained, explain
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
@@ -10,6 +11,8 @@ from spikegrad.diagnose.summary import Row, Summary, summary
 from spikegrad.diagnose.untouched import untouched
 
 __all__ = [
+    "Check",
+    "Compared",
     "Explained",
     "Finding",
     "GradientFlow",
@@ -17,6 +20,7 @@ __all__ = [
     "Row",
     "SpikeCounts",
     "Summary",
+    "check",
     "counts_table",
     "explain",
     "firing_rates",

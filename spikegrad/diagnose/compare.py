@@ -1,0 +1,357 @@
+"""Whether every backend computes what a neuron's loop in torch does: `check(neuron)`.
+
+The loop is the specification. A backend is run on the same input in several forms (resets, silence
+after a spike, parameters learned per layer and per neuron, little kept), in two chunks, in both
+dtypes; outputs, states and all gradients are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegrad import kernels
+from spikegrad.diagnose.text import columns, number
+from spikegrad.errors import UserError, message
+from spikegrad.nn.base import Neuron, check_slope
+from spikegrad.nn.stepped import StepNeuron
+
+__all__ = ["Check", "Compared", "check"]
+
+STEPS, FIRST, BATCH, FEATURES = 40, 25, 3, 7  # FIRST: the steps of the first chunk
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
+OWN_ERRORS = 4.0
+"""In float32 a backend may differ from the loop by so many times the loop's own rounding error."""
+UNSTABLE = 0.05
+"""A rounding error of the loop itself from which on nothing can be said in float32."""
+LARGEST = 2.0**18
+"""The current at which the search for one that makes the neuron fire gives up."""
+
+Results = dict[str, list[Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One backend in one form and dtype, compared with the loop.
+
+    output, states, gradients: the largest difference, as a share of the largest value (of the
+    output and the states at least 1), None where it did not run; verdict: "equal" (every bit),
+    "close" (within rounding), "undecided" (the loop's own rounding error is as large), "different",
+    or "not run"; reason: for the last one, else "".
+    """
+
+    backend: str
+    dtype: str
+    form: str
+    output: float | None = None
+    states: float | None = None
+    gradients: float | None = None
+    verdict: str = "not run"
+    reason: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """All comparisons of one neuron; printed, it is a table.
+
+    current: the largest input current; rate: spikes per neuron and step that the loop made with it,
+    None for a neuron that never spikes; notes: what a reader must know of the comparison.
+    """
+
+    neuron: str
+    current: float
+    rate: float | None
+    rows: tuple[Compared, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether no backend gave something else than the loop."""
+        return all(row.verdict != "different" for row in self.rows)
+
+    def text(self) -> str:
+        """The table, and what was found in one line."""
+        header = ["backend", "form", "dtype", "output", "states", "gradients", "verdict"]
+        rows = [
+            [
+                row.backend,
+                row.form,
+                row.dtype,
+                *(number(each) for each in (row.output, row.states, row.gradients)),
+                row.verdict,
+            ]
+            for row in self.rows
+        ]
+        reasons = {row.backend: row.reason for row in self.rows if row.reason}
+        rate = "" if self.rate is None else f", {self.rate:.3g} spikes per neuron and step"
+        head = f"{self.neuron}: differences from the loop in torch"
+        head += f"; current up to {self.current:g}{rate}"
+        return "\n".join(
+            [
+                head,
+                columns(header, rows),
+                *(f"{backend} was not compared: {why}" for backend, why in reasons.items()),
+                *self.notes,
+                self.line(),
+            ]
+        )
+
+    __str__ = __repr__ = text
+
+    def line(self) -> str:
+        """What was found, in one line."""
+        ran = [row for row in self.rows if row.verdict != "not run"]
+        wrong = [row for row in ran if row.verdict == "different"]
+        if wrong:
+            where = ", ".join(f"{r.backend} ({r.form}, {r.dtype})" for r in wrong[:3])
+            return f"WRONG: {len(wrong)} of {len(ran)} comparisons differ: {where}"
+        if not ran:
+            return "nothing was compared: no backend besides the loop runs this neuron here"
+        unsure = sum(row.verdict == "undecided" for row in ran)
+        said = f"; {unsure} undecided, because rounding alone changes the result" if unsure else ""
+        return f"every backend agrees with the loop in {len(ran) - unsure} comparisons{said}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to call the neuron. learned: "", "per layer" or "per neuron"."""
+
+    words: str
+    learned: str = ""
+    lean: bool = False
+    args: tuple[tuple[str, Any], ...] = ()
+
+
+def check(
+    neuron: Neuron | type[Neuron],
+    *,
+    current: float | None = None,
+    device: torch.device | str = "cpu",
+) -> Check:
+    """Compare every backend that runs here with the loop in torch: values and all gradients.
+
+    neuron: a layer, or a class made by `sg.neuron`, with its defaults; current: the largest input
+    current, None for one that makes the neuron fire, found with the loop; device: of the tensors.
+    Compiles what a backend needs for eight small programs (some seconds, once). Nothing of the
+    layer changes. Raises TypeError for something that is no neuron, and what the loop raises.
+
+    >>> import spikegrad as sg
+    >>> found = check(sg.LIF(20.0, backend="reference"))
+    >>> found.ok, found.rate > 0
+    (True, True)
+    """
+    layer = layer_of(neuron)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        values = {
+            name: value.detach().to(device, torch.float64)
+            if isinstance(value, Tensor) and value.is_floating_point()
+            else value
+            for name, value in layer.quantities().items()
+        }
+        spikes = "surrogate" in values
+        shape = torch.broadcast_shapes(
+            *(value.shape for value in values.values() if isinstance(value, Tensor))
+        ) or (FEATURES,)
+        noise = torch.rand(STEPS, BATCH, *shape, dtype=torch.float64).to(device)
+        run = runner(layer)
+        if current is None:
+            current = firing_current(run, noise, values) if spikes else 1.0
+        # Mostly positive, so that neurons fire.
+        x = (1.2 * noise - 0.2) * current
+        y, state = run(x, None, backend="reference", **values)
+        rate = float(y.mean()) if spikes else None
+        rows = [row for form in forms(layer, values) for row in compared(run, form, x, values)]
+    name = type(layer).__name__
+    return Check(name, current, rate, tuple(rows), notes_of([y, *state], rate))
+
+
+def layer_of(neuron: Neuron | type[Neuron]) -> Neuron:
+    """The layer to check, with defaults where a class was given."""
+    if isinstance(neuron, type) and issubclass(neuron, Neuron):
+        try:
+            return neuron()
+        except (TypeError, UserError):
+            raise TypeError(
+                message("expected a layer", f"the class {neuron.__name__}", "give it its arguments")
+            ) from None
+    if not isinstance(neuron, Neuron):
+        raise TypeError(
+            message(
+                "expected a neuron: a layer, or a class made by sg.neuron",
+                type(neuron).__name__,
+                "check the neurons of a network one by one",
+            )
+        )
+    return neuron
+
+
+def runner(layer: Neuron) -> Callable[..., Any]:
+    """The neuron as a function of input, state, backend and its quantities."""
+    if isinstance(layer, StepNeuron):
+        return partial(kernels.step, layer.step)
+    return partial(scan, layer.scan)
+
+
+def scan(name: str, *given: Any, lean: bool = False, **named: Any) -> Any:
+    """A built-in scan, which keeps what it keeps."""
+    return getattr(kernels, name)(*given, **named)
+
+
+def firing_current(run: Callable[..., Any], noise: Tensor, values: dict[str, Any]) -> float:
+    """About twice the current at which the neuron begins to fire; 1 where it never does."""
+    current = 2.0**-6
+    while current < LARGEST:
+        if run((1.2 * noise - 0.2) * current, None, backend="reference", **values)[0].any():
+            more = run((1.2 * noise - 0.2) * 2 * current, None, backend="reference", **values)
+            fine = all(part.isfinite().all() for part in more[1] if part is not None)
+            return 2 * current if fine else current
+        current *= 2
+    return 1.0
+
+
+def forms(layer: Neuron, values: dict[str, Any]) -> Iterator[Form]:
+    """The ways to call a neuron: first as it is."""
+    yield Form("as it is")
+    if "surrogate" not in values:
+        yield Form("learned per layer", "per layer")
+        yield Form("learned per neuron, lean", "per neuron", True)
+        return
+    silent = (("reset", "zero"), ("refractory", 2), ("detach_reset", True))
+    yield Form("reset to zero, refractory, learned per layer", "per layer", False, silent)
+    attached = (("reset", "subtract"), ("detach_reset", False), ("refractory", 0))
+    yield Form("attached reset, learned per neuron, lean", "per neuron", True, attached)
+    yield Form("no reset, refractory, lean", "", True, (("reset", "none"), ("refractory", 2)))
+
+
+def compared(
+    run: Callable[..., Any], form: Form, x: Tensor, values: dict[str, Any]
+) -> Iterator[Compared]:
+    """A form in both dtypes on every backend."""
+    exact = results(run, form, x, values, "reference")
+    for dtype in TOLERANCE:
+        loop = exact if dtype == x.dtype else results(run, form, x.to(dtype), values, "reference")
+        own = {name: difference(exact[name], loop[name], name) for name in exact}
+        for backend in kernels.available():
+            if backend == "reference":
+                continue
+            row = Compared(backend, str(dtype).removeprefix("torch."), form.words)
+            try:
+                found = results(run, form, x.to(dtype), values, backend)
+            except UserError as error:
+                yield replace(row, reason=str(error))
+                continue
+            apart = {name: difference(loop[name], found[name], name) for name in loop}
+            yield replace(
+                row,
+                output=apart["output"],
+                states=apart["states"],
+                gradients=apart["gradients"],
+                verdict=verdict(apart, own, TOLERANCE[dtype]),
+            )
+
+
+def results(
+    run: Callable[..., Any], form: Form, x: Tensor, values: dict[str, Any], backend: str
+) -> Results:
+    """Output, states at the end and gradients of two chunks from a state of their own."""
+    x = x.detach().clone().requires_grad_()
+    given, leaves = arguments(form, x, values)
+    with torch.no_grad():
+        begin = run(x[:2], backend="reference", **given)[1]
+    run = partial(run, backend=backend, lean=form.lean, **given)
+    begin = type(begin)(*(p.detach().requires_grad_() if is_real(p) else p for p in begin))
+    first, state = run(x[:FIRST], begin)
+    second, state = run(x[FIRST:], state)
+    y = torch.cat([first, second])
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
+    total = (y * weights).sum() + sum(0.5 * part.sum() for part in state if is_real(part))
+    wanted = [x, *leaves, *(part for part in begin if is_real(part))]
+    return {
+        "output": [y.detach()],
+        "states": [part.detach() for part in state if part is not None],
+        "gradients": list(torch.autograd.grad(total, wanted, allow_unused=True)),
+    }
+
+
+def is_real(part: Any) -> bool:
+    """Whether a part of a state has a gradient: not the refractory counter."""
+    return isinstance(part, Tensor) and part.is_floating_point()
+
+
+def arguments(form: Form, x: Tensor, values: dict[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
+    """The quantities of a call, and those that are learned; the same numbers in every call."""
+    features = x.shape[2:]
+    shift = torch.linspace(0.99, 1.0, features.numel(), dtype=torch.float64, device=x.device)
+    given = {**values, **dict(form.args)}
+    leaves = []
+    surrogate = given.get("surrogate")
+    if surrogate is not None and form.learned and given["slope"] is None and learnable(surrogate):
+        given["slope"] = torch.tensor(surrogate.slope, dtype=torch.float64, device=x.device)
+    for name, value in given.items():
+        if not (isinstance(value, Tensor) and value.is_floating_point()):
+            continue
+        if form.learned == "per neuron":
+            value = value * shift.reshape(features)
+        given[name] = value.detach().to(x.dtype).clone().requires_grad_(bool(form.learned))
+        leaves += [given[name]] if form.learned else []
+    return given, leaves
+
+
+def learnable(surrogate: Any) -> bool:
+    """Whether a surrogate's slope can be learned."""
+    try:
+        check_slope(surrogate)
+    except UserError:
+        return False
+    return bool(surrogate.family.has_slope)
+
+
+def difference(want: list[Tensor | None], got: list[Tensor | None], what: str) -> float:
+    """The largest difference as a share of the largest value; a missing gradient is 0."""
+    largest = 0.0
+    for a, b in zip(want, got, strict=True):
+        if a is None or b is None:
+            there = b if a is None else a
+            largest = max(largest, float("inf") if there is not None and there.any() else 0.0)
+            continue
+        a, b = a.double(), b.double()
+        apart = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, (a - b).abs())
+        if not apart.any():
+            continue
+        least = 0.0 if what == "gradients" else 1.0
+        scale = a[a.isfinite()].abs().max() if a.isfinite().any() else a.new_ones(())
+        share = float(torch.nan_to_num(apart / scale.clamp(min=least), nan=float("inf")).max())
+        largest = max(largest, share)
+    return largest
+
+
+def verdict(apart: dict[str, float], own: dict[str, float], tolerance: float) -> str:
+    """What the differences mean. own: those of the loop in this dtype from the loop in float64."""
+    if not any(apart.values()):
+        return "equal"
+    if all(apart[name] <= max(tolerance, OWN_ERRORS * own[name]) for name in apart):
+        unsure = any(apart[name] > max(tolerance, UNSTABLE) for name in apart)
+        return "undecided" if unsure else "close"
+    return "different"
+
+
+def notes_of(parts: list[Tensor | None], rate: float | None) -> tuple[str, ...]:
+    """What a reader must know. parts: output and states of the loop."""
+    notes = []
+    if rate == 0.0:
+        notes.append(
+            "no neuron fired, so spikes and resets were not compared; give the current= at which "
+            "it fires"
+        )
+    if not all(part.isfinite().all() for part in parts if part is not None):
+        notes.append(
+            "the loop's own result is not finite (a division by zero at rest, or an overflow); "
+            "see that the step is finite before a network uses it"
+        )
+    return tuple(notes)
