@@ -1,5 +1,7 @@
-"""Programs from the graph of a step: C++ for the CPU."""
+"""Programs from the graph of a step: C++ for the CPU, Triton for GPUs."""
 
-from spikegrad.kernels.emit.cpp import Program, cpp
+from spikegrad.kernels.emit.cpp import cpp
+from spikegrad.kernels.emit.program import Program
+from spikegrad.kernels.emit.triton import triton
 
-__all__ = ["Program", "cpp"]
+__all__ = ["Program", "cpp", "triton"]

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from textwrap import indent
 
+from spikegrad.kernels.emit.program import Program
 from spikegrad.kernels.emit.template import TEMPLATE
 from spikegrad.step.graph import FUNCTIONS, Graph, Node
 from spikegrad.step.keep import Plan
 from spikegrad.step.trace import Traced
 
-__all__ = ["Program", "cpp"]
+__all__ = ["cpp"]
 
 BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 CALLS = {
@@ -50,27 +50,6 @@ CALLS = {
     "where": "select",
 }
 TURNED = {"le": "at_least", "lt": "above"}  # a <= b is b >= a
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is generated from one graph, and how its arguments are numbered.
-
-    states, parameters: names in the order of their rows; smooth: the states with gradients;
-    learned: the parameters with gradients, in the order of the sums; reals, masks: how many values
-    of a step are kept; reads_input: whether the backward pass reads x; each: one value per neuron.
-    """
-
-    text: str
-    states: tuple[str, ...]
-    smooth: tuple[str, ...]
-    parameters: tuple[str, ...]
-    learned: tuple[str, ...]
-    reals: int
-    masks: int
-    reads_input: bool
-    each: bool
-    double: bool
 
 
 def cpp(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:

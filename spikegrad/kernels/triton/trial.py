@@ -1,0 +1,229 @@
+"""Whether a generated kernel computes what the reference computes, on the device where it runs.
+
+The tests see kernels in Triton's interpreter, not on a GPU. So the first call of a kernel on a
+(GPU, torch, Triton) compares it with the reference, values and gradients, on a few steps and
+samples made of the call's own input. The verdict is kept in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikegrad.errors import SpikegradWarning
+from spikegrad.kernels.triton.module import folder, installed, interpreting, put
+from spikegrad.kernels.triton.step import Prepared, finished, prepared
+from spikegrad.step import Step
+from spikegrad.types import State
+
+__all__ = ["Verdict", "difference", "step", "verdicts"]
+
+STEPS, SAMPLES = 24, 4
+"""More steps than a segment has, so that a part is computed again too."""
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 5e-3, torch.bfloat16: 3e-2}
+"""Of the largest value: an exponential's rounding grows over the steps."""
+
+
+class Verdict(NamedTuple):
+    """What a comparison found; differs: "" or what differed."""
+
+    neuron: str
+    device: str
+    torch: str
+    triton: str
+    differs: str
+
+
+KNOWN: dict[str, Verdict] = {}
+FAILED: dict[Step, str] = {}
+"""Neurons with a kernel that differs in this process, and how."""
+
+
+def step(
+    definition: Step,
+    x: Tensor,
+    state: State = None,
+    *,
+    checked: bool = False,
+    lean: bool = False,
+    **args: Any,
+) -> tuple[Tensor, State]:
+    """The neuron over x `[T, B, *features]`, by its kernel.
+
+    checked: the kernel is compared with the reference before its first use, and where they differ
+    the reference runs, with one warning; lean: keep little for the backward pass.
+    """
+    given = prepared(definition, x, state, lean=lean, **args)
+    if checked and (why := difference(definition, x, given, {**args, "lean": lean})):
+        if definition not in FAILED:
+            warnings.warn(
+                f"{definition.name} runs in torch, one step after the other: its Triton kernel "
+                f"is not used on {device_name(x.device)}: {why}",
+                SpikegradWarning,
+                stacklevel=2,
+            )
+        FAILED[definition] = why
+        y, end = definition(x, state, **args)
+        return y, end
+    return finished(definition, x, given)
+
+
+def difference(definition: Step, x: Tensor, given: Prepared, args: dict[str, Any]) -> str:
+    """How a call's kernel differs from the reference on this device, "" where it does not."""
+    key = digest(x, given)
+    if key not in KNOWN:
+        KNOWN[key] = stored(key) or found(definition, x, args, key)
+    return KNOWN[key].differs
+
+
+def found(definition: Step, x: Tensor, args: dict[str, Any], key: str) -> Verdict:
+    """Compare, and keep the verdict."""
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            f"expected a first call of {definition.name} before a CUDA graph is captured, "
+            "because the first call compares its kernel with the reference; call it once before"
+        )
+    said = compared(definition, x, args)
+    verdict = Verdict(definition.name, device_name(x.device), torch.__version__, installed(), said)
+    with contextlib.suppress(OSError):  # without a cache the next process compares again
+        put(folder() / "verdicts" / f"{key}.json", json.dumps(verdict._asdict()))
+    return verdict
+
+
+def stored(key: str) -> Verdict | None:
+    """A verdict of the cache."""
+    try:
+        text = (folder() / "verdicts" / f"{key}.json").read_text(encoding="utf-8")
+        return Verdict(**json.loads(text))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def verdicts() -> list[Verdict]:
+    """All that the cache has."""
+    files = sorted((folder() / "verdicts").glob("*.json"))
+    return [verdict for file in files if (verdict := stored(file.stem))]
+
+
+def digest(x: Tensor, given: Prepared) -> str:
+    """What a verdict holds for: the kernels' text, dtype and way, the device and what compiles."""
+    call = given.call
+    parts = (
+        call.program.text,
+        str(x.dtype),
+        str(call.segment),
+        device_name(x.device),
+        torch.__version__,
+        str(torch.version.cuda or torch.version.hip),
+        installed(),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's name and generation."""
+    if device.type != "cuda":
+        return "Triton's interpreter" if interpreting() else str(device)
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{torch.cuda.get_device_name(device)} ({major}.{minor})"
+
+
+def compared(definition: Step, x: Tensor, args: dict[str, Any]) -> str:
+    """How the kernel differs, "" where it does not.
+
+    A membrane within a rounding error of its threshold may spike in one of the two, so one of three
+    comparisons may fail.
+    """
+    learned = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            said = compared_once(definition, trial_input(x, 0), args, learned)
+            again = [1, 2] if said else []
+            for seed in again:
+                other = compared_once(definition, trial_input(x, seed), args, learned)
+                if other:
+                    return other
+        except Exception as error:  # of the compiler, the driver or a launch
+            return f"it failed with {type(error).__name__}: {str(error).strip()[:300]}"
+    return ""
+
+
+def trial_input(x: Tensor, seed: int) -> Tensor:
+    """A few steps and samples of x, each value times a random number between -0.5 and 3.5."""
+    part = x.detach()[:STEPS, :SAMPLES].clone()
+    times = -(-STEPS // part.shape[0])
+    part = part.repeat(times, *[1] * (part.dim() - 1))[:STEPS]
+    if not part.any():
+        part = torch.ones_like(part)
+    noise = torch.rand(part.shape, generator=torch.Generator().manual_seed(seed))
+    return part * (noise * 4.0 - 0.5).to(part)
+
+
+def compared_once(definition: Step, x: Tensor, args: dict[str, Any], learned: bool) -> str:
+    """The first of output, states and gradients that differs; learned: also of parameters."""
+
+    def kernel(x: Tensor, **given: Any) -> tuple[Tensor, State]:
+        return finished(definition, x, prepared(definition, x, None, **given))
+
+    plain = {name: value for name, value in args.items() if name != "lean"}
+    want = results(definition, definition, x, plain, learned)
+    got = results(kernel, definition, x, args, learned)
+    tolerance = TOLERANCE[x.dtype]
+    for name, one in want.items():
+        other = got[name]
+        if one is None or other is None:  # a gradient that nothing has a part in is 0
+            one = torch.zeros_like(other) if one is None and other is not None else one
+            other = torch.zeros_like(one) if other is None and one is not None else other
+        if one is None or other is None:
+            continue
+        one, other = one.double(), other.double()
+        scale = one[one.isfinite()].abs().max().clamp(min=1e-30) if one.isfinite().any() else 1.0
+        same = ((one - other).abs() <= tolerance * scale) | (one == other)
+        wrong = ~(same | (one.isnan() & other.isnan()))
+        if wrong.any():
+            at = wrong.flatten().nonzero()[0]
+            return (
+                f"the {name} differs at {int(wrong.sum())} of {wrong.numel()} places, for example "
+                f"{float(other.flatten()[at]):.6g} instead of {float(one.flatten()[at]):.6g}"
+            )
+    return ""
+
+
+def results(
+    run: Callable[..., tuple[Tensor, State]],
+    definition: Step,
+    x: Tensor,
+    args: dict[str, Any],
+    learned: bool,
+) -> dict[str, Tensor | None]:
+    """Output, states at the end, and gradients of a weighted sum of them."""
+    x = x.clone().requires_grad_()
+    leaves = {
+        name: value.detach().clone().requires_grad_(value.requires_grad and learned)
+        for name, value in args.items()
+        if isinstance(value, Tensor)
+    }
+    y, state = run(x, **{**args, **leaves})
+    weights = torch.linspace(-1.0, 1.0, y.numel(), device=y.device, dtype=torch.float32)
+    total = (y * weights.reshape(y.shape).to(y.dtype)).sum()
+    ends = dict(zip(state._fields, state, strict=True))
+    for name in definition.states:
+        total = total + ends[name].sum().to(total.dtype)
+    asked = [x, *(leaf for leaf in leaves.values() if leaf.requires_grad)]
+    names = ["x", *(name for name, leaf in leaves.items() if leaf.requires_grad)]
+    grads = torch.autograd.grad(total, asked, allow_unused=True)
+    with torch.no_grad():
+        alone, _ = run(x, **{**args, **leaves})
+    return {
+        "output": y.detach(),
+        "output without a gradient": alone,
+        **{f"state {n}": end.detach() for n, end in ends.items() if end is not None},
+        **{f"gradient of {n}": g for n, g in zip(names, grads, strict=True)},
+    }

@@ -1,0 +1,136 @@
+"""Generated Triton kernels compiled for GPUs that are not here: registers, and no spills.
+
+`test_triton.py` runs this file in a process of its own. The kernels take the way of a launch, up to
+the launch itself.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+
+from spikegrad import neurons
+from spikegrad.functional.adaptive import ALIF
+from spikegrad.functional.lif import LIF
+from spikegrad.kernels.emit import Program
+from spikegrad.kernels.triton import launch, step
+from spikegrad.kernels.triton.step import prepared
+from spikegrad.step import Step
+from spikegrad.surrogate import triangle
+
+MOST_REGISTERS = 96
+"""Of 65536 in a multiprocessor: five blocks of 128 threads run on it together."""
+STEPS: dict[str, Step] = {
+    "LIF": LIF,
+    "ALIF": ALIF,
+    **{n: layer.step for n, layer in neurons.models().items()},
+}
+
+
+class Absent:
+    """A driver for a GPU that is not here; the device's number is its generation."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.generation, 32)
+
+    def get_current_device(self) -> int:
+        return self.generation
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def dumped(what: str, path: Path) -> str:
+    """What the compiler's own tool reads from a binary."""
+    command = [knobs.nvidia.cuobjdump.path, what, str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, int]]:
+    """What the kernels of calls take, which are compiled instead of run."""
+    found: dict[str, dict[str, int]] = {}
+
+    def compiled(program: Program, kernel: str, **args: Any) -> None:
+        function = getattr(launch.generated(program.text), kernel)
+        made = function.warmup(
+            **args, grid=(1,), BLOCK=launch.BLOCK, num_warps=launch.WARPS, enable_fp_fusion=False
+        )
+        path = tmp_path / "kernel.cubin"
+        path.write_bytes(made.asm["cubin"])
+        numbers = re.findall(r"\b(REG|STACK|LOCAL):(\d+)", dumped("-res-usage", path))
+        found[kernel] = {name: int(number) for name, number in numbers}
+        found[kernel]["FFMA"] = dumped("-sass", path).count("FFMA")
+
+    monkeypatch.setattr(launch, "launch", compiled)
+    monkeypatch.setenv("SPIKEGRAD_CACHE", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    return found
+
+
+@pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
+def generation(request: pytest.FixtureRequest) -> int:
+    """The GPU that is compiled for."""
+    driver.set_active(Absent(request.param))
+    return request.param
+
+
+def call(definition: Step, dtype: torch.dtype = torch.float32, **args: Any) -> None:
+    """A call and its backward pass."""
+    y, _ = step(definition, torch.rand(20, 3, 64, dtype=dtype).requires_grad_(), **args)
+    y.sum().backward()
+
+
+def check(kernels: dict[str, dict[str, int]]) -> None:
+    """Both were compiled, within the limits."""
+    assert set(kernels) == {"forward", "backward"}
+    for name, kernel in kernels.items():
+        assert 16 <= kernel["REG"] <= MOST_REGISTERS, name
+        assert kernel["STACK"] == kernel["LOCAL"] == 0, f"{name} spills"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_neuron_compiles_without_spills(name: str, kernels: Any, generation: int) -> None:
+    call(STEPS[name])
+    check(kernels)
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_learned_parameters_of_each_neuron(lean: bool, kernels: Any, generation: int) -> None:
+    values = {k: torch.full((64,), v).requires_grad_() for k, v in ALIF.defaults().items()}
+    call(ALIF, lean=lean, refractory=2, **values)
+    check(kernels)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes(dtype: torch.dtype, kernels: Any, generation: int) -> None:
+    call(LIF, dtype)
+    check(kernels)
+
+
+def test_products_and_sums_stay_apart(kernels: Any, generation: int) -> None:
+    """So that a step of + - * / gives the reference's results to the last bit."""
+    call(LIF, surrogate=triangle(1.5), v_rest=0.1)
+    assert kernels["forward"]["FFMA"] == kernels["backward"]["FFMA"] == 0
+
+
+def test_one_kernel_serves_every_number_of_steps(kernels: Any, generation: int) -> None:
+    keys = set()
+    for steps in (1, 2, 16):
+        y, _ = step(LIF, torch.rand(steps, 3, 64).requires_grad_())
+        y.sum().backward()
+        module = launch.generated(prepared(LIF, torch.rand(steps, 3, 64)).call.program.text)
+        for kernel in (module.forward, module.backward):
+            keys.add((kernel, *kernel.device_caches[generation][0]))
+    assert len(keys) == 2
