@@ -16,6 +16,7 @@ __all__ = [
     "ALIFState",
     "Backend",
     "CUBAState",
+    "DelayedState",
     "DropoutState",
     "Gain",
     "Integration",
@@ -63,6 +64,16 @@ class ALIFState(NamedTuple):
 
     v: Tensor
     a: Tensor
+    refractory: Tensor | None = None
+
+
+class DelayedState(NamedTuple):
+    """State of LIF neurons whose reset comes one step later: membrane `u` before the reset, and the
+    spikes `s` that reset it, `[B, *features]`.
+    """
+
+    u: Tensor
+    s: Tensor
     refractory: Tensor | None = None
 
 

@@ -25,6 +25,7 @@ from spikegrad.nn.fuse import Block
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.witness import Seen, Witness
+from spikegrad.step import Step
 
 __all__ = ["Explained", "explain"]
 
@@ -181,6 +182,9 @@ def of_neuron(layer: Neuron | Recurrent) -> tuple[str, str, str]:
     """Backend, reason and advice of neurons that ran by themselves."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
     scan = "recurrent" if isinstance(layer, Recurrent) else getattr(neuron, "scan", "")
+    definition = neuron.definition()
+    if definition is not None:
+        return of_step(definition, layer, neuron)
     if scan not in (*kernels.NEURONS, "recurrent"):
         return "torch", "its own scan", ""
     args = {"surrogate": getattr(neuron, "surrogate", None)}
@@ -190,6 +194,18 @@ def of_neuron(layer: Neuron | Recurrent) -> tuple[str, str, str]:
         named = neuron.backend == "reference"
         advice = "use_backend(network, 'auto')" if named else "see `spikegrad doctor`"
     return choice.backend, choice.reason, advice
+
+
+def of_step(definition: Step, layer: nn.Module, neuron: Neuron) -> tuple[str, str, str]:
+    """The same of neurons that are written as one step."""
+    args = {"surrogate": getattr(neuron, "surrogate", None)}
+    choice = kernels.choose_step(definition, neuron.backend, None, args)
+    advice = ""
+    if choice.backend == "reference":
+        advice = "use_backend(network, 'auto')" if neuron.backend == "reference" else ""
+    if layer is neuron:
+        return choice.backend, choice.reason, advice
+    return "reference", f"feedback step by step; each step: {choice.reason}", advice
 
 
 def of_linear(layer: Linear, x: Tensor, why: str) -> tuple[str, str, str, str]:

@@ -8,6 +8,7 @@ from spikegrad.functional.adaptive import alif
 from spikegrad.functional.conv import conv2d
 from spikegrad.functional.cuba import cuba_lif
 from spikegrad.functional.decay import decay, time_constant
+from spikegrad.functional.delayed import delayed_lif
 from spikegrad.functional.encode import delta, direct, latency, poisson
 from spikegrad.functional.lif import integrate_and_fire, lif
 from spikegrad.functional.linear import linear
@@ -33,6 +34,7 @@ __all__ = [
     "count_mse",
     "cuba_lif",
     "decay",
+    "delayed_lif",
     "delta",
     "direct",
     "integrate_and_fire",

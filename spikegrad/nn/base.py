@@ -18,6 +18,7 @@ from spikegrad.kernels.dispatch import check_backend
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Recorded, taped
+from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, arctan, get
 from spikegrad.types import Backend, Reset, State, Value
 
@@ -43,11 +44,23 @@ class Neuron(Recorded, Stateful):
         """The scan's keyword arguments as they are now."""
         raise NotImplementedError
 
+    def definition(self) -> Step | None:
+        """The step that this layer runs; None where that is the scan that `scan` names."""
+        return None
+
+    def step_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `definition()` as they are now."""
+        return self.quantities()
+
     def bound(self) -> Callable[..., Any]:
         """The scan with everything bound but input, state and `trace`.
 
         Raises TypeError for a class without a scan.
         """
+        definition = self.definition()
+        if definition is not None:
+            how: dict[str, Any] = {"backend": self.backend, "lean": self.lean}
+            return partial(kernels.step, definition, **how, **self.step_arguments())
         if getattr(self, "scan", None) not in kernels.NEURONS:
             raise TypeError(
                 message(
@@ -70,13 +83,17 @@ def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def does_as_its_class(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a layer is of a kind and has no `forward` of its own; a neuron no `bound` either."""
+    """Whether a layer is of a kind and has no `forward` of its own; a neuron no `bound` either, and
+    no option that asks for another step than that of its scan.
+    """
     if not isinstance(module, kind) or has_own_forward(module, kind):
         return False
     if not isinstance(module, Neuron):
         return True
     own = "bound" in vars(module) or type(module).bound is not Neuron.bound
-    return not own and getattr(module, "scan", None) in kernels.NEURONS
+    if own or module.definition() is not None:
+        return False
+    return getattr(module, "scan", None) in kernels.NEURONS
 
 
 class SpikingNeuron(Neuron):

@@ -46,6 +46,8 @@ def run_ahead(
         or neuron.tape is not None
     ):
         return None
+    if neuron.definition() is not None:
+        return None
     args, kernel = neuron.quantities(), windows(pool)
     if kernel is None or kernels.choose(neuron.scan, neuron.backend, x, args).backend != "cpu":
         return None

@@ -6,10 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.checks import check_choice, check_number
+from spikegrad.checks import check_choice, check_flag, check_number
 from spikegrad.errors import UserError, message
+from spikegrad.functional.delayed import DELAYED_LIF
+from spikegrad.functional.lif import lif_values
 from spikegrad.nn.base import SpikingNeuron
 from spikegrad.nn.quantity import Decay, Quantity
+from spikegrad.step import Step
 from spikegrad.types import Gain, Integration, Value
 
 __all__ = ["IF", "LIF"]
@@ -33,7 +36,8 @@ class LIF(SpikingNeuron):
     tau_mem: membrane time constant (ms), a number or a tensor (per neuron); beta: the decay per
     step, instead of tau_mem; gain: "unit" or "leak" (input times `1 - beta`); integration:
     "exponential" or "euler"; drop: what a reset by subtraction subtracts, a number or a tensor, by
-    default `threshold - v_rest`; learn may name "tau_mem"; the rest: `SpikingNeuron`.
+    default `threshold - v_rest`; reset_delay: the reset comes with the next step, as snnTorch's by
+    default (`functional.delayed_lif`); learn may name "tau_mem"; the rest: `SpikingNeuron`.
     Raises UserError for `tau_mem <= 0`, `dt <= 0`, Euler with `dt >= tau_mem`, unknown words.
 
     >>> import torch
@@ -54,10 +58,13 @@ class LIF(SpikingNeuron):
         gain: Gain = "unit",
         integration: Integration = "exponential",
         drop: Value | None = None,
+        reset_delay: bool = False,
         **spiking: Any,
     ) -> None:
         super().__init__(**spiking)
         check_choice(gain, "gain", ("unit", "leak"))
+        check_flag(reset_delay, "reset_delay")
+        self.reset_delay = reset_delay
         self.gain: Gain = gain
         self.drop: Quantity | None = None
         if drop is not None:
@@ -82,3 +89,12 @@ class LIF(SpikingNeuron):
     def quantities(self) -> dict[str, Any]:
         args = {**super().quantities(), "beta": self.decay_mem(), "gain": self.gain}
         return args if self.drop is None else {**args, "drop": self.drop()}
+
+    def definition(self) -> Step | None:
+        return DELAYED_LIF if self.reset_delay else None
+
+    def step_arguments(self) -> dict[str, Any]:
+        return lif_values(**self.quantities())
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", reset_delay=True" if self.reset_delay else "")

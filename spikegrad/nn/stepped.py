@@ -7,13 +7,11 @@ feedback, the native kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from spikegrad import kernels
 from spikegrad.checks import check_choice, check_flag, check_number, check_positive
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.nn.base import (
@@ -133,10 +131,9 @@ class StepNeuron(Neuron):
             **values,
         }
 
-    def bound(self) -> Callable[..., Any]:
-        """The neuron with everything bound but input, state and `trace`."""
-        how: dict[str, Any] = {"backend": self.backend, "lean": self.lean}
-        return partial(kernels.step, self.step, **how, **self.quantities())
+    def definition(self) -> Step:
+        """The step that this layer runs."""
+        return self.step
 
     def extra_repr(self) -> str:
         parts = [f"reset={self.reset!r}"] if self.step.spikes else []

@@ -93,6 +93,11 @@ class Parameters:
         self.fired = Fired(u, distance, s, left.to(silent.dtype))
         return s
 
+    @property
+    def reset_by(self) -> Reset:
+        """The layer's reset: "subtract", "zero" or "none"."""
+        return "none" if self._firing is None else self._firing.reset
+
     def reset(
         self, u: Tensor, fired: Tensor, *, drop: Value | None = None, to: Value | None = None
     ) -> Tensor:

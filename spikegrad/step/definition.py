@@ -28,7 +28,7 @@ from spikegrad.types import Reset, State
 
 __all__ = ["Step"]
 
-RESERVED = ("refractory", "dt", "spike", "reset", "fired", "x")
+RESERVED = ("refractory", "dt", "spike", "reset", "reset_by", "fired", "x")
 
 
 class Step:

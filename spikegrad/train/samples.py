@@ -135,6 +135,8 @@ def _chosen(rates: Tensor, peaks: Tensor) -> Tensor:
 def _after(neuron: Any, u: Tensor, fired: Tensor, theta: Tensor, chosen: Tensor) -> Tensor:
     """Membranes after the reset, `[T, n, m]`: what decays to the next step."""
     reset = getattr(neuron, "reset", "none")
+    if getattr(neuron, "reset_delay", False) and reset == "subtract":
+        return u  # it is subtracted behind the decay
     if reset == "subtract":
         drop = getattr(neuron, "drop", None)
         return u - fired * (theta - neuron.v_rest if drop is None else _of_neurons(drop(), chosen))
