@@ -198,7 +198,7 @@ def check_positive(value: Tensor | float | None, name: str, *, unit: str = "") -
     else:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise TypeError(message(f"expected {name} as a number or a tensor", repr(value)))
-        if math.isfinite(value) and value > 0:
+        if 0 < value < math.inf:  # not isfinite, which torch.compile cannot follow
             return
         shown = str(value)
     raise UserError(message(f"expected a finite {name} > 0{unit and ' ' + unit}", shown))
@@ -257,12 +257,11 @@ def check_finite_state(state: Any, name: str = "the state") -> None:
     if isinstance(state, tuple):
         for field, part in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
             check_finite_state(part, f"{name}.{field}")
-    elif isinstance(state, Tensor) and state.is_floating_point() and not is_transformed(state):
-        if (
-            torch.compiler.is_compiling()
-            or state.is_meta
-            or math.isfinite(state.detach().sum().item())
-        ):
+    elif isinstance(state, Tensor) and state.is_floating_point():
+        # First what torch.compile can follow: behind a break of its graph shapes are no numbers.
+        if torch.compiler.is_compiling() or is_transformed(state) or state.is_meta:
+            return
+        if math.isfinite(state.detach().sum().item()):
             return
         bad = int((~torch.isfinite(state.detach())).sum())
         if bad:

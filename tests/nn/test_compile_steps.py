@@ -1,0 +1,45 @@
+"""Neurons written as one step under `torch.compile`: one graph, also with a state given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spikegrad as sg
+
+
+@sg.neuron(
+    states={"v": 0.0},
+    parameters={"tau_mem": sg.TimeConstant(20.0, decay="beta"), "threshold": 1.0},
+)
+def Leaky(x: Tensor, s: Any, p: Any) -> Any:
+    """LIF."""
+    u = p.beta * s.v + x
+    fired = p.spike(u, p.threshold)
+    return fired, {"v": p.reset(u, fired)}
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_step_between_layers_compiles_with_every_shape_and_a_state(backend: Any) -> None:
+    torch.manual_seed(0)
+    network = sg.Sequential(
+        sg.Linear(7, 5), Leaky(size=5, learn="tau_mem", backend=backend), sg.Linear(5, 5)
+    )
+    torch._dynamo.reset()
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    parameters = list(network.parameters())
+    for shape in ((4, 3, 7), (5, 2, 7), (3, 4, 7)):
+        x = 4 * torch.rand(shape)
+        want, state = network(x)  # before and after other shapes
+        begin = sg.cut(state)
+        assert begin[1].v.abs().max() > 0
+        for given, theirs in ((None, want), (begin, network(x, begin)[0])):
+            mine, _ = compiled(x, given)
+            torch.testing.assert_close(mine, theirs)
+            torch.testing.assert_close(
+                torch.autograd.grad(mine.square().sum(), parameters),
+                torch.autograd.grad(theirs.square().sum(), parameters),
+            )
