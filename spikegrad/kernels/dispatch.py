@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from spikegrad import functional
 from spikegrad.errors import SpikegradWarning, UserError, message, unknown
+from spikegrad.functional.steps import STEPS
 from spikegrad.kernels import cpu
+from spikegrad.kernels.forms import obstacle_to_step
+from spikegrad.kernels.obstacles import (
+    other_input,
+    other_product,
+    own_surrogate,
+    shared_obstacle,
+)
 from spikegrad.step import Step
+from spikegrad.step.lower import NotLowered
 
 __all__ = [
     "NEURONS",
@@ -123,6 +130,8 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
         return f"{scan} has no native kernel"
     if scan == "recurrent" and not native_neuron(args):
         return "its neuron is not one of spikegrad.functional"
+    if scan in STEPS and (why := shared_obstacle(x, args) or own_surrogate(scan, args)):
+        return why
     weight = args.get("weight")
     if x is not None and weight is not None and not other_input(x):
         if weight.device != x.device:
@@ -134,41 +143,10 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     return shared_obstacle(x, args)
 
 
-def shared_obstacle(x: Tensor | None, args: dict[str, Any]) -> str:
-    """Why no native kernel can run a call with this input and these arguments, or ""."""
-    if x is not None and (why := other_input(x)):
-        return why
-    surrogate = args.get("surrogate")
-    if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
-        return "only the reference has soft mode"
-    if not torch.compiler.is_compiling():
-        if torch._C._functorch.peek_interpreter_stack():
-            return "only the reference supports torch.func"
-        if forward_ad._current_level >= 0:
-            return "only the reference has forward-mode derivatives"
-    if torch.onnx.is_in_onnx_export():
-        return "an ONNX file contains only torch's own operators"
-    return cpu.load()
-
-
-def other_input(x: Any) -> str:
-    """Why an input is not the native kernels', or ""."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
-        return "the reference checks this input and names the error"
-    return "" if x.device.type == "cpu" else f"the tensors are on {x.device}"
-
-
 def native_neuron(args: dict[str, Any]) -> bool:
     """Whether the neuron bound for feedback is one that the kernels know."""
     neuron = args.get("neuron")
     return neuron is None or (isinstance(neuron, partial) and neuron.func in NATIVE_NEURONS)
-
-
-def other_product(dtype: torch.dtype, weight: Tensor) -> str:
-    """Why a product with numbers of a dtype is not the kernels', or ""."""
-    if dtype != weight.dtype or dtype not in (torch.float32, torch.float64):
-        return f"torch computes products of {dtype} with {weight.dtype}"
-    return "torch computes products under autocast" if torch.is_autocast_enabled("cpu") else ""
 
 
 def check_backend(backend: str) -> None:
@@ -305,7 +283,7 @@ def step(
     if choice.backend == "cpu":
         args.pop("trace", None)
         args["lean"] = lean
-    return choice.function(x, state, **args)
+    return run(choice, backend, definition, x, state, args)
 
 
 def choose_step(
@@ -322,9 +300,7 @@ def choose_step(
         return Choice(name, "reference", "only the reference records membranes", definition)
     check_backend(backend)
     why_not = shared_obstacle(x, args)
-    if not why_not and torch.compiler.is_compiling():
-        why_not = "torch.compile compiles the loop"
-    if not why_not and (lowering := cpu.obstacle_to_step(definition, args.get("surrogate"))):
+    if not why_not and (lowering := obstacle_to_step(definition, args.get("surrogate"))):
         why_not = f"its step has no native form: {lowering}"
         if backend == "auto":
             warn_once(name, why_not)
@@ -362,7 +338,30 @@ def call(scan: str, backend: str, x: Tensor, state: Any, args: dict[str, Any]) -
     choice = choose(scan, backend, x, args)
     if choice.backend == "cpu":
         args = {key: value for key, value in args.items() if key != "trace"}
-    return choice.function(x, state, **args)
+    return run(choice, backend, REFERENCE[scan], x, state, args)
+
+
+def run(
+    choice: Choice, backend: str, reference: Callable[..., Any], x: Tensor, state: Any, args: Any
+) -> Any:
+    """Run what was chosen; where its program cannot be compiled, "auto" takes the reference.
+
+    A neuron that runs in torch for that reason is named once.
+    """
+    try:
+        return choice.function(x, state, **args)
+    except (cpu.BuildError, NotLowered) as error:
+        if backend != "auto":
+            raise UserError(
+                message(
+                    f"expected a call of {choice.scan} that backend='cpu' can run",
+                    str(error),
+                    "use backend='auto' or 'reference'",
+                )
+            ) from error
+        warn_once(choice.scan, str(error))
+    args = {key: value for key, value in args.items() if key != "lean"}
+    return reference(x, state, **args)
 
 
 NATIVE_NEURONS = (

@@ -27,9 +27,11 @@ from spikegrad.surrogate import Surrogate
 from spikegrad.surrogate.spike import spike_by
 from spikegrad.types import Reset
 
-__all__ = ["Form", "Traced", "trace"]
+__all__ = ["SURROGATE", "Form", "Traced", "trace"]
 
 LANES = (3, 5)  # two numbers of neurons
+SURROGATE = ("surrogate slope", "surrogate amplitude", "surrogate gain")
+"""Names that no parameter of a step can have."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Form:
 
     surrogate: its function and shape count alone, since slope, amplitude and gain are inputs; None
     for a neuron that never spikes; learned: which parameters (by the names that the step reads, and
-    "slope") have gradients; content: of the surrogate's function, which a name may get anew.
+    "surrogate slope") have gradients; content: of the surrogate's function, which may change.
     """
 
     surrogate: Surrogate | None
@@ -97,7 +99,7 @@ def trace(step: Step, form: Form) -> Traced:
 def traced(step: Step, form: Form) -> Traced:
     """`trace` in the thread of the caller."""
     states = (*step.states, *(("refractory",) if form.refractory else ()))
-    fires = ("slope", "amplitude", "gain") if step.spikes else ()
+    fires = SURROGATE if step.spikes else ()
     counts = ("refractory steps",) if form.refractory else ()
     parameters = (*step.reads, "dt", *fires, *counts)
     smooth = tuple(step.states)
@@ -183,10 +185,10 @@ def firing_of(form: Form, values: dict[str, Tensor]) -> Firing | None:
     """How the traced neurons spike: slope and amplitude are values of the graph."""
     if form.surrogate is None:
         return None
-    amplified = Amplified(form.surrogate, values["amplitude"], values["gain"])
+    amplified = Amplified(form.surrogate, *(values[name] for name in SURROGATE[1:]))
 
     def fire(distance: Tensor) -> Tensor:
-        return spike_by(distance, values["slope"], amplified)
+        return spike_by(distance, values[SURROGATE[0]], amplified)
 
     steps = values["refractory steps"] if form.refractory else 0
     return Firing(fire, form.reset, form.detach, steps)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from native import Seen
 from torch import Tensor
 
 import spikegrad as sg
 from spikegrad import kernels, neurons
 from spikegrad.kernels import cpu
-from spikegrad.kernels.cpu.step_operator import Call
+from spikegrad.kernels.cpu.step_operator import Words
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, arctan, boxcar, gaussian, straight_through, triangle
 
@@ -164,6 +165,19 @@ def test_a_neuron_that_never_spikes() -> None:
     compare(AVERAGE, torch.rand(40, 3, 7), {"beta": torch.tensor(0.9).requires_grad_()}, exact=True)
 
 
+def test_parameters_may_have_the_names_of_the_surrogates() -> None:
+    def named(x: Tensor, s: Any, p: Any) -> Any:
+        u = p.slope * s.v + p.gain * x
+        fired = p.spike(u, p.amplitude)
+        return fired, {"v": p.reset(u, fired, drop=p.amplitude)}
+
+    values = {"slope": 0.9, "gain": 0.4, "amplitude": 1.1}
+    step = Step(named, states={"v": 0.0}, parameters=values)
+    torch.manual_seed(1)
+    found = values_of(step, torch.float32, each=False, learn=True)
+    assert compare(step, torch.rand(40, 3, 7), found, exact=True) > 0
+
+
 def test_a_learned_slope() -> None:
     torch.manual_seed(1)
     found = []
@@ -228,20 +242,15 @@ def test_what_is_kept_is_little() -> None:
 
 
 def test_nothing_is_kept_without_a_gradient() -> None:
-    seen = []
-    original = Call.words
-
-    def words(self: Call) -> list[int]:
-        seen.append(self.keep)
-        return original(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Call, "words", words)
-        kernels.step(LIF, torch.rand(5, 2, 3), backend="cpu")
-        with torch.no_grad():
-            kernels.step(LIF, torch.rand(5, 2, 3).requires_grad_(), backend="cpu")
-        kernels.step(LIF, torch.rand(5, 2, 3).requires_grad_(), backend="cpu")
-    assert seen == [False, False, True]
+    kept = []
+    for grad in (False, True):
+        x = torch.rand(5, 2, 3).requires_grad_(grad)
+        with Seen() as seen:
+            kernels.step(LIF, x, backend="cpu")
+            with torch.no_grad():
+                kernels.step(LIF, x, backend="cpu")
+        kept += [Words(*arguments[4][:10]).keep for _, arguments in seen.calls]
+    assert kept == [0, 0, 1, 0]
 
 
 def test_a_second_derivative_is_refused() -> None:

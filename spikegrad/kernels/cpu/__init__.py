@@ -15,7 +15,7 @@ from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
 from spikegrad.kernels.cpu.spikes import Spikes, packed, stilled
-from spikegrad.kernels.cpu.step import obstacle_to_step, step
+from spikegrad.kernels.cpu.step import step
 
 TABLE: dict[str, Callable[..., Any]] = {
     "integrate_and_fire": integrate_and_fire,
@@ -57,7 +57,6 @@ __all__ = [
     "loaded",
     "max_pool2d",
     "measure",
-    "obstacle_to_step",
     "packed",
     "recurrent",
     "step",

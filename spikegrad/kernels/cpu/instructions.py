@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.kernels.cpu.processor import architecture, features
 
-__all__ = ["NEEDS", "InstructionSet", "best", "in_force", "missing"]
+__all__ = ["LANE_BYTES", "NEEDS", "InstructionSet", "best", "in_force", "missing"]
 
 V3 = frozenset({"avx2", "fma", "bmi1", "bmi2", "abm", "f16c", "movbe"})  # abm: LZCNT
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
@@ -25,6 +25,9 @@ NEEDS: dict[str, tuple[str, frozenset[str]]] = {
 
 avx2 is what compilers call x86-64-v3, avx512 x86-64-v4.
 """
+
+LANE_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "generic": 16}
+"""Of a vector: kLaneBytes of src/simd/set.h."""
 
 
 @dataclass(frozen=True)

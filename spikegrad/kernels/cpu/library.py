@@ -104,14 +104,13 @@ def load_now() -> str:
         layer_operator,
         linear_operator,
         pool2d,
-        scan_operator,
         spike_pool,
         spikes,
         step_operator,
     )
 
-    rooms = (spikes, scan_operator, linear_operator, layer_operator, conv, pool2d, spike_pool)
-    for room in (*rooms, step_operator):
+    rooms = (spikes, step_operator, linear_operator, layer_operator, conv, pool2d, spike_pool)
+    for room in rooms:
         room.register()
     crossover.adopt(library.table, library.isa)
     _LOADED.append(library)

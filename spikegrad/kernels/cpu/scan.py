@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.kernels.cpu import scan_operator
-from spikegrad.kernels.cpu.neuron import described
-from spikegrad.kernels.cpu.strides import is_channels_last
-from spikegrad.types import State, map_state
+from spikegrad.functional.steps import as_step
+from spikegrad.kernels.cpu.step import step
+from spikegrad.types import State
 
 __all__ = ["alif", "cuba_lif", "integrate_and_fire", "li", "lif"]
 
@@ -40,29 +39,6 @@ def li(x: Tensor, state: State = None, **args: Any) -> tuple[Tensor, State]:
 
 
 def run(scan: str, x: Tensor, state: State, args: dict[str, Any]) -> tuple[Tensor, State]:
-    """Call the operator on `[T, B, N]`; outputs and states in the features' shape.
-
-    A channels-last x is read as it lies where no neuron has parameters of its own, and its outputs
-    lie alike.
-    """
-    alike = all(v.numel() == 1 for v in args.values() if isinstance(v, Tensor))
-    if alike and is_channels_last(x):
-        start = map_state(lambda p: p.permute(0, 2, 3, 1), state)
-        y, end = run(scan, x.permute(0, 1, 3, 4, 2), start, args)
-        return y.movedim(-1, -3), map_state(lambda p: p.movedim(-1, -3), end)
-    n = described(scan, x, state, args)
-    shape = n.current.shape
-    rows = n.current.reshape(shape[0], shape[1], -1)
-    if not (rows.stride(2) == 1 and rows.stride(1) == rows.shape[2]):
-        rows = rows.contiguous()
-    out = scan_operator.run(
-        rows,
-        *n.starts,
-        n.params,
-        n.slope,
-        n.words(),
-        n.numbers(),
-    )
-    y = out[1 if scan == "li" else 0].reshape(shape).to(x.dtype)
-    ends = [p.reshape(shape[1:]) if p.numel() else None for p in out[7:]]
-    return y, n.wrap(*ends)
+    """The kernel that is generated from the scan's step."""
+    definition, values = as_step(scan, args)
+    return step(definition, x, state, **values)

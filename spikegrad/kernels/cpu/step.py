@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.step_library import functions
-from spikegrad.kernels.cpu.step_operator import Call, run
-from spikegrad.kernels.emit import Program, cpp
+from spikegrad.kernels.cpu.instructions import LANE_BYTES
+from spikegrad.kernels.cpu.library import isa
+from spikegrad.kernels.cpu.step_library import loaded
+from spikegrad.kernels.cpu.step_operator import run, words_of
+from spikegrad.kernels.cpu.strides import is_channels_last
+from spikegrad.kernels.emit import cpp
+from spikegrad.kernels.forms import (
+    MOST_BYTES,
+    SEGMENT,
+    form_of,
+    names_learned,
+    surrogate_rows,
+    traced,
+)
 from spikegrad.step import Step
-from spikegrad.step.keep import Plan, plan
 from spikegrad.step.loop import firing_of, starts, values_of
-from spikegrad.step.lower import NotLowered
 from spikegrad.step.sequence import enter
-from spikegrad.step.trace import Form, Traced, trace
 from spikegrad.surrogate import Surrogate
-from spikegrad.types import Reset, State, Value
+from spikegrad.types import Reset, State, Value, map_state
 
-__all__ = ["obstacle_to_step", "step"]
-
-SEGMENT = 16
-"""Steps between kept states where the rest is computed again: one segment stays in the caches."""
-MOST_BYTES = 8.0
-"""A neuron-step: above it, computing again is faster than writing and reading."""
+__all__ = ["step"]
 
 
 def step(
@@ -46,8 +49,25 @@ def step(
     """The neuron over x `[T, B, *features]`: see `spikegrad.step.loop.run`.
 
     lean: keep states now and then alone, and compute the rest again for the backward pass.
-    Raises NotLowered for a step without a graph, and as the loop.
+    A channels-last x is read as it lies where no neuron has parameters of its own, and its outputs
+    lie alike. Raises NotLowered for a step without a graph, and as the loop.
     """
+    if is_channels_last(x) and alike(values, slope):
+        start = map_state(lambda part: part.permute(0, 2, 3, 1), state)
+        y, end = step(
+            definition,
+            x.permute(0, 1, 3, 4, 2),
+            start,
+            dt=dt,
+            surrogate=surrogate,
+            slope=slope,
+            reset=reset,
+            detach_reset=detach_reset,
+            refractory=refractory,
+            lean=lean,
+            **values,
+        )
+        return y.movedim(-1, -3), map_state(lambda part: part.movedim(-1, -3), end)
     values = values_of(definition, values, dt)
     firing_of(definition, surrogate, slope, reset, detach_reset, refractory)  # checks
     current = enter(x, state, definition.State, **values)
@@ -59,21 +79,27 @@ def step(
         rows |= surrogate_rows(record, slope)
     if refractory:
         rows["refractory steps"] = refractory
-    form = form_of(definition, record, chosen, detach_reset, refractory > 0, rows)
-    each = any(isinstance(value, Tensor) and value.numel() > 1 for value in rows.values())
-    program, bytes_kept = program_of(definition, form, each, current.dtype == torch.float64)
+    learned = names_learned(rows)
+    parts = [*now.values(), *([silent.to(current.dtype)] if silent is not None else [])]
+    wanted = bool(learned) or any(part.requires_grad for part in (current, *parts))
+    made = prepared(
+        definition,
+        record,
+        record.family.content,
+        chosen,
+        detach_reset,
+        refractory > 0,
+        learned,
+        not alike(rows, None),
+        current.dtype == torch.float64,
+        torch.is_grad_enabled() and wanted,
+        lean,
+    )
     shape = current.shape
-    flat = current.reshape(shape[0], shape[1], -1)
-    if not (flat.stride(2) == 1 and flat.stride(1) == flat.shape[2]):
-        flat = flat.contiguous()
-    before = [*now.values(), *([silent.to(current.dtype)] if silent is not None else [])]
-    begin = torch.stack([part.reshape(shape[1], -1) for part in before])
-    params = matrix(rows, program, shape[2:], current.dtype)
-    wanted = flat.requires_grad or begin.requires_grad or params.requires_grad
-    keep = torch.is_grad_enabled() and wanted
-    segment = SEGMENT if keep and (lean or bytes_kept > MOST_BYTES) else 0
-    call = Call(program, functions(definition.name, program.text), keep, segment)
-    y, *_, ends = run(flat, begin, params, call)
+    flat = dense(current.reshape(shape[0], shape[1], -1))
+    begin = torch.stack([part.reshape(shape[1], -1) for part in parts])
+    params = matrix(rows, made, shape[2:], current)
+    y, _, _, _, ends = run(made.key, flat, begin, params, list(made.words))
     after = [end.reshape(shape[1:]) for end in ends.unbind(0)]
     if silent is not None:
         after[-1] = after[-1].to(torch.int32)
@@ -82,82 +108,82 @@ def step(
     return y.reshape(shape).to(x.dtype), definition.State(*after)
 
 
-def surrogate_rows(record: Surrogate, slope: Tensor | None) -> dict[str, Value]:
-    """Slope, amplitude of the derivative and gain, as a program reads them."""
-    if slope is None:
-        amplitude = record.peak / record.family.peak(**dict(record.parameters))
-        return {"slope": record.slope, "amplitude": amplitude, "gain": record.gain}
-    return {"slope": slope, "amplitude": record.gain * slope.detach(), "gain": record.gain}
+def alike(values: Mapping[str, Value], slope: Tensor | None) -> bool:
+    """Whether no parameter is one per neuron."""
+    return all(not isinstance(v, Tensor) or v.numel() == 1 for v in (*values.values(), slope))
 
 
-def form_of(
+def dense(x: Tensor) -> Tensor:
+    """x `[T, B, N]` with the columns of a step side by side; its steps may be the same one."""
+    if torch.compiler.is_compiling():
+        return x.contiguous()
+    return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
+
+
+class Prepared(NamedTuple):
+    """A program as the operator takes it.
+
+    key: of its text; words: of `step_operator.Words`; parameters: the rows' names; each: whether
+    they are one per neuron.
+    """
+
+    key: int
+    words: tuple[int, ...]
+    parameters: tuple[str, ...]
+    each: bool
+
+
+@torch.compiler.assume_constant_result
+def prepared(*what: Any) -> Prepared:
+    """The program of a call, loaded: see `program_of`, of which these are the arguments."""
+    return program_of(*what)
+
+
+@lru_cache(maxsize=512)
+def program_of(
     definition: Step,
     record: Surrogate,
+    content: int,
     reset: Reset,
     detach: bool,
     refractory: bool,
-    rows: Mapping[str, Value],
-) -> Form:
-    """What the graph depends on: a surrogate without what the program is given as numbers."""
-    learned = tuple(
-        name
-        for name, value in rows.items()
-        if isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
+    learned: tuple[str, ...],
+    each: bool,
+    double: bool,
+    keep: bool,
+    lean: bool,
+) -> Prepared:
+    """Trace, plan, emit, compile and load. content: of the surrogate's function, which may
+    change under one name.
+    """
+    graph, kept = traced(
+        definition, form_of(definition, record, reset, detach, refractory, learned)
     )
-    if not definition.spikes:
-        return Form(None, "none", True, False, learned, 0)
-    family = record.family
-    return Form(plain(record), reset, detach, refractory, learned, family.content)
-
-
-@lru_cache(maxsize=256)
-def plain(record: Surrogate) -> Surrogate:
-    """A surrogate of slope 1 and area 1."""
-    slope = 1.0 if record.family.has_slope else record.slope
-    return dataclasses.replace(record, slope=slope, normalisation="area", gain=1.0)
-
-
-@lru_cache(maxsize=512)
-def traced(definition: Step, form: Form) -> tuple[Traced, Plan]:
-    """The graph of a step and what is kept of it."""
-    graph = trace(definition, form)
-    return graph, plan(graph)
-
-
-@lru_cache(maxsize=512)
-def program_of(definition: Step, form: Form, each: bool, double: bool) -> tuple[Program, float]:
-    """The generated program, and the bytes a neuron-step that it keeps."""
-    graph, kept = traced(definition, form)
     program = cpp(definition.name, graph, kept, each=each, double=double)
-    return program, kept.bytes_kept * (2 if double else 1)
-
-
-def obstacle_to_step(definition: Step, surrogate: Surrogate | None) -> str:
-    """Why a step has no native form, or ""."""
-    record = definition.surrogate if surrogate is None else surrogate
-    return obstacle(definition, record, record.family.content if definition.spikes else 0)
-
-
-@lru_cache(maxsize=512)
-def obstacle(definition: Step, record: Surrogate, content: int) -> str:
-    """The same for a surrogate's function."""
-    try:
-        traced(definition, form_of(definition, record, definition.reset, True, False, {}))
-    except NotLowered as error:
-        return str(error)
-    return ""
+    much = kept.bytes_kept * (2 if double else 1) > MOST_BYTES
+    key = loaded(definition.name, program.text)
+    lanes = LANE_BYTES[isa()] // (8 if double else 4)
+    segment = SEGMENT if keep and (lean or much) else 0
+    words = words_of(program, lanes=lanes, keep=keep, segment=segment)
+    return Prepared(key, tuple(words), program.parameters, each)
 
 
 def matrix(
-    rows: Mapping[str, Value], program: Program, features: torch.Size, dtype: torch.dtype
+    rows: Mapping[str, Value], made: Prepared, features: torch.Size, current: Tensor
 ) -> Tensor:
     """The parameters as `[rows, 1 or N]`."""
-    values = [rows[name] for name in program.parameters]
-    if not program.each:
-        if not any(isinstance(v, Tensor) and v.requires_grad for v in values):
-            numbers = [v.item() if isinstance(v, Tensor) else v for v in values]
-            return torch.tensor(numbers, dtype=dtype).unsqueeze(1)
-        return torch.stack([torch.as_tensor(v, dtype=dtype).reshape(1) for v in values])
-    return torch.stack(
-        [torch.as_tensor(v, dtype=dtype).expand(features).reshape(-1) for v in values]
-    )
+    values = [rows[name] for name in made.parameters]
+    dtype, compiling = current.dtype, torch.compiler.is_compiling()
+    tensors = [v for v in values if isinstance(v, Tensor)]
+    if not made.each and not compiling and not any(v.requires_grad for v in tensors):
+        numbers = [v.item() if isinstance(v, Tensor) else v for v in values]
+        return torch.tensor(numbers, dtype=dtype, device="cpu").unsqueeze(1)
+    shape = features if made.each else torch.Size((1,))
+
+    def row(value: Value) -> Tensor:
+        if not isinstance(value, Tensor):
+            return current.new_full((shape.numel(),), value)
+        value = value.to(dtype)
+        return (value.expand(shape) if made.each else value).reshape(-1)
+
+    return torch.stack([row(value) for value in values])

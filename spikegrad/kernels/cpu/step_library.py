@@ -9,7 +9,8 @@ import sys
 import tempfile
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+
+import torch
 
 from spikegrad.kernels.cpu.build import SOURCES, cache_folder, locked
 from spikegrad.kernels.cpu.compiler import (
@@ -23,30 +24,45 @@ from spikegrad.kernels.cpu.compiler import (
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.processor import described
 
-__all__ = ["Functions", "functions"]
+__all__ = ["loaded"]
 
 
-class Functions(NamedTuple):
-    """Addresses of a program's two functions."""
+def loaded(name: str, text: str) -> int:
+    """The key of a generated program in the operators' table; compiles it unless the cache has it.
 
-    forward: int
-    backward: int
+    name: the neuron's, for the line that says that it is compiled. A library stays loaded for as
+    long as the process, and what cannot be compiled is not tried again. Raises BuildError without a
+    compiler, when compiling fails, or without a writable cache.
+    """
+    found = key_or_error(name, text)
+    if isinstance(found, BuildError):
+        raise found
+    return found
 
 
 @cache
-def functions(name: str, text: str) -> Functions:
-    """The functions of a generated program; compiles it unless the cache has it.
+def key_or_error(name: str, text: str) -> int | BuildError:
+    """`loaded`, or why not."""
+    try:
+        return load(name, text)
+    except BuildError as error:
+        return error
+    except (OSError, AttributeError) as error:
+        return BuildError(f"cannot load a compiled neuron: {error}; empty the kernel cache")
 
-    name: the neuron's, for the line that says that it is compiled. A library stays loaded for as
-    long as the process. Raises BuildError without a compiler, when compiling fails, or without a
-    writable cache.
-    """
+
+def load(name: str, text: str) -> int:
+    """Build if need be, load and register a program."""
     library = ctypes.CDLL(str(built(name, text, in_force())))
 
     def address(function: str) -> int:
         return int(ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0)
 
-    return Functions(address("spikegrad_step_forward"), address("spikegrad_step_backward"))
+    # By the text alone, which is the same in every process: torch keeps compiled graphs on disk.
+    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    functions = address("spikegrad_step_forward"), address("spikegrad_step_backward")
+    torch.ops.spikegrad.step_register(key, *functions)
+    return key
 
 
 def built(name: str, text: str, chosen: InstructionSet) -> Path:

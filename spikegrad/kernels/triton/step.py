@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,8 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.step import MOST_BYTES, SEGMENT, surrogate_rows, traced
 from spikegrad.kernels.emit import Program, triton
+from spikegrad.kernels.forms import (
+    MOST_BYTES,
+    SEGMENT,
+    form_of,
+    names_learned,
+    surrogate_rows,
+    traced,
+)
 from spikegrad.kernels.triton.launch import Call
 from spikegrad.kernels.triton.operator import run
 from spikegrad.step import Step
@@ -69,11 +75,8 @@ def prepared(
         rows |= surrogate_rows(record, slope)
     if refractory:
         rows["refractory steps"] = refractory
-    learned = names_learned(rows) if torch.is_grad_enabled() else ()
-    form = Form(None, "none", True, False, learned, 0)
-    if definition.spikes:
-        content = record.family.content
-        form = Form(plain(record), chosen, detach_reset, refractory > 0, learned, content)
+    learned = names_learned(rows)
+    form = form_of(definition, record, chosen, detach_reset, refractory > 0, learned)
     each = any(isinstance(value, Tensor) and value.numel() > 1 for value in rows.values())
     program, bytes_kept = program_of(definition, form, each, one.dtype == torch.float64)
     shape = x.shape
@@ -98,18 +101,6 @@ def finished(definition: Step, x: Tensor, given: Prepared) -> tuple[Tensor, Stat
     elif definition.spikes:
         after.append(None)
     return y.reshape(x.shape), definition.State(*after)
-
-
-def names_learned(rows: Mapping[str, Value]) -> tuple[str, ...]:
-    """The parameters that ask for a gradient."""
-    return tuple(n for n, v in rows.items() if isinstance(v, Tensor) and v.requires_grad)
-
-
-@lru_cache(maxsize=256)
-def plain(record: Surrogate) -> Surrogate:
-    """A surrogate of slope 1 and area 1: slope, amplitude and gain are a program's arguments."""
-    slope = 1.0 if record.family.has_slope else record.slope
-    return dataclasses.replace(record, slope=slope, normalisation="area", gain=1.0)
 
 
 @lru_cache(maxsize=512)

@@ -7,8 +7,8 @@
 //   v[t] = u - s drop  |  u + s (v_reset - u)  |  u         drop = threshold - v_rest
 //
 // The definition is spikegrad/functional; operations stand in its order and are not contracted, so
-// that float32 results equal the reference bit for bit. The steps know n columns side by side; who
-// walks over time, batch and columns is scan.h (currents that exist) and layer.h (from spikes).
+// that float32 results equal the reference bit for bit. The steps know n columns side by side;
+// layer.h walks over time, batch and columns. Scans of currents that exist are generated (step.h).
 #pragma once
 
 #include "common.h"
@@ -35,19 +35,7 @@ static_assert(kParams == 10);
 enum class Reset : int64_t { subtract, zero, none };
 enum Kind : int64_t { kSynapse = 1, kAdaptive = 2, kSpiking = 4 };
 
-// Parameters as the inner loops read them: one value, or one per column.
-template <class T>
-struct One {
-  T rows[kParams];  // a copy, which no store of a loop can change
-  One(const T* p, int64_t) { std::copy(p, p + kParams, rows); }
-  T operator()(int row, int) const { return rows[row]; }
-};
-template <class T>
-struct Each {
-  const T* p;
-  int64_t columns;
-  T operator()(int row, int j) const { return p[row * columns + j]; }
-};
+// A value as the inner loops read it: one, or one per column.
 template <class T>
 struct Same {
   T value;

@@ -154,7 +154,7 @@ void give(void* buffer) {
 
 Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype, Pages pages) {
   const bool wide = dtype == ScalarType::Double || dtype == ScalarType::Long;
-  size_t bytes = wide ? 8 : dtype == ScalarType::Byte ? 1 : 4;
+  size_t bytes = wide ? 8 : dtype == ScalarType::Byte ? 1 : dtype == ScalarType::Short ? 2 : 4;
   for (int64_t n : sizes) bytes *= static_cast<size_t>(n);
 #if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_11_0
   if (bytes >= kSmallest) {

@@ -5,9 +5,9 @@
 //   y[t] = the maximum of s[t] over a window
 //   index[t] = which one it was, the first of equals
 //
-// Operations stand in the order of scan.h, so that spikes and gradients equal those of the scan and
-// of torch's pool. Neither spikes nor membranes are stored: the backward pass runs the membranes
-// again. A piece is some windows of one row of windows, all steps, small enough for the
+// Operations stand in the order of the reference, so that spikes and gradients equal those of the
+// scan and of torch's pool. Neither spikes nor membranes are stored: the backward pass runs the
+// membranes again. A piece is some windows of one row of windows, all steps, small enough for the
 // second-level cache.
 #pragma once
 
@@ -20,7 +20,7 @@
 namespace spikegrad {
 namespace {
 
-// Rows of the parameter matrix [10, 1], as in scan.h.
+// Rows of the parameter matrix [10, 1], as in neuron.h.
 enum PoolParam {
   kPoolBeta = 1,
   kPoolGain = 3,

@@ -1,19 +1,48 @@
 // Scans whose step was generated: memory and threads around functions of another library.
-#include "common.h"
 #include "step.h"
+#include "tiles.h"
+
+#include <mutex>
+#include <unordered_map>
 
 namespace spikegrad {
 namespace {
+
+// Loaded programs by a digest of their text, which stays the same in other processes.
+struct Functions {
+  int64_t forward, backward;
+};
+struct Programs {
+  std::mutex mutex;
+  std::unordered_map<int64_t, Functions> known;
+};
+Programs& programs() {
+  static Programs* all = new Programs;  // for as long as the process: threads may outlive main
+  return *all;
+}
+void step_register(int64_t key, int64_t forward, int64_t backward) {
+  std::lock_guard<std::mutex> guard(programs().mutex);
+  programs().known[key] = {forward, backward};
+}
+Functions functions_of(int64_t key) {
+  std::lock_guard<std::mutex> guard(programs().mutex);
+  const auto found = programs().known.find(key);
+  SG_CHECK(found != programs().known.end(),
+           "expected a neuron whose program this process has loaded, got a graph made with another "
+           "one; call the network once without the saved graph");
+  return found->second;
+}
 
 // Sizes and choices of a call, in the order of kernels/cpu/step_operator.py.
 struct Call {
   int64_t states, smooth, reals, masks, learned, segment;
   bool each, keep;
+  int64_t groups;
 };
 Call call_of(const std::vector<int64_t>& w) {
-  SG_CHECK(w.size() == 8, "expected eight numbers");
+  SG_CHECK(w.size() >= 9, "expected nine numbers");
   for (int64_t number : w) SG_CHECK(number >= 0, "sizes must not be negative");
-  return {w[0], w[1], w[2], w[3], w[4], w[5], w[6] != 0, w[7] != 0};
+  return {w[0], w[1], w[2], w[3], w[4], w[5], w[6] != 0, w[7] != 0, w[8]};
 }
 
 // How [B, N] is cut into blocks of columns; with parameters for each neuron a block is of one row.
@@ -35,6 +64,9 @@ StepScan<T> scan_of(const Tensor& x, const Tensor& starts, const Tensor& params,
 }
 
 void check(const Tensor& x, const Tensor& starts, const Tensor& params, const Call& call) {
+  const bool wide = x.scalar_type() == ScalarType::Double;
+  SG_CHECK(call.groups == (wide ? kGroups<double> : kGroups<float>),
+           "made for another instruction set");
   SG_CHECK(x.dim() == 3 && x.size(0) > 0 && x.numel() > 0, "x must be [T, B, N]");
   SG_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
            "x must be float32 or float64");
@@ -52,7 +84,7 @@ void check(const Tensor& x, const Tensor& starts, const Tensor& params, const Ca
 template <class T>
 bool past(const T* p, const StepScan<T>& c) {
   return kStreams && reinterpret_cast<uintptr_t>(p) % 64 == 0 && c.columns * sizeof(T) % 64 == 0 &&
-         c.steps * c.columns * static_cast<int64_t>(sizeof(T)) >= (int64_t{16} << 20);
+         c.steps * c.columns * static_cast<int64_t>(sizeof(T)) >= kStreamed;
 }
 
 template <class T>
@@ -102,10 +134,11 @@ Forwards forward_as(int64_t function, const Tensor& x, const Tensor& starts, con
   return {y, reals, masks, marks, ends};
 }
 
-Forwards step_scan(int64_t function, const Tensor& x, const Tensor& starts, const Tensor& params,
+Forwards step_scan(int64_t key, const Tensor& x, const Tensor& starts, const Tensor& params,
                    const std::vector<int64_t>& words) {
   const Call call = call_of(words);
   check(x, starts, params, call);
+  const int64_t function = functions_of(key).forward;
   if (x.scalar_type() == ScalarType::Double)
     return forward_as<double>(function, x, starts, params, call);
   return forward_as<float>(function, x, starts, params, call);
@@ -143,7 +176,7 @@ Backwards backward_as(int64_t function, const Maybe& grad, const Maybe& grad_end
   return {dx, dstarts, sums};
 }
 
-Backwards step_scan_backward(int64_t function, const Maybe& grad, const Maybe& grad_ends,
+Backwards step_scan_backward(int64_t key, const Maybe& grad, const Maybe& grad_ends,
                              const Tensor& x, const Tensor& starts, const Tensor& params,
                              const Tensor& reals, const Tensor& masks, const Tensor& marks,
                              const std::vector<int64_t>& words) {
@@ -155,10 +188,16 @@ Backwards step_scan_backward(int64_t function, const Maybe& grad, const Maybe& g
            "kept values of another call");
   SG_CHECK(kept || marks.numel() == (x.size(0) + call.segment - 1) / call.segment * starts.numel(),
            "kept states of another call");
+  SG_CHECK(!kept || masks.numel() == blocks.count * x.size(0) * call.masks * call.groups,
+           "kept masks of another call");
+  SG_CHECK(!grad.has_value() || (grad->dim() == 3 && grad->size(0) == x.size(0) &&
+                                 grad->size(1) == x.size(1) && grad->size(2) == x.size(2)),
+           "the output's gradient must be [T, B, N]");
   for (const Maybe* g : {&grad, &grad_ends})
     SG_CHECK(!g->has_value() || (*g)->scalar_type() == x.scalar_type(),
              "gradients must have x's dtype");
   check_size(grad_ends, call.smooth * x.size(1) * x.size(2));
+  const int64_t function = functions_of(key).backward;
   if (x.scalar_type() == ScalarType::Double)
     return backward_as<double>(function, grad, grad_ends, x, starts, params, reals, masks, marks,
                                call);
@@ -167,13 +206,17 @@ Backwards step_scan_backward(int64_t function, const Maybe& grad, const Maybe& g
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
+  m.def("step_register(int key, int forward, int backward) -> ()");
   m.def(
-      "step_scan(int function, Tensor x, Tensor starts, Tensor params, int[] words) -> "
+      "step_scan(int key, Tensor x, Tensor starts, Tensor params, int[] words) -> "
       "(Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "step_scan_backward(int function, Tensor? grad, Tensor? grad_ends, Tensor x, Tensor starts, "
+      "step_scan_backward(int key, Tensor? grad, Tensor? grad_ends, Tensor x, Tensor starts, "
       "Tensor params, Tensor reals, Tensor masks, Tensor marks, int[] words) -> "
       "(Tensor, Tensor, Tensor)");
+}
+STABLE_TORCH_LIBRARY_IMPL(spikegrad, CompositeExplicitAutograd, m) {
+  m.impl("step_register", TORCH_BOX(&step_register));
 }
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("step_scan", TORCH_BOX(&step_scan));

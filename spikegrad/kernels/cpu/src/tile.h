@@ -1,7 +1,7 @@
 // A step of LIF neurons on one tile in registers: neuron.h's forward_step and backward_step for the
 // neurons that most networks are made of, without a place in memory for what nobody reads again.
 //
-// Taken by layer.h and scan_plain.h for IF and LIF without a refractory period, backward without
+// Taken by layer.h for IF and LIF without a refractory period, backward without
 // parameter gradients and for surrogates that are plain arithmetic. The same operations in the same
 // order as neuron.h, to the last bit, which the tests compare.
 #pragma once

@@ -1,0 +1,93 @@
+"""From the arguments of a call to the form of a neuron's graph, as generated kernels share it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from spikegrad.step import Step
+from spikegrad.step.keep import Plan, plan
+from spikegrad.step.lower import NotLowered
+from spikegrad.step.trace import SURROGATE, Form, Traced, trace
+from spikegrad.surrogate import Surrogate
+from spikegrad.types import Reset, Value
+
+__all__ = [
+    "MOST_BYTES",
+    "SEGMENT",
+    "form_of",
+    "names_learned",
+    "obstacle_to_step",
+    "surrogate_rows",
+    "traced",
+]
+
+SEGMENT = 16
+"""Steps between kept states where the rest is computed again: one segment stays in the caches."""
+MOST_BYTES = 8.0
+"""A neuron-step: above it, computing again is faster than writing and reading."""
+
+
+def surrogate_rows(record: Surrogate, slope: Tensor | None) -> dict[str, Value]:
+    """Slope, amplitude of the derivative and gain, as a program reads them."""
+    if slope is None:
+        amplitude = record.peak / record.family.peak(**dict(record.parameters))
+        return dict(zip(SURROGATE, (record.slope, amplitude, record.gain), strict=True))
+    values = (slope, record.gain * slope.detach(), record.gain)
+    return dict(zip(SURROGATE, values, strict=True))
+
+
+def names_learned(rows: Mapping[str, Value]) -> tuple[str, ...]:
+    """The parameters that ask for a gradient."""
+    if not torch.is_grad_enabled():
+        return ()
+    return tuple(n for n, v in rows.items() if isinstance(v, Tensor) and v.requires_grad)
+
+
+def form_of(
+    definition: Step,
+    record: Surrogate,
+    reset: Reset,
+    detach: bool,
+    refractory: bool,
+    learned: tuple[str, ...],
+) -> Form:
+    """What a graph depends on: of a surrogate its function and shape alone."""
+    if not definition.spikes:
+        return Form(None, "none", True, False, learned, 0)
+    return Form(plain(record), reset, detach, refractory, learned, record.family.content)
+
+
+@lru_cache(maxsize=256)
+def plain(record: Surrogate) -> Surrogate:
+    """A surrogate of slope 1 and area 1: slope, amplitude and gain are a program's arguments."""
+    slope = 1.0 if record.family.has_slope else record.slope
+    return dataclasses.replace(record, slope=slope, normalisation="area", gain=1.0)
+
+
+@lru_cache(maxsize=512)
+def traced(definition: Step, form: Form) -> tuple[Traced, Plan]:
+    """The graph of a step and what is kept of it."""
+    graph = trace(definition, form)
+    return graph, plan(graph)
+
+
+@torch.compiler.assume_constant_result
+def obstacle_to_step(definition: Step, surrogate: Surrogate | None) -> str:
+    """Why a step has no native form, or ""."""
+    record = definition.surrogate if surrogate is None else surrogate
+    return obstacle(definition, record, record.family.content if definition.spikes else 0)
+
+
+@lru_cache(maxsize=512)
+def obstacle(definition: Step, record: Surrogate, content: int) -> str:
+    """The same for a surrogate's function."""
+    try:
+        traced(definition, form_of(definition, record, definition.reset, True, False, ()))
+    except NotLowered as error:
+        return str(error)
+    return ""

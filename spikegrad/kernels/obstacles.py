@@ -1,0 +1,56 @@
+"""Why a call cannot run natively, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from spikegrad.functional.steps import STEPS
+from spikegrad.kernels import cpu
+from spikegrad.kernels.forms import obstacle_to_step
+from spikegrad.surrogate import Surrogate
+
+__all__ = ["other_input", "other_product", "own_surrogate", "shared_obstacle"]
+
+
+def shared_obstacle(x: Tensor | None, args: dict[str, Any]) -> str:
+    """Why no native kernel can run a call with this input and these arguments, or ""."""
+    if x is not None and (why := other_input(x)):
+        return why
+    surrogate = args.get("surrogate")
+    if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
+        return "only the reference has soft mode"
+    if not torch.compiler.is_compiling():
+        if torch._C._functorch.peek_interpreter_stack():
+            return "only the reference supports torch.func"
+        if forward_ad._current_level >= 0:
+            return "only the reference has forward-mode derivatives"
+    if torch.onnx.is_in_onnx_export():
+        return "an ONNX file contains only torch's own operators"
+    return cpu.load()
+
+
+def own_surrogate(scan: str, args: dict[str, Any]) -> str:
+    """Why a user's own surrogate has no native form, or ""."""
+    surrogate = args.get("surrogate")
+    if surrogate is None or not isinstance(surrogate, Surrogate) or surrogate.name in cpu.FAMILIES:
+        return ""
+    lowering = obstacle_to_step(STEPS[scan][0], surrogate)
+    return f"the surrogate {surrogate.name} has no native form: {lowering}" if lowering else ""
+
+
+def other_input(x: Any) -> str:
+    """Why an input is not the native kernels', or ""."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
+        return "the reference checks this input and names the error"
+    return "" if x.device.type == "cpu" else f"the tensors are on {x.device}"
+
+
+def other_product(dtype: torch.dtype, weight: Tensor) -> str:
+    """Why a product with numbers of a dtype is not the kernels', or ""."""
+    if dtype != weight.dtype or dtype not in (torch.float32, torch.float64):
+        return f"torch computes products of {dtype} with {weight.dtype}"
+    return "torch computes products under autocast" if torch.is_autocast_enabled("cpu") else ""
