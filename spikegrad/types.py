@@ -34,7 +34,7 @@ __all__ = [
 Reset: TypeAlias = Literal["subtract", "zero", "none"]
 Gain: TypeAlias = Literal["unit", "leak"]
 Integration: TypeAlias = Literal["exponential", "euler"]
-Backend: TypeAlias = Literal["auto", "reference", "cpu"]
+Backend: TypeAlias = Literal["auto", "reference", "cpu", "triton"]
 Value: TypeAlias = "Tensor | float"
 State: TypeAlias = Any
 """A NamedTuple below, a tuple of them (a `Sequential`), or None (stateless, or "start at rest")."""

@@ -145,12 +145,26 @@ def kernels() -> dict[str, str]:
         "instruction set": f"{chosen.name} ({chosen.reason})",
         "library": f"{library.origin}: {library.path}" if library else "none",
         **backends,
+        "triton": triton_found(),
     }
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"
     found["event-driven or dense"] = f"by the crossover table ({table().measured})"
     return found
+
+
+def triton_found() -> str:
+    """Triton's version, and which kernels agreed with the reference where they ran."""
+    from spikegrad.kernels.triton import installed, verdicts
+
+    if not installed():
+        return "not installed"
+    found = verdicts()
+    wrong = sorted({f"{v.neuron} on {v.device} ({v.differs})" for v in found if v.differs})
+    agreed = sum(not v.differs for v in found)
+    said = f"{installed()}; {agreed} kernels agreed with the reference"
+    return f"{said}; not used: {'; '.join(wrong)}" if wrong else said
 
 
 def data_found() -> dict[str, str]:
@@ -212,7 +226,11 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
     folder = found["data"]["SPIKEGRAD_DATA"]
     if folder != "not set" and not Path(folder).expanduser().is_dir():
         said.append(f"SPIKEGRAD_DATA={folder} is not a folder; correct it or unset it")
+    if "not used" in found["kernels"].get("triton", ""):
+        said.append(f"Triton kernels are not used: {found['kernels']['triton']}")
     if any(name.startswith("cuda") for name in found["devices"]):
+        if (why := found["kernels"].get("backend triton", RUNS)) != RUNS:
+            said.append(f"neurons run one step after the other on the GPU: {why}")
         if found["determinism"]["CUBLAS_WORKSPACE_CONFIG"] == "not set":
             said.append("for repeatable runs on CUDA set CUBLAS_WORKSPACE_CONFIG=:4096:8")
         if found["determinism"]["cudnn.benchmark"]:

@@ -2,24 +2,26 @@
 
 A backend is a table of functions with the specification's signatures. Adding one is adding a
 table; a backend may lack some scans, or refuse a call, and `"auto"` then takes the reference.
+`"auto"` asks the CPU's kernels, or Triton's for tensors on a CUDA GPU (`gpu.py`).
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from spikegrad import functional
-from spikegrad.errors import SpikegradWarning, UserError, message, unknown
+from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional.steps import STEPS
-from spikegrad.kernels import cpu
+from spikegrad.kernels import cpu, triton
+from spikegrad.kernels.choice import Choice, refused, warn_once
 from spikegrad.kernels.forms import obstacle_to_step
+from spikegrad.kernels.gpu import choose_triton, on_gpu
 from spikegrad.kernels.obstacles import (
+    other_device,
     other_input,
     other_product,
     own_surrogate,
@@ -67,17 +69,7 @@ SCANS = (
 SPIKING = ("integrate_and_fire", "lif", "cuba_lif", "alif")
 NEURONS = (*SPIKING, "li")
 REFERENCE: dict[str, Callable[..., Any]] = {name: getattr(functional, name) for name in SCANS}
-BACKENDS = ("auto", "reference", "cpu")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One decision: which backend runs a scan, and the reason in words."""
-
-    scan: str
-    backend: str
-    reason: str
-    function: Callable[..., Any]
+BACKENDS = ("auto", "reference", "cpu", "triton")
 
 
 def available() -> dict[str, str]:
@@ -88,7 +80,7 @@ def available() -> dict[str, str]:
     >>> available()["reference"]
     ''
     """
-    return {"reference": "", "cpu": cpu.load()}
+    return {"reference": "", "cpu": cpu.load(), "triton": triton.available()}
 
 
 def choose(
@@ -107,6 +99,8 @@ def choose(
     if args and args.get("trace"):
         # The same spikes, bit for bit, and membranes that are part of the graph.
         return Choice(scan, "reference", "only the reference records membranes", REFERENCE[scan])
+    if backend == "triton" or (backend == "auto" and on_gpu(x)):
+        return choose_triton(scan, backend, x, args or {}, REFERENCE[scan], None)
     why_not = obstacle(scan, x, args or {})
     if backend == "auto":
         if why_not:
@@ -114,13 +108,7 @@ def choose(
         return Choice(scan, "cpu", "a native scan for CPU tensors", cpu.TABLE[scan])
     check_backend(backend)
     if why_not:
-        raise UserError(
-            message(
-                f"expected a call of {scan} that backend='cpu' can run",
-                why_not,
-                "use backend='auto' or 'reference'",
-            )
-        )
+        raise refused(scan, backend, why_not)
     return Choice(scan, "cpu", "chosen by name", cpu.TABLE[scan])
 
 
@@ -133,7 +121,7 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     if scan in STEPS and (why := shared_obstacle(x, args) or own_surrogate(scan, args)):
         return why
     weight = args.get("weight")
-    if x is not None and weight is not None and not other_input(x):
+    if x is not None and weight is not None and not (other_input(x) or other_device(x)):
         if weight.device != x.device:
             return f"x is on {x.device} and the weight on {weight.device}"
         if why := other_product(x.dtype, weight):
@@ -150,14 +138,15 @@ def native_neuron(args: dict[str, Any]) -> bool:
 
 
 def check_backend(backend: str) -> None:
-    """A known backend; "cpu" only where its kernels can be loaded."""
+    """A known backend; one by name only where its kernels can run."""
     if backend not in BACKENDS:
         raise UserError(unknown("backend", backend, BACKENDS))
-    if backend == "cpu" and cpu.load():
+    loads = {"cpu": cpu.load, "triton": triton.available}
+    if backend in loads and (why := loads[backend]()):
         raise UserError(
             message(
                 "expected a backend that can run here",
-                f"backend='cpu': {cpu.load()}",
+                f"backend={backend!r}: {why}",
                 "use 'auto' or 'reference'",
             )
         )
@@ -236,6 +225,8 @@ def obstacle_to_layer(
     """Why a connection and its neurons cannot run as one call of the native kernels, or ""."""
     if "reference" in backends:
         return "the reference was chosen by name"
+    if "triton" in backends:
+        return "backend='triton' was chosen by name"
     if isinstance(x, cpu.Spikes):
         return other_product(x.edge.dtype, weight) or obstacle(
             "layer", None, {"surrogate": surrogate}
@@ -280,7 +271,7 @@ def step(
     lean: a kernel keeps little for the backward pass and computes the rest again.
     """
     choice = choose_step(definition, backend, x, args)
-    if choice.backend == "cpu":
+    if choice.backend != "reference":
         args.pop("trace", None)
         args["lean"] = lean
     return run(choice, backend, definition, x, state, args)
@@ -298,6 +289,8 @@ def choose_step(
         return Choice(name, "reference", "chosen by name", definition)
     if args.get("trace"):
         return Choice(name, "reference", "only the reference records membranes", definition)
+    if backend == "triton" or (backend == "auto" and on_gpu(x)):
+        return choose_triton(name, backend, x, args, definition, definition)
     check_backend(backend)
     why_not = shared_obstacle(x, args)
     if not why_not and (lowering := obstacle_to_step(definition, args.get("surrogate"))):
@@ -309,23 +302,7 @@ def choose_step(
         return Choice(name, "cpu", reason, partial(cpu.step, definition))
     if backend == "auto":
         return Choice(name, "reference", why_not, definition)
-    raise UserError(
-        message(
-            f"expected a call of {name} that backend='cpu' can run",
-            why_not,
-            "use backend='auto' or 'reference'",
-        )
-    )
-
-
-@cache
-def warn_once(name: str, why: str) -> None:
-    """One line for a neuron that runs in torch."""
-    warnings.warn(
-        f"{name} runs in torch, one step after the other, several times slower: {why}",
-        SpikegradWarning,
-        stacklevel=2,
-    )
+    raise refused(name, backend, why_not)
 
 
 def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:
@@ -336,7 +313,7 @@ def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:
 def call(scan: str, backend: str, x: Tensor, state: Any, args: dict[str, Any]) -> Any:
     """Choose and run."""
     choice = choose(scan, backend, x, args)
-    if choice.backend == "cpu":
+    if choice.backend != "reference":
         args = {key: value for key, value in args.items() if key != "trace"}
     return run(choice, backend, REFERENCE[scan], x, state, args)
 
@@ -352,13 +329,7 @@ def run(
         return choice.function(x, state, **args)
     except (cpu.BuildError, NotLowered) as error:
         if backend != "auto":
-            raise UserError(
-                message(
-                    f"expected a call of {choice.scan} that backend='cpu' can run",
-                    str(error),
-                    "use backend='auto' or 'reference'",
-                )
-            ) from error
+            raise refused(choice.scan, backend, str(error)) from error
         warn_once(choice.scan, str(error))
     args = {key: value for key, value in args.items() if key != "lean"}
     return reference(x, state, **args)

@@ -13,13 +13,25 @@ from spikegrad.kernels import cpu
 from spikegrad.kernels.forms import obstacle_to_step
 from spikegrad.surrogate import Surrogate
 
-__all__ = ["other_input", "other_product", "own_surrogate", "shared_obstacle"]
+__all__ = [
+    "other_device",
+    "other_input",
+    "other_mode",
+    "other_product",
+    "own_surrogate",
+    "shared_obstacle",
+]
 
 
 def shared_obstacle(x: Tensor | None, args: dict[str, Any]) -> str:
     """Why no native kernel can run a call with this input and these arguments, or ""."""
-    if x is not None and (why := other_input(x)):
+    if x is not None and (why := other_input(x) or other_device(x)):
         return why
+    return other_mode(args) or cpu.load()
+
+
+def other_mode(args: dict[str, Any]) -> str:
+    """Why only the reference can run a call with these arguments, or ""."""
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
         return "only the reference has soft mode"
@@ -30,7 +42,7 @@ def shared_obstacle(x: Tensor | None, args: dict[str, Any]) -> str:
             return "only the reference has forward-mode derivatives"
     if torch.onnx.is_in_onnx_export():
         return "an ONNX file contains only torch's own operators"
-    return cpu.load()
+    return ""
 
 
 def own_surrogate(scan: str, args: dict[str, Any]) -> str:
@@ -43,9 +55,14 @@ def own_surrogate(scan: str, args: dict[str, Any]) -> str:
 
 
 def other_input(x: Any) -> str:
-    """Why an input is not the native kernels', or ""."""
+    """Why no kernel can run an input, or ""."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or not x.numel():
         return "the reference checks this input and names the error"
+    return ""
+
+
+def other_device(x: Tensor) -> str:
+    """Why tensors are not where the CPU's kernels are, or ""."""
     return "" if x.device.type == "cpu" else f"the tensors are on {x.device}"
 
 

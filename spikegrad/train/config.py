@@ -176,7 +176,7 @@ class NetworkConfig(_Group):
         0.0, "scale weights until each layer fires at this rate; 0: off", least=0, below=1
     )
     backend: str = declare(
-        "auto", "backend: the kernels that run", choices=("auto", "reference", "cpu")
+        "auto", "backend: the kernels that run", choices=("auto", "reference", "cpu", "triton")
     )
     lean: bool = declare(False, "recompute membranes in the backward pass: less memory, more time")
 

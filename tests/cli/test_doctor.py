@@ -26,6 +26,7 @@ def healthy(monkeypatch) -> dict:
     found["versions"] = dict.fromkeys(found["versions"], "9.9.9")
     found["processor"] = {"cores": 4, "threads": 4, "OMP_NUM_THREADS": "not set"}
     found["devices"] = {"cpu": "x"}
+    found["kernels"] |= {"backend triton": "can run", "triton": "3.7.0; 2 kernels agreed"}
     return found
 
 
@@ -68,6 +69,7 @@ def test_a_healthy_machine_has_no_warning(healthy):
         ("data", "SPIKEGRAD_DATA", "/no/such/folder", "/no/such/folder is not a folder"),
         ("devices", "cuda:0", "a GPU", "CUBLAS_WORKSPACE_CONFIG"),
         ("kernels", "backend cpu", "no C++ compiler (g++)", "slower: no C++ compiler (g++)"),
+        ("kernels", "triton", "3.7.0; not used: alif on GPU 1 (the x)", "alif on GPU 1 (the x)"),
     ],
 )
 def test_each_fault_has_its_warning(healthy, group, key, value, words):
@@ -75,6 +77,15 @@ def test_each_fault_has_its_warning(healthy, group, key, value, words):
     healthy["determinism"]["CUBLAS_WORKSPACE_CONFIG"] = "not set"
     (warning,) = warnings_of(healthy)
     assert words in warning
+
+
+def test_a_gpu_without_triton_has_a_warning(healthy):
+    healthy["kernels"]["backend triton"] = "Triton is not installed"
+    assert warnings_of(healthy) == []
+    healthy["devices"]["cuda:0"] = "a GPU"
+    healthy["determinism"]["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    (warning,) = warnings_of(healthy)
+    assert warning.endswith("step after the other on the GPU: Triton is not installed")
 
 
 def test_an_instruction_set_that_cannot_be_used_is_seen(monkeypatch, capsys):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from spikegrad.functional.steps import as_step
 from spikegrad.kernels.triton.module import installed, interpreting, why_missing
 from spikegrad.kernels.triton.trial import FAILED, step, verdicts
 from spikegrad.step import Step
+from spikegrad.types import State
 
-__all__ = ["available", "installed", "obstacle", "step", "verdicts"]
+__all__ = ["available", "installed", "obstacle", "scan", "step", "verdicts"]
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -23,17 +27,29 @@ def available() -> str:
     return "torch finds no CUDA GPU (TRITON_INTERPRET=1 runs kernels on the CPU, for tests)"
 
 
-def obstacle(definition: Step, x: Tensor | None, *, checked: bool) -> str:
-    """Why a call cannot run here, or "".
+def obstacle(definition: Step, x: Tensor | None, checked: bool) -> str:
+    """Why a call of a neuron cannot run here, or "".
 
-    checked: a kernel that was found to differ from the reference is refused.
+    checked: the caller chose no kernel by name, so that one step runs in torch, and a kernel that
+    was found to differ from the reference is refused.
     """
+    if torch.compiler.is_compiling():
+        return "torch.compile compiles the loop"
     if why := available():
         return why
     if x is not None and x.device.type != "cuda" and not interpreting():
         return f"Triton's kernels run on CUDA GPUs, and the tensors are on {x.device}"
     if x is not None and x.dtype not in DTYPES:
         return f"Triton's kernels have no {x.dtype}"
+    if checked and x is not None and x.shape[0] == 1:
+        return "one step has no loop over time to fuse"
     if checked and definition in FAILED:
-        return f"its Triton kernel differs from the reference here: {FAILED[definition]}"
+        return f"its Triton kernel is not used here: {FAILED[definition]}"
     return ""
+
+
+def scan(name: str, x: Tensor, state: State = None, **args: Any) -> tuple[Tensor, State]:
+    """A neuron of `spikegrad.functional` by its name, with the arguments that it has there."""
+    how = {key: args.pop(key) for key in ("checked", "lean") if key in args}
+    definition, values = as_step(name, args)
+    return step(definition, x, state, **how, **values)

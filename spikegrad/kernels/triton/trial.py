@@ -41,6 +41,10 @@ class Verdict(NamedTuple):
     differs: str
 
 
+CAPTURING = (
+    "its first call compares it with the reference, which a CUDA graph cannot capture; call the "
+    "neuron once before the capture"
+)
 KNOWN: dict[str, Verdict] = {}
 FAILED: dict[Step, str] = {}
 """Neurons with a kernel that differs in this process, and how."""
@@ -61,37 +65,42 @@ def step(
     the reference runs, with one warning; lean: keep little for the backward pass.
     """
     given = prepared(definition, x, state, lean=lean, **args)
-    if checked and (why := difference(definition, x, given, {**args, "lean": lean})):
-        if definition not in FAILED:
-            warnings.warn(
-                f"{definition.name} runs in torch, one step after the other: its Triton kernel "
-                f"is not used on {device_name(x.device)}: {why}",
-                SpikegradWarning,
-                stacklevel=2,
-            )
+    why = difference(definition, x, given, {**args, "lean": lean}) if checked else ""
+    if not why:
+        return finished(definition, x, given)
+    if definition not in FAILED:
+        warnings.warn(
+            f"{definition.name} runs in torch, one step after the other: its Triton kernel is not "
+            f"used on {device_name(x.device)}: {why}",
+            SpikegradWarning,
+            stacklevel=2,
+        )
+    if why != CAPTURING:
         FAILED[definition] = why
-        y, end = definition(x, state, **args)
-        return y, end
-    return finished(definition, x, given)
+    y, end = definition(x, state, **args)
+    return y, end
 
 
 def difference(definition: Step, x: Tensor, given: Prepared, args: dict[str, Any]) -> str:
     """How a call's kernel differs from the reference on this device, "" where it does not."""
     key = digest(x, given)
     if key not in KNOWN:
-        KNOWN[key] = stored(key) or found(definition, x, args, key)
+        verdict = stored(key)
+        if verdict is None and x.is_cuda and torch.cuda.is_current_stream_capturing():
+            return CAPTURING
+        KNOWN[key] = verdict or found(definition, x, args, key)
     return KNOWN[key].differs
 
 
 def found(definition: Step, x: Tensor, args: dict[str, Any], key: str) -> Verdict:
     """Compare, and keep the verdict."""
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():
-        raise RuntimeError(
-            f"expected a first call of {definition.name} before a CUDA graph is captured, "
-            "because the first call compares its kernel with the reference; call it once before"
-        )
-    said = compared(definition, x, args)
-    verdict = Verdict(definition.name, device_name(x.device), torch.__version__, installed(), said)
+    about = (definition.name, device_name(x.device), torch.__version__, installed())
+    try:
+        verdict = Verdict(*about, compared(definition, x, args))
+    except Exception as error:  # of the compiler, the driver, a launch, or no memory
+        # The next process tries again.
+        said = f"it failed with {type(error).__name__}: {str(error).strip()[:300]}"
+        return Verdict(*about, said)
     with contextlib.suppress(OSError):  # without a cache the next process compares again
         put(folder() / "verdicts" / f"{key}.json", json.dumps(verdict._asdict()))
     return verdict
@@ -143,15 +152,10 @@ def compared(definition: Step, x: Tensor, args: dict[str, Any]) -> str:
     """
     learned = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        try:
-            said = compared_once(definition, trial_input(x, 0), args, learned)
-            again = [1, 2] if said else []
-            for seed in again:
-                other = compared_once(definition, trial_input(x, seed), args, learned)
-                if other:
-                    return other
-        except Exception as error:  # of the compiler, the driver or a launch
-            return f"it failed with {type(error).__name__}: {str(error).strip()[:300]}"
+        if compared_once(definition, trial_input(x, 0), args, learned):
+            for seed in (1, 2):
+                if said := compared_once(definition, trial_input(x, seed), args, learned):
+                    return said
     return ""
 
 

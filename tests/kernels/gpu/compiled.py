@@ -119,6 +119,16 @@ def test_other_dtypes(dtype: torch.dtype, kernels: Any, generation: int) -> None
     check(kernels)
 
 
+@pytest.mark.parametrize("shape", [(20, 1, 1), (1, 1, 1), (3, 2, 5)])
+def test_odd_shapes_and_a_dense_gradient(shape: Any, kernels: Any, generation: int) -> None:
+    y, _ = step(LIF, torch.rand(shape).requires_grad_())
+    (y * torch.rand(shape)).sum().backward()
+    check(kernels)
+    kernels.clear()
+    step(LIF, torch.rand(shape))
+    assert set(kernels) == {"forward"}
+
+
 def test_products_and_sums_stay_apart(kernels: Any, generation: int) -> None:
     """So that a step of + - * / gives the reference's results to the last bit."""
     call(LIF, surrogate=triangle(1.5), v_rest=0.1)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 import spikegrad as sg
-from spikegrad import neurons
+from spikegrad import kernels, neurons
 from spikegrad.functional.readout import LI
-from spikegrad.kernels.triton import step, trial
+from spikegrad.kernels.triton import module, step, trial
 from spikegrad.kernels.triton.launch import BLOCK
 from spikegrad.kernels.triton.step import finished, prepared
 from spikegrad.step import Step
@@ -138,8 +138,8 @@ ROWS = [
 
 @pytest.mark.parametrize(
     ("definition", "row"),
-    [*((LIF, row) for row in ROWS), *((ALIF, row) for row in ROWS[1:5])],
-    ids=[*(f"lif-{n}" for n in range(len(ROWS))), *(f"alif-{n}" for n in range(1, 5))],
+    [*((LIF, row) for row in ROWS), *((ALIF, row) for row in ROWS[1:4])],
+    ids=[*(f"lif-{n}" for n in range(len(ROWS))), *(f"alif-{n}" for n in range(1, 4))],
 )
 def test_a_step_of_arithmetic_equals_the_loop_to_the_last_bit(definition: Step, row: Any) -> None:
     surrogate, reset, refractory, detach, each, learn, lean, double = row
@@ -184,7 +184,7 @@ def test_blocks_of_columns(columns: int, each: bool) -> None:
     compare(ALIF, torch.rand(30, 2, columns), values, exact=True)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 15, 16, 17, 33])
+@pytest.mark.parametrize("steps", [1, 15, 16, 33])
 def test_lengths_around_a_segment(steps: int) -> None:
     torch.manual_seed(1)
     x, found = torch.rand(steps, 2, 3), []
@@ -298,7 +298,7 @@ def test_every_operation(name: str) -> None:
 
     definition = Step(odd, states={"v": 0.25}, parameters={"beta": 0.9, "threshold": 0.7})
     torch.manual_seed(1)
-    x = torch.rand(30, 2, 3, dtype=dtype) * 4.0 - 2.0
+    x = torch.rand(22, 2, 3, dtype=dtype) * 4.0 - 2.0
     values = {"threshold": torch.tensor(0.7, dtype=dtype, requires_grad=True)}
     exact = name in ("floor", "ceil", "trunc", "round", "sqrt", "reciprocal", "maximum", "masks")
     compare(definition, x, values, exact=exact)
@@ -406,6 +406,7 @@ def test_a_kernel_that_fails_is_replaced_by_the_reference(monkeypatch: pytest.Mo
     with pytest.warns(sg.SpikegradWarning, match="RuntimeError: no space left"):
         y, _ = step(LIF, x, checked=True)
     assert torch.equal(y, LIF(x)[0])
+    assert trial.verdicts() == []  # the next process tries again
 
 
 @pytest.mark.parametrize("name", sorted(neurons.models()))
@@ -414,3 +415,88 @@ def test_every_model_agrees_with_the_reference_in_its_trial(name: str) -> None:
     torch.manual_seed(1)
     x = torch.rand(10, 2, 5) * 1.7 * CURRENTS.get(name, 2.0)
     assert trial.compared(definition, x, {}) == ""
+
+
+SCANS: dict[str, dict[str, float]] = {
+    "integrate_and_fire": {"threshold": 1.2},
+    "lif": {"beta": 0.9, "threshold": 0.3, "v_rest": 0.1, "v_reset": 0.05},
+    "cuba_lif": {"alpha": 0.8, "beta": 0.9},
+    "alif": {"beta": 0.9, "rho": 0.95, "kappa": 0.2},
+    "li": {"beta": 0.9},
+}
+
+
+@pytest.mark.parametrize("scan", SCANS)
+@pytest.mark.parametrize("each", [False, True])
+def test_every_scan_by_name(scan: str, each: bool) -> None:
+    torch.manual_seed(1)
+    x, found = torch.rand(20, 3, 5), []
+    for backend in ("reference", "triton"):
+        values = {k: torch.full((5,) if each else (), v).requires_grad_()
+                  for k, v in SCANS[scan].items()}  # fmt: skip
+        how = {} if scan == "li" else {"refractory": 2, "reset": "zero"}
+        given = x.clone().requires_grad_()
+        args = {**values, **how, "gain": "leak"} if scan == "lif" else {**values, **how}
+        y, end = getattr(kernels, scan)(given, backend=backend, **args)
+        ((y * x).sum() + end.v.sum()).backward()
+        found.append([y, *end, given.grad, *(v.grad for v in values.values())])
+    for want, got in zip(*found, strict=True):
+        assert (want is None) == (got is None)
+        assert want is None or torch.allclose(want, got, rtol=1e-4, atol=1e-5)
+    assert torch.equal(found[0][0], found[1][0])
+    assert scan == "li" or found[0][0].any()
+
+
+def test_a_network_by_name() -> None:
+    torch.manual_seed(1)
+    network = sg.Sequential(
+        sg.Linear(6, 8), sg.LIF(10.0, learn="tau_mem"), sg.Linear(8, 4), sg.AdEx(), sg.LI(10.0)
+    )
+    x, found = torch.rand(12, 3, 6) * 3.0, []
+    for backend in ("reference", "triton"):
+        sg.nn.use_backend(network, backend)
+        network.zero_grad()
+        y, _ = network(x)
+        y.square().sum().backward()
+        found.append([y, *(p.grad for p in network.parameters())])
+    for want, got in zip(*found, strict=True):
+        assert torch.allclose(want, got, rtol=1e-4, atol=1e-6)
+
+
+def test_choices_and_their_reasons() -> None:
+    x = torch.rand(3, 2, 5)
+    assert kernels.choose("lif", "triton", x).backend == "triton"
+    assert kernels.choose_step(LIF, "triton", x).backend == "triton"
+    assert kernels.choose("lif", "auto", x).backend != "triton"  # a CPU tensor
+    for scan in ("linear", "conv2d", "max_pool2d", "recurrent", "spiking"):
+        assert kernels.choose(scan, "triton", x).backend == "reference"
+    with pytest.raises(sg.UserError, match=r"backend='triton' can run.*soft mode"):
+        kernels.choose_step(LIF, "triton", x, {"surrogate": arctan(2.0).soft()})
+
+    def mean(x: Tensor, s: Any, p: Any) -> Any:
+        fired = p.spike(x - x.mean(), p.threshold)
+        return fired, {"v": fired}
+
+    mixed = Step(mean, states={"v": 0.0}, parameters={"threshold": 1.0})
+    with pytest.raises(sg.UserError, match=r"backend='triton' can run.*mean mixes neurons"):
+        kernels.choose_step(mixed, "triton", x)
+    assert kernels.choose_step(LIF, "triton", x, {"trace": True}).backend == "reference"
+
+
+def test_sg_check_compares_triton_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "available", lambda: {"reference": "", "triton": ""})
+    found = sg.check(sg.ResonateAndFire)
+    assert len(found.rows) == 8
+    assert {row.verdict for row in found.rows} <= {"equal", "close"}
+
+
+def test_doctor_shows_the_verdicts() -> None:
+    from spikegrad.cli.doctor import triton_found
+
+    step(LIF, torch.rand(10, 2, 3), checked=True)
+    assert triton_found().endswith("; 1 kernels agreed with the reference")
+    trial.put(
+        module.folder() / "verdicts" / "other.json",
+        '{"neuron": "alif", "device": "GPU 1", "torch": "2", "triton": "3", "differs": "the x"}',
+    )
+    assert triton_found().endswith("; not used: alif on GPU 1 (the x)")
