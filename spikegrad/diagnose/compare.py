@@ -19,7 +19,6 @@ from spikegrad import kernels
 from spikegrad.diagnose.text import columns, number
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron, check_slope
-from spikegrad.nn.stepped import StepNeuron
 
 __all__ = ["Check", "Compared", "check"]
 
@@ -152,7 +151,7 @@ def check(
             name: value.detach().to(device, torch.float64)
             if isinstance(value, Tensor) and value.is_floating_point()
             else value
-            for name, value in layer.quantities().items()
+            for name, value in arguments_of(layer).items()
         }
         spikes = "surrogate" in values
         shape = torch.broadcast_shapes(
@@ -193,9 +192,15 @@ def layer_of(neuron: Neuron | type[Neuron]) -> Neuron:
 
 def runner(layer: Neuron) -> Callable[..., Any]:
     """The neuron as a function of input, state, backend and its quantities."""
-    if isinstance(layer, StepNeuron):
-        return partial(kernels.step, layer.step)
+    definition = layer.definition()
+    if definition is not None:
+        return partial(kernels.step, definition)
     return partial(scan, layer.scan)
+
+
+def arguments_of(layer: Neuron) -> dict[str, Any]:
+    """The quantities of the layer now."""
+    return layer.quantities() if layer.definition() is None else layer.step_arguments()
 
 
 def scan(name: str, *given: Any, lean: bool = False, **named: Any) -> Any:

@@ -24,6 +24,7 @@ from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
+from spikegrad.nn.stepped import StepNeuron
 from spikegrad.nn.witness import Seen, Witness
 from spikegrad.step import Step
 
@@ -202,7 +203,9 @@ def of_step(definition: Step, layer: nn.Module, neuron: Neuron) -> tuple[str, st
     choice = kernels.choose_step(definition, neuron.backend, None, args)
     advice = ""
     if choice.backend == "reference":
-        advice = "use_backend(network, 'auto')" if neuron.backend == "reference" else ""
+        lowered = f"see print({type(neuron).__name__}.explain())"
+        hint = lowered if isinstance(neuron, StepNeuron) else ""
+        advice = "use_backend(network, 'auto')" if neuron.backend == "reference" else hint
     if layer is neuron:
         return choice.backend, choice.reason, advice
     return "reference", f"feedback step by step; each step: {choice.reason}", advice

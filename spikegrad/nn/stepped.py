@@ -23,6 +23,7 @@ from spikegrad.nn.base import (
     steps_of,
     words,
 )
+from spikegrad.nn.explained import ExplainedStep, OfClassOrLayer, explained
 from spikegrad.nn.quantity import Decay, Quantity, Size
 from spikegrad.step import Parameter, Step, TimeConstant
 from spikegrad.surrogate import Surrogate
@@ -134,6 +135,17 @@ class StepNeuron(Neuron):
     def definition(self) -> Step:
         """The step that this layer runs."""
         return self.step
+
+    @OfClassOrLayer
+    def explain(self) -> ExplainedStep:
+        """What is kept for the backward pass, and what each backend made of the step.
+
+        Of a class, with its defaults, or of a layer, with what it learns. Compiles nothing.
+        """
+        layer = self() if isinstance(self, type) else self
+        with torch.enable_grad():
+            quantities = layer.quantities()
+        return explained(type(layer).__name__, layer.step, layer.backend, quantities)
 
     def extra_repr(self) -> str:
         parts = [f"reset={self.reset!r}"] if self.step.spikes else []

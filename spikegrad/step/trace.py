@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,9 +19,10 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from spikegrad.errors import UserError
-from spikegrad.step.context import Firing, Parameters, States
+from spikegrad.step.context import Firing, Parameters
 from spikegrad.step.definition import Step
 from spikegrad.step.graph import Graph
+from spikegrad.step.loop import one_step
 from spikegrad.step.lower import NotLowered, lowered
 from spikegrad.surrogate import Surrogate
 from spikegrad.surrogate.spike import spike_by
@@ -30,6 +31,7 @@ from spikegrad.types import Reset
 __all__ = ["SURROGATE", "Form", "Traced", "trace"]
 
 LANES = (3, 5)  # two numbers of neurons
+SEEN = ("membrane", "distance")
 SURROGATE = ("surrogate slope", "surrogate amplitude", "surrogate gain")
 """Names that no parameter of a step can have."""
 
@@ -56,13 +58,15 @@ class Traced:
     """A step's graph. Inputs are named "x", "state NAME", "parameter NAME", "gradient output",
     "gradient NAME"; outputs "output", "state NAME", "gradient x", "gradient state NAME", "gradient
     parameter NAME". states, parameters: the names in order, the counter "refractory" last;
-    learned: the parameters that have gradients.
+    learned: the parameters that have gradients; named: the "membrane" and the "distance" to the
+    threshold of a neuron that spikes.
     """
 
     graph: Graph
     states: tuple[str, ...]
     parameters: tuple[str, ...]
     learned: tuple[str, ...]
+    named: dict[str, int] = field(default_factory=dict)
 
     @property
     def smooth(self) -> tuple[str, ...]:
@@ -117,11 +121,14 @@ def traced(step: Step, form: Form) -> Traced:
         "gradient x",
         *(f"gradient state {name}" for name in smooth),
         *(f"gradient parameter {name}" for name in form.learned),
+        *SEEN,
     ]
     graphs = [graph_of(function, inputs, outputs, lanes) for lanes in LANES]
     if graphs[0].text() != graphs[1].text():
         raise NotLowered("it reads the shape of its input; a step is elementwise over neurons")
-    return Traced(graphs[0], states, parameters, form.learned)
+    graph = graphs[0]
+    named = {name: graph.outputs.pop(name) for name in SEEN if name in graph.outputs}
+    return Traced(graph, states, parameters, form.learned, named)
 
 
 def graph_of(
@@ -163,15 +170,18 @@ def joint(
         silent = before.get("refractory")
         p = Parameters(read, firing, silent)
         smooth = {name: before[name] for name in step.states}
-        y, after = step.function(x, States(smooth), p)
+        y, after = one_step(step, x, smooth, p, check=True)
         ends = [after[name] for name in step.states]
         made = [(out, g) for out, g in zip([y, *ends], incoming, strict=True) if out.requires_grad]
         wanted = [x, *smooth.values(), *(values[name] for name in form.learned)]
-        grads = torch.autograd.grad(
-            [out for out, _ in made], wanted, [g for _, g in made], allow_unused=True
-        )
+        grads: tuple[Tensor | None, ...] = (None,) * len(wanted)
+        if made:  # else nothing depends on anything
+            grads = torch.autograd.grad(
+                [out for out, _ in made], wanted, [g for _, g in made], allow_unused=True
+            )
         counter = [p.fired.silent] if form.refractory and p.fired is not None else []
-        return [y, *ends, *counter, *grads]
+        seen = (p.fired.membrane, p.fired.distance) if p.fired is not None else (None, None)
+        return [y, *ends, *counter, *grads, *seen]
 
     return run
 

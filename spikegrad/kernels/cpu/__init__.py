@@ -16,6 +16,7 @@ from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
 from spikegrad.kernels.cpu.spikes import Spikes, packed, stilled
 from spikegrad.kernels.cpu.step import step
+from spikegrad.kernels.cpu.step_report import StepReport, report_of_step
 
 TABLE: dict[str, Callable[..., Any]] = {
     "integrate_and_fire": integrate_and_fire,
@@ -38,6 +39,7 @@ __all__ = [
     "Installed",
     "InstructionSet",
     "Spikes",
+    "StepReport",
     "Table",
     "alif",
     "build",
@@ -59,6 +61,7 @@ __all__ = [
     "measure",
     "packed",
     "recurrent",
+    "report_of_step",
     "step",
     "stilled",
     "table",
