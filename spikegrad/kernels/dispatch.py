@@ -18,9 +18,9 @@ from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels import cpu, triton
 from spikegrad.kernels.choice import Choice, refused, warn_once
-from spikegrad.kernels.forms import obstacle_to_step
 from spikegrad.kernels.gpu import choose_triton, on_gpu
 from spikegrad.kernels.obstacles import (
+    lowering,
     other_device,
     other_input,
     other_product,
@@ -293,8 +293,8 @@ def choose_step(
         return choose_triton(name, backend, x, args, definition, definition)
     check_backend(backend)
     why_not = shared_obstacle(x, args)
-    if not why_not and (lowering := obstacle_to_step(definition, args.get("surrogate"))):
-        why_not = f"its step has no native form: {lowering}"
+    if not why_not and (why := lowering(definition, args.get("surrogate"))):
+        why_not = f"its step has no native form: {why}"
         if backend == "auto":
             warn_once(name, why_not)
     if not why_not:

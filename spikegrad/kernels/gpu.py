@@ -11,8 +11,7 @@ from torch import Tensor
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels import triton
 from spikegrad.kernels.choice import Choice, refused, warn_once
-from spikegrad.kernels.forms import obstacle_to_step
-from spikegrad.kernels.obstacles import other_input, other_mode
+from spikegrad.kernels.obstacles import lowering, other_input, other_mode
 from spikegrad.step import Step
 
 __all__ = ["choose_triton", "on_gpu"]
@@ -37,8 +36,8 @@ def choose_triton(
     found = definition or STEPS[scan][0]
     why_not = other_input(x) if x is not None else ""
     why_not = why_not or other_mode(args) or triton.obstacle(found, x, backend == "auto")
-    if not why_not and (lowering := obstacle_to_step(found, args.get("surrogate"))):
-        why_not = f"its step has no native form: {lowering}"
+    if not why_not and (why := lowering(found, args.get("surrogate"))):
+        why_not = f"its step has no native form: {why}"
         if backend == "auto":
             warn_once(scan, why_not)
     if not why_not:

@@ -11,9 +11,11 @@ from torch.autograd import forward_ad
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels import cpu
 from spikegrad.kernels.forms import obstacle_to_step
+from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate
 
 __all__ = [
+    "lowering",
     "other_device",
     "other_input",
     "other_mode",
@@ -50,8 +52,14 @@ def own_surrogate(scan: str, args: dict[str, Any]) -> str:
     surrogate = args.get("surrogate")
     if surrogate is None or not isinstance(surrogate, Surrogate) or surrogate.name in cpu.FAMILIES:
         return ""
-    lowering = obstacle_to_step(STEPS[scan][0], surrogate)
-    return f"the surrogate {surrogate.name} has no native form: {lowering}" if lowering else ""
+    why = obstacle_to_step(STEPS[scan][0], surrogate)
+    return f"the surrogate {surrogate.name} has no native form: {why}" if why else ""
+
+
+@torch.compiler.assume_constant_result
+def lowering(definition: Step, surrogate: Surrogate | None) -> str:
+    """Why no kernel can be generated for a step, or why one holds no longer; "" for neither."""
+    return definition.changed() or obstacle_to_step(definition, surrogate)
 
 
 def other_input(x: Any) -> str:

@@ -58,6 +58,10 @@ class Parameters:
         for name, value in values.items():
             setattr(self, name, value)
 
+    def values(self) -> dict[str, Value]:
+        """The parameters by name."""
+        return {name: getattr(self, name) for name in self._names}
+
     def __getattr__(self, name: str) -> Any:  # of what is not there
         if name.startswith("_"):
             raise AttributeError(name)

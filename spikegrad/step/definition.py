@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
 from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch import Tensor
 from spikegrad.checks import check_choice, check_flag, check_number
 from spikegrad.errors import UserError, message
 from spikegrad.step.loop import run
+from spikegrad.step.outside import Outside
 from spikegrad.step.parameter import Declared, TimeConstant, declared, names_read
 from spikegrad.surrogate import Surrogate, arctan
 from spikegrad.types import Reset, State
@@ -65,14 +67,16 @@ class Step:
     ) -> None:
         check_choice(reset, "reset", get_args(Reset))
         check_flag(spikes, "spikes")
+        check_function(function, name)
         self.function, self.name, self.spikes = function, name or function.__name__, spikes
         self.parameters = declared(parameters)
         self.states = dict(states)
         self.reset: Reset = reset
         self.surrogate = arctan(2.0) if surrogate is None else surrogate
         self.reads = names_read(self.parameters)
-        check_function(function)
         check_names(self)
+        self.outside = Outside(function)
+        self._first: tuple[tuple[str, Any], ...] | None = None
         self.State = state_type(self) if state is None else state
 
     def defaults(self, dt: float = 1.0) -> dict[str, float]:
@@ -84,6 +88,20 @@ class Step:
             values[read] = math.exp(-dt / given.value) if tau else given.value
         return values
 
+    def changed(self) -> str:
+        """Which number from outside of the step is another one than at the first call, or "".
+
+        A kernel that was generated then would compute with the old one.
+        """
+        now = self.outside.now()
+        if self._first is None:
+            self._first = now
+        if now == self._first or repr(now) == repr(self._first):  # NaN is never equal
+            return ""
+        pairs = zip(self._first, now, strict=False)
+        name = next((new[0] for old, new in pairs if repr(old) != repr(new)), "one of them")
+        return f"{name}, which it reads from outside, has changed; declare it as a parameter"
+
     def __call__(self, x: Tensor, state: State = None, **args: Any) -> Any:
         """Run over x `[T, B, *features]` by the loop in torch: see `spikegrad.step.loop.run`."""
         return run(self, x, state, **args)
@@ -92,8 +110,17 @@ class Step:
         return f"Step({self.name}: {', '.join(self.states)})"
 
 
-def check_function(function: Callable[..., Any]) -> None:
-    """A function of input, states and parameters."""
+def is_name(name: Any) -> bool:
+    """Whether `p.name` can be written."""
+    return isinstance(name, str) and name.isidentifier() and not iskeyword(name)
+
+
+def check_function(function: Callable[..., Any], name: str | None) -> None:
+    """A function of input, states and parameters, with a name."""
+    own = getattr(function, "__name__", None)
+    if not (callable(function) and is_name(name or own)):
+        got = str(name or own or type(function).__name__)
+        raise TypeError(message("expected a step as a function with a name", got, "use def"))
     given = [
         p
         for p in inspect.signature(function).parameters.values()
@@ -102,7 +129,7 @@ def check_function(function: Callable[..., Any]) -> None:
     if len(given) != 3:
         raise TypeError(
             message(
-                f"expected a step {function.__name__}(x, s, p): input, states, parameters",
+                f"expected a step {name or own}(x, s, p): input, states, parameters",
                 f"{len(given)} arguments",
                 "declare three arguments",
             )
@@ -125,7 +152,7 @@ def check_names(step: Step) -> None:
             message(f"expected every parameter of {step.name} once", "a decay with the name of one")
         )
     for name in (*step.states, *read, *given):
-        if not name.isidentifier() or name in RESERVED or name.startswith("_"):
+        if not is_name(name) or name in RESERVED or name.startswith("_"):
             raise UserError(
                 message(f"expected another name in {step.name}", repr(name), "it is reserved")
             )

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 __all__ = ["FUNCTIONS", "MASKS", "OPERATIONS", "Graph", "Node"]
 
 ARITHMETIC = ("add", "sub", "mul", "div", "neg", "reciprocal", "abs", "maximum", "minimum")
@@ -56,6 +58,7 @@ class Graph:
 
     nodes: list[Node] = field(default_factory=list)
     outputs: dict[str, int] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32  # in which it was traced; it holds for any
     _known: dict[Node, int] = field(default_factory=dict, repr=False, compare=False)
 
     def add(self, op: str, *args: int, name: str = "", value: float = 0.0) -> int:

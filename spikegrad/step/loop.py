@@ -135,23 +135,36 @@ def one_step(
     step: Step, x_t: Tensor, now: Mapping[str, Tensor], p: Parameters, *, check: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One call of the step's function; check: whether what it returns is looked at."""
+    if not (check and is_plain(x_t)):
+        y, after = step.function(x_t, States(now), p)
+        return y, after
     watched = {"its input": x_t, **{f"the state {name!r}": part for name, part in now.items()}}
-    check = check and all(is_plain(part) for part in watched.values())
-    versions = [part._version for part in watched.values()] if check else []
-    out = step.function(x_t, States(now), p)
-    if check:
-        for (what, part), version in zip(watched.items(), versions, strict=True):
-            if part._version != version:
-                raise UserError(
-                    message(
-                        f"expected a step {step.name} that changes nothing in place",
-                        f"{what} changed",
-                        "write y = x + 1 instead of x += 1",
-                    )
-                )
-        check_output(step, x_t, out, p)
+    watched |= {f"the parameter {n!r}": v for n, v in p.values().items() if isinstance(v, Tensor)}
+    watched = {what: part for what, part in watched.items() if is_plain(part)}
+    versions = [part._version for part in watched.values()]
+    try:
+        out = step.function(x_t, States(now), p)
+    except RuntimeError as error:
+        if "in-place" not in str(error) and "inplace" not in str(error):
+            raise
+        raise in_place(step, "its input, a state or a parameter") from error
+    for (what, part), version in zip(watched.items(), versions, strict=True):
+        if part._version != version:
+            raise in_place(step, what)
+    check_output(step, x_t, out, p)
     y, after = out
     return y, after
+
+
+def in_place(step: Step, what: str) -> UserError:
+    """The error for a step that changes what it was given."""
+    return UserError(
+        message(
+            f"expected a step {step.name} that changes nothing in place",
+            f"{what} changed",
+            "write y = x + 1 instead of x += 1",
+        )
+    )
 
 
 def is_plain(x_t: Tensor) -> bool:
@@ -182,19 +195,21 @@ def check_output(step: Step, x_t: Tensor, out: Any, p: Parameters) -> None:
         "its output": y,
         **{f"the state {k!r}": v for k, v in after.items()},
     }.items():
-        if not isinstance(part, Tensor) or part.shape != x_t.shape or part.dtype != x_t.dtype:
-            got = (
-                f"{list(part.shape)} of {part.dtype}"
-                if isinstance(part, Tensor)
-                else type(part).__name__
+        if not isinstance(part, Tensor):
+            expected, got = "as a tensor", type(part).__name__
+        elif part.shape != x_t.shape:
+            expected, got = f"in the input's shape {list(x_t.shape)}", str(list(part.shape))
+        elif part.dtype != x_t.dtype:
+            expected, got = f"in the input's dtype, {x_t.dtype}", str(part.dtype)
+        else:
+            continue
+        raise UserError(
+            message(
+                f"expected {what} of {step.name} {expected}",
+                got,
+                "a step is elementwise over neurons",
             )
-            raise UserError(
-                message(
-                    f"expected {what} of {step.name} of shape {list(x_t.shape)} and {x_t.dtype}",
-                    got,
-                    "a step is elementwise over neurons",
-                )
-            )
+        )
     if step.spikes and p.fired is None:
         raise UserError(
             message(

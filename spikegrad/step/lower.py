@@ -75,12 +75,14 @@ BETWEEN = ("sum", "mean", "mm", "addmm", "matmul", "bmm", "cumsum", "amax", "ami
            "sort", "roll", "flip", "cat", "index", "gather", "select", "slice", "var")  # fmt: skip
 
 
-def lowered(module: fx.GraphModule, inputs: list[str], outputs: list[str]) -> Graph:
-    """The graph of a traced function whose arguments and results have these names.
+def lowered(
+    module: fx.GraphModule, inputs: list[str], outputs: list[str], dtype: torch.dtype
+) -> Graph:
+    """The graph of a function traced in a dtype, whose arguments and results have these names.
 
     A result that is None has no entry in the outputs. Raises NotLowered.
     """
-    graph = Graph()
+    graph = Graph(dtype=dtype)
     values: dict[fx.Node, Value] = {}
     names = iter(inputs)
     for node in module.graph.nodes:
@@ -97,18 +99,27 @@ def lowered(module: fx.GraphModule, inputs: list[str], outputs: list[str]) -> Gr
 
 
 def kept_tensor(graph: Graph, module: fx.GraphModule, node: fx.Node) -> Value:
-    """A tensor that the step did not get as an argument: a number, or refused."""
+    """A tensor that the step did not get as an argument: a number that it writes, or refused.
+
+    One from outside may change, or be learned, and the kernel would not see it.
+    """
     tensor = getattr(module, str(node.target))
-    if tensor.numel() != 1:
+    own = tensor.numel() == 1 and not tensor.requires_grad
+    if not own or any(named(user) not in ("lift_fresh_copy", "lift_fresh") for user in node.users):
         raise NotLowered(
             f"it keeps a tensor of shape {list(tensor.shape)}; declare it as a parameter"
         )
     return graph.constant(tensor.item())
 
 
+def named(node: fx.Node) -> str:
+    """The name of torch's operation, without namespace and overload."""
+    return str(getattr(node.target, "overloadpacket", node.target)).split(".")[-1]
+
+
 def call(graph: Graph, node: fx.Node, values: dict[fx.Node, Value]) -> Value:
     """One operation of torch."""
-    name = str(getattr(node.target, "overloadpacket", node.target)).split(".")[-1]
+    name = named(node)
 
     def value(arg: Any) -> Value:
         if isinstance(arg, fx.Node):
@@ -158,13 +169,19 @@ def as_mask(graph: Graph, k: Value) -> Value:
 
 
 def converted(graph: Graph, node: fx.Node, k: Value) -> Value:
-    """Another dtype: masks become numbers and numbers masks; whole numbers are refused."""
+    """Another dtype: masks become numbers and numbers masks; whole numbers are refused, and other
+    floating-point numbers, since a kernel rounds every value to the input's dtype.
+    """
     dtype: Any = node.kwargs.get("dtype")
     if dtype == torch.bool:
         return as_mask(graph, k)
-    if dtype is None or dtype.is_floating_point:
+    if dtype is None or dtype == graph.dtype:
         return as_real(graph, k)
-    raise NotLowered(f"it converts to {dtype}; use torch.floor, round or trunc")
+    if not dtype.is_floating_point:
+        raise NotLowered(f"it converts to {dtype}; use torch.floor, round or trunc")
+    if not graph.nodes[k].is_mask:
+        raise NotLowered(f"it computes in {dtype}; a step keeps the dtype of its input")
+    return as_real(graph, k)
 
 
 def add(graph: Graph, value: Callable[[Any], Value], a: Any, b: Any, alpha: float = 1) -> Value:

@@ -30,7 +30,8 @@ from spikegrad.types import Reset
 
 __all__ = ["SURROGATE", "Form", "Traced", "trace"]
 
-LANES = (3, 5)  # two numbers of neurons
+LANES = ((3, torch.float32), (5, torch.float64))
+"""Two numbers of neurons and two dtypes: the graph must be the same."""
 SEEN = ("membrane", "distance")
 SURROGATE = ("surrogate slope", "surrogate amplitude", "surrogate gain")
 """Names that no parameter of a step can have."""
@@ -123,7 +124,7 @@ def traced(step: Step, form: Form) -> Traced:
         *(f"gradient parameter {name}" for name in form.learned),
         *SEEN,
     ]
-    graphs = [graph_of(function, inputs, outputs, lanes) for lanes in LANES]
+    graphs = [graph_of(function, inputs, outputs, *lanes) for lanes in LANES]
     if graphs[0].text() != graphs[1].text():
         raise NotLowered("it reads the shape of its input; a step is elementwise over neurons")
     graph = graphs[0]
@@ -132,10 +133,14 @@ def traced(step: Step, form: Form) -> Traced:
 
 
 def graph_of(
-    function: Callable[..., Any], inputs: list[str], outputs: list[str], lanes: int
+    function: Callable[..., Any],
+    inputs: list[str],
+    outputs: list[str],
+    lanes: int,
+    dtype: torch.dtype,
 ) -> Graph:
-    """The graph for so many neurons."""
-    values = [torch.full((lanes,), 0.5, dtype=torch.float32, device="cpu") for _ in inputs]
+    """The graph for so many neurons in a dtype."""
+    values = [torch.full((lanes,), 0.5, dtype=dtype, device="cpu") for _ in inputs]
     table: Any = core_aten_decompositions()
     try:
         whole = make_fx(function)(*values)
@@ -145,11 +150,14 @@ def graph_of(
         raise
     except Exception as error:  # whatever torch's tracer says of code that it cannot follow
         said = str(error).strip().splitlines()
-        raise NotLowered(
-            f"torch cannot trace it ({said[0][:160] if said else type(error).__name__}); "
-            "a branch on values is torch.where"
-        ) from error
-    return lowered(module, inputs, outputs)
+        if said and "_local_scalar_dense" in said[0]:
+            raise NotLowered(
+                "it reads a value (by if, float or item); a step acts on each neuron alone: "
+                "use torch.where"
+            ) from error
+        why = said[0][:160] if said else type(error).__name__
+        raise NotLowered(f"torch cannot trace it ({why})") from error
+    return lowered(module, inputs, outputs, dtype)
 
 
 def joint(
