@@ -82,7 +82,7 @@ sanitize: $(STAMP)  ## the kernel tests under AddressSanitizer and UBSan (needs 
 # The kernels are compiled in .venv, where torch is; the wheel is packed in an environment of pip's own.
 wheel: $(STAMP)  ## a wheel with the kernels ready-made for AVX2 and AVX-512 (Linux on x86-64), in dist/
 	@test "$$(uname -s) $$(uname -m)" = "Linux x86_64" || { echo "expected Linux on x86-64, got $$(uname -s) $$(uname -m); elsewhere the kernels are built on first use: pip wheel --no-deps ."; exit 1; }
-	@$(BIN)/python -c 'from pathlib import Path; from spikegrad.kernels.cpu.ready_made import make; make(Path("build/kernels"))' $(FAILED)
+	@$(BIN)/python -c 'from pathlib import Path; from spikegrad.kernels.cpu.wheel import make; make(Path("build/kernels"))' $(FAILED)
 	@SPIKEGRAD_WHEEL_KERNELS="$(CURDIR)/build/kernels" $(BIN)/python -m pip wheel --quiet $(PIP_ARGS) --no-deps --wheel-dir dist . $(FAILED)
 	@ls -1t dist/spikegrad-*.whl | head -1
 

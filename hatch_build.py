@@ -22,6 +22,6 @@ class Kernels(BuildHookInterface):
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{Path(folder, 'tag').read_text(encoding='utf-8')}"
-        for library in Path(folder).glob("kernels-*"):
+        for library in sorted([*Path(folder).glob("kernels-*"), *Path(folder).glob("steps-*")]):
             place = f"spikegrad/kernels/cpu/lib/{library.name}"
             build_data["force_include"][str(library.resolve())] = place

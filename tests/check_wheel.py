@@ -33,6 +33,18 @@ for backend in ("reference", "cpu"):
     found[backend] = [y.detach(), *(p.grad for p in network.parameters())]
 for ours, theirs in zip(found["cpu"], found["reference"], strict=True):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+for kind in (sg.IF, sg.LIF, sg.CUBALIF, sg.ALIF):
+    scans = []
+    for backend in ("reference", "cpu"):
+        args = {} if kind is sg.IF else {"tau_mem": 20.0, "learn": "tau_mem"}
+        args |= {"tau_syn": 5.0} if kind is sg.CUBALIF else {}
+        args |= {"tau_adapt": 50.0} if kind is sg.ALIF else {}
+        layer, given = kind(backend=backend, **args), x.clone().requires_grad_()
+        s, _ = layer(given)
+        s.sum().backward()
+        scans.append([s.detach(), given.grad, *(p.grad for p in layer.parameters())])
+    for ours, theirs in zip(*scans, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 try:  # an exception has to cross from the library into torch and Python
     torch.ops.spikegrad.pack(torch.rand(3))
 except RuntimeError as error:

@@ -19,6 +19,7 @@ from spikegrad.types import Reset, Value
 __all__ = [
     "MOST_BYTES",
     "SEGMENT",
+    "everything_learned",
     "form_of",
     "names_learned",
     "obstacle_to_step",
@@ -46,6 +47,12 @@ def names_learned(rows: Mapping[str, Value]) -> tuple[str, ...]:
     if not torch.is_grad_enabled():
         return ()
     return tuple(n for n, v in rows.items() if isinstance(v, Tensor) and v.requires_grad)
+
+
+def everything_learned(definition: Step, record: Surrogate) -> tuple[str, ...]:
+    """All that a layer of these neurons can learn, in the order of the programs' rows."""
+    slope = definition.spikes and record.family.has_slope and record.has_primitive
+    return (*definition.reads, *(SURROGATE[:1] if slope else ()))
 
 
 def form_of(

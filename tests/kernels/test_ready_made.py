@@ -14,6 +14,7 @@ from spikegrad.cli.build import make_ready
 from spikegrad.cli.main import main
 from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu import compiler, instructions, processor, ready_made
+from spikegrad.kernels.cpu import wheel as wheels
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
 LOADED = cpu.loaded()
@@ -154,6 +155,68 @@ def test_a_ready_made_library_is_loaded_without_a_compiler(tmp_path: Path) -> No
     assert done.stdout.startswith(f"'no C++ compiler ({NO_COMPILER})")
 
 
+STEPS = """
+import sys
+from pathlib import Path
+import torch
+import spikegrad as sg
+from spikegrad.kernels import cpu
+from spikegrad.kernels.cpu import ready_made
+ready_made.FOLDER = Path(sys.argv[1])
+assert cpu.load() == "", cpu.load()
+x = torch.rand(20, 3, 7, generator=torch.Generator().manual_seed(0))
+for learn in ((), "threshold", ("tau_mem", "slope")):
+    found = []
+    for backend in ("reference", "cpu"):
+        layer = sg.LIF(20.0, learn=learn, backend=backend)
+        given = x.clone().requires_grad_()
+        s, _ = layer(given)
+        s.square().sum().backward()
+        found.append([s.detach(), given.grad, *(p.grad for p in layer.parameters())])
+    assert found[0][0].any()
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+try:
+    sg.LIF(20.0, reset="zero", backend="cpu")(x)
+except sg.UserError as error:
+    print(error)
+s, _ = sg.LIF(20.0, reset="zero")(x)
+print(s.shape)
+"""
+
+
+@pytest.mark.skipif(processor.architecture() != "x86_64", reason="wheels are for x86-64 alone")
+def test_programs_of_a_wheel_serve_every_choice_of_learned_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a compiler; a form that the wheel does not have runs in torch and says so."""
+    assert LOADED is not None
+    if LOADED.isa not in ready_made.SETS:
+        pytest.skip("the wheel has none for this set")
+    two = [w for w in wheels.wanted() if w.record.name == "arctan" and w.reset == "subtract"]
+    two = [w for w in two if w.step.name == "lif"]
+    assert [w.general for w in two] == [False, True]
+    monkeypatch.setattr(wheels, "wanted", lambda: two)
+    shutil.copy(LOADED.path, tmp_path / ready_made.file_name(LOADED.isa))
+    wheels.make_steps(tmp_path / ready_made.steps_name(LOADED.isa), LOADED.isa)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", STEPS, str(tmp_path)],
+        env={
+            **os.environ,
+            "CXX": NO_COMPILER,
+            "SPIKEGRAD_ISA": LOADED.isa,
+            "SPIKEGRAD_CACHE": str(tmp_path / "cache"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("expected a call of lif that backend='cpu' can run, got no C++")
+    assert done.stdout.endswith("torch.Size([20, 3, 7])\n")
+    assert done.stderr.count("lif runs in torch") == 1
+
+
 def test_a_wheel_is_made_anew_from_other_sources_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,18 +227,23 @@ def test_a_wheel_is_made_anew_from_other_sources_alone(
         assert portable
         path.write_bytes(b"")
 
-    monkeypatch.setattr(ready_made, "compile_into", compile_into)
+    def make_steps(path: Path, isa: str) -> None:
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(wheels, "compile_into", compile_into)
+    monkeypatch.setattr(wheels, "make_steps", make_steps)
     monkeypatch.setattr(compiler, "architecture", lambda: "x86_64")
-    monkeypatch.setattr(ready_made, "platform_tag", lambda libraries: f"for {len(libraries)}")
-    first = ready_made.make(tmp_path)
+    monkeypatch.setattr(wheels, "platform_tag", lambda libraries: f"for {len(libraries)}")
+    first = wheels.make(tmp_path)
     assert made == [("avx2", False), ("avx512", False)]
-    assert ready_made.make(tmp_path) == first
+    assert wheels.make(tmp_path) == first
     assert len(made) == 2
     monkeypatch.setattr(ready_made, "sources_digest", lambda: b"changed")
-    second = ready_made.make(tmp_path)
+    second = wheels.make(tmp_path)
     assert len(made) == 4
-    assert (tmp_path / "tag").read_text() == "for 2"
-    assert set(tmp_path.glob("kernels-*")) == set(second)  # a wheel takes all that is there
+    assert (tmp_path / "tag").read_text() == "for 4"
+    there = {*tmp_path.glob("kernels-*"), *tmp_path.glob("steps-*")}
+    assert there == set(second)  # a wheel takes all that is there
 
 
 @pytest.mark.parametrize(
@@ -189,4 +257,4 @@ def test_a_wheel_is_made_anew_from_other_sources_alone(
 )
 def test_the_wheels_tag_asks_for_what_the_library_needs(symbols: str, glibc: int) -> None:
     """GLIBCXX_3.4.29 came with gcc 11, which no system had before glibc 2.34."""
-    assert ready_made.glibc_of(symbols) == glibc
+    assert wheels.glibc_of(symbols) == glibc

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of time, for a wheel: which there are, which fits, and how they are made.
+"""Kernels compiled ahead of time, for a wheel: which there are, and which fits.
 
 They use torch's stable ABI alone, so that one file serves every torch from 2.10 on, and the
 instructions of one set alone, so that one file serves every CPU that has it.
@@ -7,22 +7,17 @@ instructions of one set alone, so that one file serves every CPU that has it.
 from __future__ import annotations
 
 import hashlib
-import platform
-import re
-import subprocess
 from pathlib import Path
 
-from spikegrad.kernels.cpu.build import compile_into, sources_digest
+from spikegrad.kernels.cpu.build import sources_digest
 from spikegrad.kernels.cpu.compiler import flags_of, library_suffix, target_flags
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 
-__all__ = ["SETS", "make", "ready_made"]
+__all__ = ["FOLDER", "SETS", "alone", "file_name", "ready_made", "ready_made_steps", "steps_name"]
 
 FOLDER = Path(__file__).parent / "lib"
 SETS = ("avx2", "avx512")
 """What a wheel for x86-64 carries."""
-GLIBC_WITH_GLIBCXX = {25: 28, 28: 31, 29: 34, 30: 35, 32: 38, 33: 39}
-"""The glibc 2.G of the first distributions whose libstdc++ has the symbols of version 3.4.N."""
 
 
 def ready_made() -> Path | None:
@@ -38,41 +33,12 @@ def ready_made() -> Path | None:
     return path if path.is_file() else None
 
 
-def make(folder: Path) -> list[Path]:
-    """Compile every set that a wheel carries into a folder, which then holds no other library.
-
-    Its file `tag` says on which systems they run. Raises BuildError.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = [folder / file_name(name) for name in SETS]
-    for old in set(folder.glob("kernels-*")) - set(wanted):
-        old.unlink()
-    for name, path in zip(SETS, wanted, strict=True):
-        if not path.exists():
-            compile_into(path, alone(name), portable=True)
-    (folder / "tag").write_text(platform_tag(wanted), encoding="utf-8")
-    return wanted
-
-
-def platform_tag(libraries: list[Path]) -> str:
-    """`manylinux_2_G_ARCHITECTURE`: the oldest glibc whose systems have every symbol needed."""
-    needed = 0
-    for library in libraries:
-        command = ["objdump", "-p", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        needed = max(needed, glibc_of(done.stdout))
-    return f"manylinux_2_{needed}_{platform.machine()}"
-
-
-def glibc_of(headers: str) -> int:
-    """G of the oldest glibc 2.G that can load a library, from what `objdump -p` prints of it.
-
-    >>> glibc_of("GLIBC_2.2.5 GLIBC_2.32 GLIBCXX_3.4.29")
-    34
-    """
-    libc = [int(minor) for minor in re.findall(r"\bGLIBC_2\.(\d+)", headers)]
-    stdcxx = max((int(n) for n in re.findall(r"\bGLIBCXX_3\.4\.(\d+)", headers)), default=0)
-    return max(*libc, min(g for n, g in GLIBC_WITH_GLIBCXX.items() if n >= stdcxx))
+def ready_made_steps() -> Path | None:
+    """The wheel's programs of built-in neurons for the same set, None where none fit."""
+    if not FOLDER.is_dir():
+        return None
+    path = FOLDER / steps_name(in_force().name)
+    return path if path.is_file() else None
 
 
 def file_name(name: str) -> str:
@@ -81,6 +47,11 @@ def file_name(name: str) -> str:
     for flag in [*flags_of(alone(name), portable=True), *target_flags(alone(name))]:
         digest.update(b"\0" + flag.encode())
     return f"kernels-{name}-{digest.hexdigest()[:20]}{library_suffix()}"
+
+
+def steps_name(isa: str) -> str:
+    """The file of programs beside the kernels of a set."""
+    return file_name(isa).replace("kernels-", "steps-", 1)
 
 
 def alone(name: str) -> InstructionSet:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikegrad.kernels.cpu.compiler import BuildError
 from spikegrad.kernels.cpu.instructions import LANE_BYTES
 from spikegrad.kernels.cpu.library import isa
 from spikegrad.kernels.cpu.step_library import loaded
@@ -18,6 +19,7 @@ from spikegrad.kernels.emit import cpp
 from spikegrad.kernels.forms import (
     MOST_BYTES,
     SEGMENT,
+    everything_learned,
     form_of,
     names_learned,
     surrogate_rows,
@@ -26,6 +28,7 @@ from spikegrad.kernels.forms import (
 from spikegrad.step import Step
 from spikegrad.step.loop import firing_of, starts, values_of
 from spikegrad.step.sequence import enter
+from spikegrad.step.trace import Form
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Reset, State, Value, map_state
 
@@ -156,9 +159,22 @@ def program_of(
     """Trace, plan, emit, compile and load. content: of the surrogate's function, which may
     change under one name.
     """
-    graph, kept = traced(
-        definition, form_of(definition, record, reset, detach, refractory, learned)
-    )
+    form = form_of(definition, record, reset, detach, refractory, learned)
+    try:
+        return prepare(definition, form, each, double, keep, lean)
+    except BuildError:  # no compiler: a program that a wheel has may serve, with work for nothing
+        everything = everything_learned(definition, record)
+        if double or not set(learned) <= set(everything):
+            raise
+        form = form_of(definition, record, reset, detach, refractory, everything)
+        return prepare(definition, form, True, double, keep, lean)
+
+
+def prepare(
+    definition: Step, form: Form, each: bool, double: bool, keep: bool, lean: bool
+) -> Prepared:
+    """The same for a form."""
+    graph, kept = traced(definition, form)
     program = cpp(definition.name, graph, kept, each=each, double=double)
     much = kept.bytes_kept * (2 if double else 1) > MOST_BYTES
     key = loaded(definition.name, program.text)

@@ -23,8 +23,9 @@ from spikegrad.kernels.cpu.compiler import (
 )
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.processor import described
+from spikegrad.kernels.cpu.ready_made import ready_made_steps
 
-__all__ = ["loaded"]
+__all__ = ["define", "key_of", "loaded"]
 
 
 def loaded(name: str, text: str) -> int:
@@ -52,17 +53,51 @@ def key_or_error(name: str, text: str) -> int | BuildError:
 
 
 def load(name: str, text: str) -> int:
-    """Build if need be, load and register a program."""
-    library = ctypes.CDLL(str(built(name, text, in_force())))
-
-    def address(function: str) -> int:
-        return int(ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0)
-
-    # By the text alone, which is the same in every process: torch keeps compiled graphs on disk.
-    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-    functions = address("spikegrad_step_forward"), address("spikegrad_step_backward")
+    """Find or build a program, and register it."""
+    key = key_of(text)
+    functions = ready(key)
+    if functions is None:
+        library = ctypes.CDLL(str(built(name, text, in_force())))
+        functions = addresses(library, "")
     torch.ops.spikegrad.step_register(key, *functions)
     return key
+
+
+def key_of(text: str) -> int:
+    """A digest of the text alone: the same in every process, since torch keeps graphs on disk."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def define(key: int) -> str:
+    """The line before a program's text that names its functions after its key."""
+    return f"#define SPIKEGRAD_STEP_KEY _{key}\n"
+
+
+def ready(key: int) -> tuple[int, int] | None:
+    """A program's functions among those that the wheel carries."""
+    library = ready_library()
+    if library is None or not hasattr(library, f"spikegrad_step_forward_{key}"):
+        return None
+    return addresses(library, f"_{key}")
+
+
+@cache
+def ready_library() -> ctypes.CDLL | None:
+    """The wheel's programs, None where it has none that fit and can be loaded."""
+    path = ready_made_steps()
+    try:
+        return None if path is None else ctypes.CDLL(str(path))
+    except OSError:
+        return None
+
+
+def addresses(library: ctypes.CDLL, suffix: str) -> tuple[int, int]:
+    """Of the forward and the backward function."""
+
+    def address(function: str) -> int:
+        return int(ctypes.cast(getattr(library, function + suffix), ctypes.c_void_p).value or 0)
+
+    return address("spikegrad_step_forward"), address("spikegrad_step_backward")
 
 
 def built(name: str, text: str, chosen: InstructionSet) -> Path:

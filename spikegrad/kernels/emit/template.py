@@ -83,7 +83,7 @@ void write_sums(const StepScan<T>& c, int64_t block, int64_t column, int n, cons
 
 }}  // namespace
 
-extern "C" __attribute__((visibility("default"))) void spikegrad_step_forward(
+extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(forward)(
     const StepScan<T>& c, int64_t block, int64_t offset, int64_t column, int n, char*) {{
   alignas(64) T states[kStates][kStepBlock];
   for (int k = 0; k < kStates; ++k) copy_block(c.starts + k * c.columns + offset, n, states[k]);
@@ -98,7 +98,7 @@ extern "C" __attribute__((visibility("default"))) void spikegrad_step_forward(
     std::copy(states[k], states[k] + n, c.ends + k * c.columns + offset);
 }}
 
-extern "C" __attribute__((visibility("default"))) void spikegrad_step_backward(
+extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(backward)(
     const StepScan<T>& c, int64_t block, int64_t offset, int64_t column, int n, char* room) {{
   alignas(64) T carry[kSmooth][kStepBlock], first[kStates][kStepBlock], row[kStepBlock];
   alignas(64) T sums[kLearned + 1][kStepBlock] = {{}};

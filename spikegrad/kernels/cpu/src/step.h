@@ -7,6 +7,14 @@
 
 #include <algorithm>
 
+// What a program exports is named after its key where a library holds several.
+#define SPIKEGRAD_JOINED(pass, key) spikegrad_step_##pass##key
+#define SPIKEGRAD_NAMED(pass, key) SPIKEGRAD_JOINED(pass, key)
+#ifndef SPIKEGRAD_STEP_KEY
+#define SPIKEGRAD_STEP_KEY
+#endif
+#define SPIKEGRAD_STEP(pass) SPIKEGRAD_NAMED(pass, SPIKEGRAD_STEP_KEY)
+
 namespace spikegrad {
 
 // Columns of [B*N] that are walked together: their states stay in the first-level cache.
