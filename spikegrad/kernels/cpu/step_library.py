@@ -103,13 +103,14 @@ def addresses(library: ctypes.CDLL, suffix: str) -> tuple[int, int]:
 def built(name: str, text: str, chosen: InstructionSet) -> Path:
     """The library of a program in the cache."""
     path = cache_folder() / "steps" / f"{digest(text, chosen)}{library_suffix()}"
-    if path.exists():
+    if is_whole(path):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
-            if not path.exists():
-                sys.stderr.write(f"spikegrad: compiling {name} for {chosen.name}, once\n")
+            if not is_whole(path):
+                again = ": the one in the cache is damaged" if path.exists() else ", once"
+                sys.stderr.write(f"spikegrad: compiling {name} for {chosen.name}{again}\n")
                 compile_into(path, text, chosen)
     except OSError as error:
         raise BuildError(
@@ -119,12 +120,31 @@ def built(name: str, text: str, chosen: InstructionSet) -> Path:
     return path
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a library is there and has the content that was compiled: to load one that was cut
+    off (a full disk, a copied cache) ends the process.
+    """
+    try:
+        wanted = sum_of(path).read_text(encoding="ascii")
+        return hashlib.sha256(path.read_bytes()).hexdigest() == wanted
+    except (OSError, ValueError):
+        return False
+
+
+def sum_of(path: Path) -> Path:
+    """The file that has the digest of a library's content."""
+    return path.with_suffix(".sha256")
+
+
 def compile_into(path: Path, text: str, chosen: InstructionSet) -> None:
     """Compile in a folder of its own, then put the library in place at once."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
         source, made = Path(folder) / "step.cpp", Path(folder) / path.name
         source.write_text(text, encoding="utf-8")
         compile_alone(source, made, chosen, SOURCES)
+        content = hashlib.sha256(made.read_bytes()).hexdigest()
+        sum_of(made).write_text(content, encoding="ascii")
+        os.replace(sum_of(made), sum_of(path))
         os.replace(made, path)
 
 
