@@ -45,10 +45,10 @@ OURS = {
 class Explained:
     """One layer, or several that run in one call.
 
-    layers: their names; backend: "cpu" (a native kernel), "reference" or "torch"; forward, weight,
-    input: how the product, the weight's gradient and the input's are made: "events" (along the
-    spikes, or the numbers that are not 0), "dense", "once" (a static input), "given" (no product),
-    "sampled" (where the lower surrogate is not 0), "" for none; activity: share of inputs that
+    layers: their names; backend: "cpu" (a native kernel), "triton", "reference" or "torch";
+    forward, weight, input: how the product, the weight's gradient and the input's are made: "events"
+    (along the spikes, or the numbers that are not 0), "dense", "once" (a static input), "given" (no
+    product), "sampled" (where the lower surrogate is not 0), "" for none; activity: share of inputs that
     spike, None for other inputs; reason: why; forward_ms, backward_ms: median time (ms), backward
     None where no gradient arrives; advice: what would make it faster, "" for nothing known.
     """
@@ -171,7 +171,9 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
     backend, forward, reason = "torch", "", "spikegrad has no kernel for it"
     advice = next((f"use {name}" for kind, name in OURS.items() if type(layer) is kind), "")
     if isinstance(layer, (Neuron, Recurrent)):
-        backend, reason, advice = of_neuron(layer)
+        # The CPU's kernels are chosen without looking at the input; where it is decides the rest.
+        on_cpu = not isinstance(seen.x, Tensor) or seen.x.device.type == "cpu"
+        backend, reason, advice = of_neuron(layer, None if on_cpu else seen.x)
     elif isinstance(layer, (Conv2d, MaxPool2d)):
         backend, forward, reason, advice = of_image(layer, seen.x)
     elif isinstance(layer, Linear):
@@ -179,28 +181,32 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
     return Explained(layers, backend, forward, "", "", None, reason, advice=advice)
 
 
-def of_neuron(layer: Neuron | Recurrent) -> tuple[str, str, str]:
-    """Backend, reason and advice of neurons that ran by themselves."""
+def of_neuron(layer: Neuron | Recurrent, x: Tensor | None) -> tuple[str, str, str]:
+    """Backend, reason and advice of neurons that ran by themselves; x: None on a CPU."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
     scan = "recurrent" if isinstance(layer, Recurrent) else getattr(neuron, "scan", "")
     definition = neuron.definition()
     if definition is not None:
-        return of_step(definition, layer, neuron)
+        return of_step(definition, layer, neuron, x)
     if scan not in (*kernels.NEURONS, "recurrent"):
         return "torch", "its own scan", ""
     args = {"surrogate": getattr(neuron, "surrogate", None)}
-    choice = kernels.choose(scan, neuron.backend, None, args)
-    advice = "a Linear directly before it in a Sequential would run in the same call"
+    choice = kernels.choose(scan, neuron.backend, x, args)
+    advice = ""
+    if choice.backend == "cpu":
+        advice = "a Linear directly before it in a Sequential would run in the same call"
     if choice.backend == "reference":
         named = neuron.backend == "reference"
         advice = "use_backend(network, 'auto')" if named else "see `spikegrad doctor`"
     return choice.backend, choice.reason, advice
 
 
-def of_step(definition: Step, layer: nn.Module, neuron: Neuron) -> tuple[str, str, str]:
+def of_step(
+    definition: Step, layer: nn.Module, neuron: Neuron, x: Tensor | None
+) -> tuple[str, str, str]:
     """The same of neurons that are written as one step."""
     args = {"surrogate": getattr(neuron, "surrogate", None)}
-    choice = kernels.choose_step(definition, neuron.backend, None, args)
+    choice = kernels.choose_step(definition, neuron.backend, x, args)
     advice = ""
     if choice.backend == "reference":
         lowered = f"see print({type(neuron).__name__}.explain())"
