@@ -46,11 +46,12 @@ class Explained:
     """One layer, or several that run in one call.
 
     layers: their names; backend: "cpu" (a native kernel), "triton", "reference" or "torch";
-    forward, weight, input: how the product, the weight's gradient and the input's are made: "events"
-    (along the spikes, or the numbers that are not 0), "dense", "once" (a static input), "given" (no
-    product), "sampled" (where the lower surrogate is not 0), "" for none; activity: share of inputs that
-    spike, None for other inputs; reason: why; forward_ms, backward_ms: median time (ms), backward
-    None where no gradient arrives; advice: what would make it faster, "" for nothing known.
+    forward, weight, input: how the product, the weight's gradient and the input's are made,
+    "events" (along the spikes, or the numbers that are not 0), "dense", "once" (a static input),
+    "given" (no product), "sampled" (where the lower surrogate is not 0), "" for none; activity:
+    share of inputs that spike, None for other inputs; reason: why; forward_ms, backward_ms: median
+    time (ms), backward None where no gradient arrives; advice: what would make it faster, "" for
+    nothing known.
     """
 
     layers: tuple[str, ...]
