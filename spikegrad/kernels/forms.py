@@ -19,8 +19,10 @@ from spikegrad.types import Reset, Value
 __all__ = [
     "MOST_BYTES",
     "SEGMENT",
+    "Known",
     "everything_learned",
     "form_of",
+    "known_of",
     "names_learned",
     "obstacle_to_step",
     "surrogate_rows",
@@ -55,6 +57,23 @@ def everything_learned(definition: Step, record: Surrogate) -> tuple[str, ...]:
     return (*definition.reads, *(SURROGATE[:1] if slope else ()))
 
 
+Known = tuple[tuple[str, float], ...]
+
+
+def known_of(definition: Step, rows: Mapping[str, Value]) -> Known:
+    """The parameters that are 0 or 1 for all neurons and are not learned: `step/simplify.py`."""
+    found = []
+    for name in (*definition.reads, "dt"):
+        value = rows[name]
+        if isinstance(value, Tensor):
+            if value.numel() != 1 or value.requires_grad or torch.compiler.is_compiling():
+                continue
+            value = value.item()
+        if value in (0.0, 1.0):
+            found.append((name, float(value)))
+    return tuple(found)
+
+
 def form_of(
     definition: Step,
     record: Surrogate,
@@ -62,11 +81,13 @@ def form_of(
     detach: bool,
     refractory: bool,
     learned: tuple[str, ...],
+    known: Known = (),
 ) -> Form:
     """What a graph depends on: of a surrogate its function and shape alone."""
     if not definition.spikes:
-        return Form(None, "none", True, False, learned, 0)
-    return Form(plain(record), reset, detach, refractory, learned, record.family.content)
+        return Form(None, "none", True, False, learned, 0, known)
+    content = record.family.content
+    return Form(plain(record), reset, detach, refractory, learned, content, known)
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,7 @@ from spikegrad.step.definition import Step
 from spikegrad.step.graph import Graph
 from spikegrad.step.loop import one_step
 from spikegrad.step.lower import NotLowered, lowered
+from spikegrad.step.simplify import simplified
 from spikegrad.surrogate import Surrogate
 from spikegrad.surrogate.spike import spike_by
 from spikegrad.types import Reset
@@ -43,7 +44,8 @@ class Form:
 
     surrogate: its function and shape count alone, since slope, amplitude and gain are inputs; None
     for a neuron that never spikes; learned: which parameters (by the names that the step reads, and
-    "surrogate slope") have gradients; content: of the surrogate's function, which may change.
+    "surrogate slope") have gradients; content: of the surrogate's function, which may change;
+    known: parameters that are 0 or 1.
     """
 
     surrogate: Surrogate | None
@@ -52,6 +54,7 @@ class Form:
     refractory: bool
     learned: tuple[str, ...]
     content: int
+    known: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def traced(step: Step, form: Form) -> Traced:
     graphs = [graph_of(function, inputs, outputs, *lanes) for lanes in LANES]
     if graphs[0].text() != graphs[1].text():
         raise NotLowered("it reads the shape of its input; a step is elementwise over neurons")
-    graph = graphs[0]
+    known = {f"parameter {name}": value for name, value in form.known}
+    graph = simplified(graphs[0], known)
     named = {name: graph.outputs.pop(name) for name in SEEN if name in graph.outputs}
     return Traced(graph, states, parameters, form.learned, named)
 

@@ -193,10 +193,10 @@ def test_programs_of_a_wheel_serve_every_choice_of_learned_parameters(
     assert LOADED is not None
     if LOADED.isa not in ready_made.SETS:
         pytest.skip("the wheel has none for this set")
-    two = [w for w in wheels.wanted() if w.record.name == "arctan" and w.reset == "subtract"]
-    two = [w for w in two if w.step.name == "lif"]
-    assert [w.general for w in two] == [False, True]
-    monkeypatch.setattr(wheels, "wanted", lambda: two)
+    some = [w for w in wheels.wanted() if w.record.name == "arctan" and w.reset == "subtract"]
+    some = [w for w in some if w.step.name == "lif"]
+    assert [w.kind for w in some] == list(wheels.KINDS)
+    monkeypatch.setattr(wheels, "wanted", lambda: some)
     shutil.copy(LOADED.path, tmp_path / ready_made.file_name(LOADED.isa))
     wheels.make_steps(tmp_path / ready_made.steps_name(LOADED.isa), LOADED.isa)
     done = subprocess.run(

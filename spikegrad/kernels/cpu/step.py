@@ -19,8 +19,10 @@ from spikegrad.kernels.emit import cpp
 from spikegrad.kernels.forms import (
     MOST_BYTES,
     SEGMENT,
+    Known,
     everything_learned,
     form_of,
+    known_of,
     names_learned,
     surrogate_rows,
     traced,
@@ -93,6 +95,7 @@ def step(
         detach_reset,
         refractory > 0,
         learned,
+        known_of(definition, rows),
         not alike(rows, None),
         current.dtype == torch.float64,
         torch.is_grad_enabled() and wanted,
@@ -151,6 +154,7 @@ def program_of(
     detach: bool,
     refractory: bool,
     learned: tuple[str, ...],
+    known: Known,
     each: bool,
     double: bool,
     keep: bool,
@@ -159,15 +163,19 @@ def program_of(
     """Trace, plan, emit, compile and load. content: of the surrogate's function, which may
     change under one name.
     """
-    form = form_of(definition, record, reset, detach, refractory, learned)
-    try:
-        return prepare(definition, form, each, double, keep, lean)
-    except BuildError:  # no compiler: a program that a wheel has may serve, with work for nothing
-        everything = everything_learned(definition, record)
-        if double or not set(learned) <= set(everything):
-            raise
-        form = form_of(definition, record, reset, detach, refractory, everything)
-        return prepare(definition, form, True, double, keep, lean)
+    everything = everything_learned(definition, record)
+    tries = [(learned, known, each)]
+    if not double and set(learned) <= set(everything):
+        # Without a compiler a program that a wheel has may serve, with work for nothing.
+        tries += [(learned, (), each), (everything, (), True)]
+    for place, (names, numbers, own) in enumerate(tries):
+        form = form_of(definition, record, reset, detach, refractory, names, numbers)
+        try:
+            return prepare(definition, form, own, double, keep, lean)
+        except BuildError:
+            if place == len(tries) - 1:
+                raise
+    raise AssertionError
 
 
 def prepare(

@@ -13,7 +13,7 @@ from spikegrad.kernels.emit import Program
 
 __all__ = ["Words", "register", "run", "words_of"]
 
-BLOCK = 512  # kStepBlock of src/step.h
+BLOCK = 1024  # kStepBlock of src/step.h
 
 
 class Words(NamedTuple):

@@ -14,7 +14,7 @@ from spikegrad.kernels.cpu.instructions import in_force
 from spikegrad.kernels.cpu.library import load
 from spikegrad.kernels.cpu.step_library import digest
 from spikegrad.kernels.emit import cpp
-from spikegrad.kernels.forms import MOST_BYTES, SEGMENT, form_of, traced
+from spikegrad.kernels.forms import MOST_BYTES, SEGMENT, form_of, known_of, traced
 from spikegrad.step import Step
 from spikegrad.step.describe import kept_in_words, operations
 from spikegrad.step.lower import NotLowered
@@ -58,7 +58,8 @@ def report_of_step(
     record = args.get("surrogate") or definition.surrogate
     detach = args.get("detach_reset", True)
     try:
-        form = form_of(definition, record, reset, detach, refractory, learned)
+        known = known_of(definition, {**values, "dt": args.get("dt", 1.0)})
+        form = form_of(definition, record, reset, detach, refractory, learned, known)
         graph, plan = traced(definition, form)
     except NotLowered as error:
         return str(error)

@@ -1,8 +1,9 @@
 """What a wheel carries, compiled: the kernels, and programs of the built-in neurons.
 
-A wheel cannot hold a program for every choice of learned parameters. It has two for each neuron,
-surrogate and reset: with fixed parameters that are the same for all neurons, and with every
-parameter learned and one per neuron, which serves all other choices with some work for nothing.
+A wheel cannot hold a program for every choice of learned parameters. It has three for each neuron,
+surrogate and reset: with parameters fixed at their defaults or at any number, the same for all
+neurons, and with every parameter learned and one per neuron, which serves all other choices with
+some work for nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from spikegrad.kernels.cpu.library import FAMILIES
 from spikegrad.kernels.cpu.ready_made import SETS, alone, file_name, steps_name
 from spikegrad.kernels.cpu.step_library import define, key_of
 from spikegrad.kernels.emit import cpp
-from spikegrad.kernels.forms import everything_learned, form_of, traced
+from spikegrad.kernels.forms import everything_learned, form_of, known_of, traced
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, get
 from spikegrad.types import Reset
@@ -37,33 +38,43 @@ GLIBC_WITH_GLIBCXX = {25: 28, 28: 31, 29: 34, 30: 35, 32: 38, 33: 39}
 RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")
 
 
+KINDS = ("default", "fixed", "general")
+
+
 class Wanted(NamedTuple):
-    """One program: a neuron, its surrogate and reset; general: everything learned, per neuron."""
+    """One program: a neuron, its surrogate and reset, and of what kind it is.
+
+    kind: "default": parameters that are 0 or 1 by default are; "fixed": any numbers; "general":
+    everything learned, and per neuron.
+    """
 
     step: Step
     record: Surrogate
     reset: Reset
-    general: bool
+    kind: str
 
 
 def wanted() -> Iterator[Wanted]:
     """The programs that a wheel carries."""
     for definition in {id(step): step for step, _ in STEPS.values()}.values():
-        for general in (False, True):
+        for kind in KINDS:
             if not definition.spikes:
-                yield Wanted(definition, definition.surrogate, "none", general)
+                yield Wanted(definition, definition.surrogate, "none", kind)
                 continue
             for name in FAMILIES:
                 for reset in RESETS:
-                    yield Wanted(definition, get(name), reset, general)
+                    yield Wanted(definition, get(name), reset, kind)
 
 
 @cache
 def text_of(want: Wanted) -> str:
     """The program's text."""
-    learned = everything_learned(want.step, want.record) if want.general else ()
-    form = form_of(want.step, want.record, want.reset, True, False, learned)
-    return cpp(want.step.name, *traced(want.step, form), each=want.general, double=False).text
+    general = want.kind == "general"
+    learned = everything_learned(want.step, want.record) if general else ()
+    defaults = {**want.step.defaults(), "dt": 1.0}
+    known = known_of(want.step, defaults) if want.kind == "default" else ()
+    form = form_of(want.step, want.record, want.reset, True, False, learned, known)
+    return cpp(want.step.name, *traced(want.step, form), each=general, double=False).text
 
 
 def make(folder: Path) -> list[Path]:

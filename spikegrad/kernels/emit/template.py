@@ -59,6 +59,10 @@ template <bool kOutput, bool kKeep>
         kFirst ? nullptr : masks - kMasks * kGroups<T>;
     T* dx = c.dx + t * c.columns + offset;
     for (int j = 0; j < n; j += kLanes<T>) {{
+      // Steps lie too far apart for the CPU to guess what comes next.
+      for (int k = 0; k < kReals; ++k) __builtin_prefetch(reals + (k - kReals) * kStepBlock + j);
+      if (!grad_row) __builtin_prefetch(grad - c.grad_step + j);
+      if (kInput) __builtin_prefetch(x - c.x_step + j);
 {backward}
     }}
   }};

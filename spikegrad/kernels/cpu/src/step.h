@@ -18,7 +18,7 @@
 namespace spikegrad {
 
 // Columns of [B*N] that are walked together: their states stay in the first-level cache.
-constexpr int kStepBlock = 512;
+constexpr int kStepBlock = 1024;
 
 // One scan. States, parameters and what is kept are numbered as in the generated file. What is kept
 // lies block by block: [blocks][T][reals][kStepBlock], and masks as bits of a vector's lanes.
