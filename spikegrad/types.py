@@ -22,8 +22,10 @@ __all__ = [
     "Integration",
     "LIFState",
     "LIState",
+    "Output",
     "RecurrentState",
     "Reset",
+    "SpikeMode",
     "State",
     "Trace",
     "Value",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 Reset: TypeAlias = Literal["subtract", "zero", "none"]
+SpikeMode: TypeAlias = Literal["binary", "ternary", "multiple", "escape"]
+Output: TypeAlias = Literal["spikes", "membrane", "both"]
 Gain: TypeAlias = Literal["unit", "leak"]
 Integration: TypeAlias = Literal["exponential", "euler"]
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "triton"]

@@ -60,7 +60,7 @@ def activities(network: nn.Module, seen: Probe) -> list[Activity]:
 
 def activity(name: str, module: Any, tape: Any) -> Activity:
     """Measure one layer."""
-    spikes = tape.spikes.detach()
+    spikes = tape.activity
     derivative, peak = slopes_seen(module, tape)
     slope = module.surrogate.slope if module.slope is None else float(module.slope().min())
     return Activity(
@@ -79,7 +79,7 @@ def activity(name: str, module: Any, tape: Any) -> Activity:
 def reach(module: Any, tape: Any) -> float:
     """The highest membrane as a share of the way from rest to the threshold in force."""
     membrane: Tensor = tape.membrane.detach()
-    rest = getattr(module, "v_rest", 0.0)
+    rest = module.resting_potential()
     theta = membrane - tape.distance.detach()
     return float(((membrane - rest) / (theta - rest)).max())
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from spikegrad.diagnose.probe import Loss, Probe, probe, shown, spiking
 from spikegrad.diagnose.text import columns, number
+from spikegrad.step.modes import distances, mode_of
 
 __all__ = ["GradientFlow", "LayerFlow", "flow_of", "gradient_flow", "growth_of", "slopes_seen"]
 
@@ -149,7 +150,7 @@ def flow_of(network: nn.Module, seen: Probe) -> GradientFlow:
                     name=shown(name, module),
                     kind=type(module).__name__,
                     surrogate=str(module.surrogate),
-                    rate=float(tape.spikes.float().mean()),
+                    rate=float(tape.activity.float().mean()),
                     current=(0.0,) * steps if gradient is None else norms(gradient),
                     derivative=tuple(derivative.reshape(steps, -1).mean(1).tolist()),
                     passing=tuple((per_step > 0.01).float().mean(1).tolist()),
@@ -172,23 +173,41 @@ def slopes_seen(module: Any, tape: Any) -> tuple[Tensor, Tensor]:
     surrogate, distance = module.surrogate, tape.distance.detach()
     wide = distance.float() if distance.dtype in (torch.float16, torch.bfloat16) else distance
     slope = None if module.slope is None else module.slope().detach()
-    derivative = surrogate.derivative(wide, slope).abs()
-    derivative = derivative * ready(distance, getattr(module, "refractory", 0))
+    places = thresholds_seen(module, tape, wide)
+    derivative = sum((surrogate.derivative(d, slope) for d in places), torch.zeros(())).abs()
+    derivative = derivative * ready(fired(module, tape, places), getattr(module, "refractory", 0))
     k = surrogate.slope if slope is None else slope
     peak = torch.as_tensor(surrogate.peak / surrogate.slope * k, dtype=wide.dtype)
     return derivative, peak.to(wide.device)
 
 
-def ready(distance: Tensor, refractory: int) -> Tensor:
-    """1 where a neuron may spike, 0 in its refractory period, from rest; distance `[T, ...]`."""
+def thresholds_seen(module: Any, tape: Any, distance: Tensor) -> list[Tensor]:
+    """The distances at which the surrogate is evaluated, one for each threshold of a layer."""
+    if getattr(module, "spike", "binary") not in ("ternary", "multiple"):
+        return [distance]
+    u = tape.membrane.detach().to(distance.dtype)
+    rest = torch.as_tensor(module.resting_potential(), dtype=u.dtype).detach()
+    return distances(mode_of(module.spike, module.most), u, distance, u - distance, rest)
+
+
+def fired(module: Any, tape: Any, places: list[Tensor]) -> Tensor:
+    """Where a neuron spikes unless it is refractory, `[T, B, *features]`."""
+    if getattr(module, "spike", "binary") == "escape" and module.surrogate.mode == "hard":
+        known: Tensor = tape.spikes.detach() != 0
+        return known
+    return torch.stack([d >= 0 for d in places]).any(0)
+
+
+def ready(reached: Tensor, refractory: int) -> Tensor:
+    """1 where a neuron may spike, 0 in its refractory period, from rest; reached `[T, ...]`."""
     if refractory == 0:
-        return torch.ones((), dtype=distance.dtype, device=distance.device)
-    silent, gates = torch.zeros_like(distance[0], dtype=torch.int32), []
-    for d in distance.unbind(0):
+        return torch.ones((), device=reached.device)
+    silent, gates = torch.zeros_like(reached[0], dtype=torch.int32), []
+    for now in reached.unbind(0):
         free = silent == 0
         gates.append(free)
-        silent = torch.where((d >= 0) & free, refractory, (silent - 1).clamp(min=0)).int()
-    return torch.stack(gates).to(distance.dtype)
+        silent = torch.where(now & free, refractory, (silent - 1).clamp(min=0)).int()
+    return torch.stack(gates)
 
 
 def norms(gradient: Tensor) -> tuple[float, ...]:

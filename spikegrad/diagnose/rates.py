@@ -87,10 +87,12 @@ def counts_table(layers: list[SpikeCounts]) -> str:
 
 
 def spikes_of(network: nn.Module, tapes: dict[str, Tape]) -> list[tuple[str, Tensor]]:
-    """The spikes of every layer that has a surrogate and ran; integrators never spike."""
+    """The spikes, of either sign, of every layer that has a surrogate and ran; integrators never
+    spike.
+    """
     modules = dict(network.named_modules())
     return [
-        (shown(name, modules[name]), tape.spikes)
+        (shown(name, modules[name]), tape.activity)
         for name, tape in tapes.items()
         if tape.outputs and hasattr(modules[name], "surrogate")
     ]

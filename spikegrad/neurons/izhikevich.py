@@ -28,6 +28,7 @@ around and inhibition would cause spikes; the second is far beyond what a spike 
         "threshold": Parameter(30.0, unit="mV"),
     },
     reset="zero",
+    rest="c",
     surrogate=arctan(0.02),  # 2 / (threshold - c): as wide as LIF's on this scale
 )
 def Izhikevich(x: Tensor, s: Any, p: Any) -> Any:

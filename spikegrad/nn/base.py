@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.checks import check_choice, check_flag, check_number, check_positive
 from spikegrad.errors import UserError, message, unknown
+from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.dispatch import check_backend
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Recorded, taped
 from spikegrad.step import Step
+from spikegrad.step.modes import mode_of
 from spikegrad.surrogate import Surrogate, arctan, get
-from spikegrad.types import Backend, Reset, State, Value
+from spikegrad.types import Backend, Output, Reset, SpikeMode, State, Value
 
 __all__ = ["Neuron", "SpikingNeuron", "Stateful", "use_backend"]
 
@@ -34,6 +37,10 @@ class Neuron(Recorded, Stateful):
 
     scan: str
     lean: bool = False
+    spike: SpikeMode = "binary"
+    most: int | None = None
+    output: Output = "spikes"
+    generator: torch.Generator | None = None
 
     def __init__(self, backend: Backend = "auto") -> None:
         super().__init__()
@@ -59,8 +66,7 @@ class Neuron(Recorded, Stateful):
         """
         definition = self.definition()
         if definition is not None:
-            how: dict[str, Any] = {"backend": self.backend, "lean": self.lean}
-            return partial(kernels.step, definition, **how, **self.step_arguments())
+            return self.bound_to(definition)
         if getattr(self, "scan", None) not in kernels.NEURONS:
             raise TypeError(
                 message(
@@ -72,9 +78,56 @@ class Neuron(Recorded, Stateful):
             )
         return partial(getattr(kernels, self.scan), backend=self.backend, **self.quantities())
 
+    def bound_to(self, definition: Step) -> Callable[..., Any]:
+        """The same for a step."""
+        how: dict[str, Any] = {"backend": self.backend, "lean": self.lean}
+        return partial(kernels.step, definition, **how, **self.step_arguments())
+
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over x `[T, B, *features]`; return the outputs of the same shape, and the state."""
-        return taped(self.bound(), self.tape, x, state)
+        tape = self.tape
+        if self.output != "membrane" or tape is None or tape.membrane_wanted:
+            return taped(self.bound(), tape, x, state)
+        definition = self.definition()  # the tape wants spikes
+        assert definition is not None
+        both = definition.plain.variant(spike=self.spike, most=self.most, output="both")
+        (_, u), after = taped(self.bound_to(both), tape, x, state)
+        return u, after
+
+    def set_output(
+        self,
+        spike: SpikeMode,
+        most: int | None,
+        output: Output,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Take what the neurons send and return, and where their noise comes from."""
+        mode_of(spike, most)  # checks
+        check_choice(output, "output", get_args(Output))
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(
+                message("expected generator as a torch.Generator", type(generator).__name__)
+            )
+        if generator is not None and spike != "escape":
+            raise UserError(
+                message("expected spike='escape' with a generator", repr(spike), "omit it")
+            )
+        self.spike, self.most, self.output, self.generator = spike, most, output, generator
+
+    def variant_of(self, step: Step) -> Step:
+        """A step as this layer's neurons send and return."""
+        return step.variant(spike=self.spike, most=self.most, output=self.output)
+
+    def noise_arguments(self) -> dict[str, Any]:
+        """Where noise comes from, for neurons that take it."""
+        hard = getattr(getattr(self, "surrogate", None), "mode", "") == "hard"
+        return {"generator": self.generator} if self.spike == "escape" and hard else {}
+
+    def output_repr(self) -> list[str]:
+        """What is said of it where it is not the usual."""
+        parts = [f"spike={self.spike!r}"] if self.spike != "binary" else []
+        parts += [f"most={mode_of(self.spike, self.most).most}"] * (self.spike == "multiple")
+        return parts + ([f"output={self.output!r}"] if self.output != "spikes" else [])
 
 
 def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -104,7 +157,11 @@ class SpikingNeuron(Neuron):
     through the reset's spike; refractory: silence after a spike (ms); dt: step (ms);
     surrogate: a record, or a name; learn: which quantities are learned, a word or several;
     threshold_bounds: open interval of a learned threshold, by default (0.5, 2) times its start
-    (the article's AdaptiveThreshold); backend: "auto", "reference" or another by name.
+    (the article's AdaptiveThreshold); spike: "binary", "ternary" (-1, 0 or 1), "multiple" (0 to
+    `most` a step, 4 by default) or "escape" (by chance, with noise from the generator, torch's own
+    by default), see `step/modes.py`; output: what the layer returns, "spikes", "membrane" (before
+    the reset, what the threshold is compared with) or "both" as a pair; backend: "auto",
+    "reference" or another by name.
     """
 
     learnable: tuple[str, ...] = ("threshold", "v_reset", "slope")
@@ -123,6 +180,10 @@ class SpikingNeuron(Neuron):
         learn: str | Iterable[str] = (),
         size: Size = None,
         threshold_bounds: tuple[float, float] | None = None,
+        spike: SpikeMode = "binary",
+        most: int | None = None,
+        output: Output = "spikes",
+        generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> None:
         super().__init__(backend)
@@ -136,6 +197,7 @@ class SpikingNeuron(Neuron):
         }.items():
             check_number(value, name)
         check_flag(detach_reset, "detach_reset")
+        self.set_output(spike, most, output, generator)
         check_positive(dt, "dt", unit="ms")
         check_threshold(threshold, v_rest, reset)
         self.learn = words(learn, self.learnable)
@@ -170,7 +232,17 @@ class SpikingNeuron(Neuron):
             parts.append("detach_reset=False")
         if self.refractory:
             parts.append(f"refractory={self.refractory * self.dt:g} ms")
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.output_repr()])
+
+    def definition(self) -> Step | None:
+        usual = self.spike == "binary" and self.output == "spikes"
+        return None if usual else self.variant_of(STEPS[self.scan][0])
+
+    def step_arguments(self) -> dict[str, Any]:
+        return {**STEPS[self.scan][1](**self.quantities()), **self.noise_arguments()}
+
+    def resting_potential(self) -> Value:
+        return self.v_rest
 
 
 def use_backend(

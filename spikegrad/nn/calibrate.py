@@ -122,7 +122,7 @@ def rate_of(network: nn.Module, x: Tensor, layer: str) -> Callable[[], float]:
     def measure() -> float:
         with record(network, membrane=False) as tapes:
             network(x)
-        return float(tapes[layer].spikes.float().mean())
+        return float(tapes[layer].activity.float().mean())
 
     return measure
 

@@ -60,7 +60,8 @@ def by_step(layer: nn.Module) -> bool:
     if watched(layer) or has_own_forward(layer, type(layer)):
         return False
     if isinstance(layer, Neuron):
-        return type(layer) in NEURONS and layer.tape is None and "bound" not in vars(layer)
+        alone = layer.tape is None and layer.output != "both" and "bound" not in vars(layer)
+        return type(layer) in NEURONS and alone
     if isinstance(layer, (BatchNorm, Dropout)):
         return not layer.training and type(layer) in (BatchNorm, Dropout)
     return type(layer) in BY_STEP or isinstance(layer, PURE)

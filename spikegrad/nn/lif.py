@@ -9,7 +9,6 @@ from torch import Tensor
 from spikegrad.checks import check_choice, check_flag, check_number
 from spikegrad.errors import UserError, message
 from spikegrad.functional.delayed import DELAYED_LIF
-from spikegrad.functional.lif import lif_values
 from spikegrad.nn.base import SpikingNeuron
 from spikegrad.nn.quantity import Decay, Quantity
 from spikegrad.step import Step
@@ -64,6 +63,9 @@ class LIF(SpikingNeuron):
         super().__init__(**spiking)
         check_choice(gain, "gain", ("unit", "leak"))
         check_flag(reset_delay, "reset_delay")
+        if reset_delay and self.reset == "zero" and self.spike in ("ternary", "multiple"):
+            expected = "expected reset='subtract' or 'none' with reset_delay and several spikes"
+            raise UserError(message(expected, f"reset='zero', spike={self.spike!r}"))
         self.reset_delay = reset_delay
         self.gain: Gain = gain
         self.drop: Quantity | None = None
@@ -91,10 +93,7 @@ class LIF(SpikingNeuron):
         return args if self.drop is None else {**args, "drop": self.drop()}
 
     def definition(self) -> Step | None:
-        return DELAYED_LIF if self.reset_delay else None
-
-    def step_arguments(self) -> dict[str, Any]:
-        return lif_values(**self.quantities())
+        return self.variant_of(DELAYED_LIF) if self.reset_delay else super().definition()
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", reset_delay=True" if self.reset_delay else "")

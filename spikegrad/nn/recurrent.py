@@ -46,7 +46,8 @@ class Recurrent(Stateful):
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`.
 
-        Raises TypeError where the neuron has a forward of its own, which nobody would call.
+        Raises TypeError where the neuron has a forward of its own, which nobody would call, and
+        UserError where it returns its membrane.
         """
         if has_own_forward(self.neuron, Neuron):
             raise TypeError(
@@ -54,6 +55,14 @@ class Recurrent(Stateful):
                     "expected a neuron without a forward of its own in Recurrent",
                     type(self.neuron).__name__,
                     "Recurrent calls its scan step by step: override bound() instead",
+                )
+            )
+        if self.neuron.output != "spikes":
+            raise UserError(
+                message(
+                    "expected a neuron that returns its spikes in Recurrent, which feeds them back",
+                    f"output={self.neuron.output!r}",
+                    "omit output, and read membranes with spikegrad.record",
                 )
             )
         run = partial(

@@ -98,6 +98,14 @@ class Sequential(nn.Sequential):
             )
             x, states_now, block = run(layers, len(after), x, before, block)
             after.extend(states_now)
+            if type(x) is tuple and len(after) < len(layers):
+                raise UserError(
+                    message(
+                        "expected output='both' in the last layer alone",
+                        f"layer {len(after) - 1} of {len(layers)}",
+                        "read membranes of other layers with spikegrad.record",
+                    )
+                )
             if given is not None:
                 check_finite_by(states_now[0], given)
                 given = None

@@ -27,7 +27,7 @@ from spikegrad.nn.explained import ExplainedStep, OfClassOrLayer, explained
 from spikegrad.nn.quantity import Decay, Quantity, Size
 from spikegrad.step import Parameter, Step, TimeConstant
 from spikegrad.surrogate import Surrogate
-from spikegrad.types import Backend, Reset, Value
+from spikegrad.types import Backend, Output, Reset, SpikeMode, Value
 
 __all__ = ["StepNeuron", "neuron"]
 
@@ -40,8 +40,9 @@ class StepNeuron(Neuron):
     """A layer of neurons of which a `Step` is the definition; `neuron` makes its subclasses.
 
     dt: step (ms); surrogate, reset: by default the definition's; detach_reset: no gradient through
-    the reset's spike; refractory: silence after a spike (ms); learn: which parameters are learned,
-    a word or several ("slope" is the surrogate's); size: one value per neuron; bounds: open
+    the reset's spike; refractory: silence after a spike (ms); spike, most, output, generator: as of
+    `SpikingNeuron`; learn: which parameters are learned, a word or several ("slope" is the
+    surrogate's); size: one value per neuron; bounds: open
     intervals of learned values by name; backend: "auto", "reference" or another by name;
     given: the definition's parameters by name, numbers, or tensors (per neuron); a time constant
     (ms) or, instead, the decay per step that the step reads. A fixed value outside of its declared
@@ -63,6 +64,10 @@ class StepNeuron(Neuron):
         reset: Reset | None = None,
         detach_reset: bool = True,
         refractory: float = 0.0,
+        spike: SpikeMode = "binary",
+        most: int | None = None,
+        output: Output = "spikes",
+        generator: torch.Generator | None = None,
         backend: Backend = "auto",
         **given: Value,
     ) -> None:
@@ -70,6 +75,8 @@ class StepNeuron(Neuron):
         step = self.step
         check_positive(dt, "dt", unit="ms")
         check_flag(detach_reset, "detach_reset")
+        self.set_output(spike, most, output, generator)
+        step.variant(spike=spike, most=most, output=output)  # refused without spikes
         check_number(refractory, "refractory")
         self.reset: Reset = step.reset if reset is None else reset
         check_choice(self.reset, "reset", ("subtract", "zero", "none"))
@@ -123,6 +130,7 @@ class StepNeuron(Neuron):
         if not self.step.spikes:
             return {"dt": self.dt, **values}
         return {
+            **self.noise_arguments(),
             "dt": self.dt,
             "surrogate": self.surrogate,
             "slope": None if self.slope is None else self.slope(),
@@ -134,7 +142,12 @@ class StepNeuron(Neuron):
 
     def definition(self) -> Step:
         """The step that this layer runs."""
-        return self.step
+        return self.variant_of(self.step)
+
+    def resting_potential(self) -> Value:
+        rest = self.step.rest
+        value: Value = getattr(self, rest)() if isinstance(rest, str) else rest
+        return value
 
     @OfClassOrLayer
     def explain(self) -> ExplainedStep:
@@ -153,6 +166,7 @@ class StepNeuron(Neuron):
             parts.insert(0, f"surrogate={self.surrogate}")
             parts += [] if self.detach_reset else ["detach_reset=False"]
             parts += [f"refractory={self.refractory * self.dt:g} ms"] if self.refractory else []
+        parts += self.output_repr()
         return ", ".join(parts)
 
 
@@ -163,6 +177,7 @@ def neuron(
     reset: Reset = "subtract",
     surrogate: Surrogate | None = None,
     spikes: bool = True,
+    rest: str | float | None = None,
 ) -> Callable[[Callable[..., Any]], type[StepNeuron]]:
     """Make a layer of neurons from one step, `(x, s, p) -> (output, states)`, in plain torch.
 
@@ -173,7 +188,8 @@ def neuron(
 
     states: by name the start, a number or the name of a parameter; parameters: by name a number, a
     `Parameter` with bounds and a unit, or a `TimeConstant` (ms) that the step reads as a decay;
-    reset, surrogate: the layer's defaults; spikes: False for a neuron that never spikes.
+    reset, surrogate: the layer's defaults; spikes: False for a neuron that never spikes;
+    rest: the resting potential, by default the parameter `v_rest`, 0 where there is none.
     Raises UserError or TypeError for a declaration that does not fit together.
 
     >>> import torch
@@ -200,6 +216,7 @@ def neuron(
             reset=reset,
             surrogate=surrogate,
             spikes=spikes,
+            rest=rest,
         )
         return layer_of(step)
 

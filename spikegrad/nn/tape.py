@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spikegrad.checks import check_not_traced
 from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.nn.stateful import Stateful
-from spikegrad.types import State, Trace
+from spikegrad.types import State, Trace, Value
 
 __all__ = ["Recorded", "Tape", "is_stranger", "listened", "record", "taped", "unrecorded"]
 
@@ -21,12 +21,12 @@ __all__ = ["Recorded", "Tape", "is_stranger", "listened", "record", "taped", "un
 class Tape:
     """What one neuron layer did while recorded; pieces of a chunked run are joined over time.
 
-    membrane_wanted: whether membranes, distances and currents are kept beside the spikes.
-    The tensors are part of the autograd graph.
+    membrane_wanted: whether membranes, distances and currents are kept beside the spikes; signed:
+    whether spikes may be negative. The tensors are part of the autograd graph.
     """
 
-    def __init__(self, *, membrane: bool = True) -> None:
-        self.membrane_wanted = membrane
+    def __init__(self, *, membrane: bool = True, signed: bool = False) -> None:
+        self.membrane_wanted, self.signed = membrane, signed
         self.traces: list[Trace] = []
         self.outputs: list[Tensor] = []
 
@@ -50,6 +50,12 @@ class Tape:
     def spikes(self) -> Tensor:
         """The layer's output `[T, B, *features]`: spikes (of a leaky integrator, membranes)."""
         return joined(self.outputs)
+
+    @property
+    def activity(self) -> Tensor:
+        """How many spikes there are of either sign, `[T, B, *features]`, without a gradient."""
+        spikes = self.spikes.detach()
+        return spikes.abs() if self.signed else spikes
 
     @property
     def membrane(self) -> Tensor:
@@ -85,6 +91,10 @@ class Recorded(nn.Module):
         super().__init__()
         self.tape: Tape | None = None
 
+    def resting_potential(self) -> Value:
+        """The resting potential now, a number, or a tensor per neuron."""
+        return 0.0
+
 
 def taped(run: Callable[..., Any], tape: Tape | None, x: Tensor, *state: State) -> Any:
     """Call a bound scan `(x[, state], *, trace)`, writing on the tape what it asks for."""
@@ -93,7 +103,8 @@ def taped(run: Callable[..., Any], tape: Tape | None, x: Tensor, *state: State) 
         return run(x, *state)
     if not tape.membrane_wanted:
         out = run(x, *state)
-        tape.add_output(out[0] if state else out)
+        y = out[0] if state else out
+        tape.add_output(y[0] if type(y) is tuple else y)  # of spikes and membranes the spikes
         return out
     *results, trace = run(x, *state, trace=True)
     tape.add(trace)
@@ -141,7 +152,10 @@ def listened(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str,
     """`record`, without its word about layers that have no tape."""
     found = {name: m for name, m in network.named_modules() if isinstance(m, Recorded)}
     before = {name: m.tape for name, m in found.items()}
-    tapes = {name: Tape(membrane=membrane) for name in found}
+    tapes = {
+        name: Tape(membrane=membrane, signed=getattr(m, "spike", "binary") == "ternary")
+        for name, m in found.items()
+    }
     try:
         for name, m in found.items():
             m.tape = tapes[name]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.errors import UserError, message, unknown
+from spikegrad.step.modes import BINARY, Mode, by_chance, sent
 from spikegrad.types import Reset, Value
 
 __all__ = ["Fired", "Firing", "Parameters", "States"]
@@ -21,13 +22,16 @@ class Firing:
 
     spike: from a distance to the threshold to spikes, with the surrogate's gradient; reset:
     "subtract", "zero" or "none"; detach: no gradient through the reset's spike; refractory: steps
-    of silence after a spike.
+    of silence after a spike; mode: one spike, several, of two signs, or by chance; chance: of a
+    spike at a distance, None but with escape noise.
     """
 
     spike: Callable[[Tensor], Tensor]
     reset: Reset
     detach: bool
     refractory: Value
+    mode: Mode = BINARY
+    chance: Callable[[Tensor], Tensor] | None = None
 
     @property
     def has_refractory(self) -> bool:
@@ -36,24 +40,37 @@ class Firing:
 
 
 class Fired:
-    """What one call of `p.spike` saw, and the steps of silence left after it."""
+    """What one call of `p.spike` saw, and the steps of silence left after it.
 
-    def __init__(self, u: Tensor, distance: Tensor, s: Tensor, silent: Tensor | None) -> None:
-        self.membrane, self.distance, self.s, self.silent = u, distance, s, silent
+    s: what is sent; any: 1 where anything is.
+    """
+
+    def __init__(
+        self, u: Tensor, distance: Tensor, s: Tensor, any_: Tensor, silent: Tensor | None
+    ) -> None:
+        self.membrane, self.distance, self.s, self.any, self.silent = u, distance, s, any_, silent
 
 
 class Parameters:
     """The parameters of one call by name; made anew for each step.
 
-    silent: steps of silence left `[B, *features]`, None without a refractory period.
+    silent: steps of silence left `[B, *features]`, None without a refractory period; noise: of this
+    step, uniform in [0, 1), None without escape noise; rest: the name of the resting potential
+    among the values, or a number.
     """
 
     def __init__(
-        self, values: Mapping[str, Value], firing: Firing | None, silent: Tensor | None
+        self,
+        values: Mapping[str, Value],
+        firing: Firing | None,
+        silent: Tensor | None,
+        noise: Tensor | None = None,
+        rest: str | float = 0.0,
     ) -> None:
         self._names = tuple(values)
         self._firing = firing
-        self._silent = silent
+        self._silent, self._noise = silent, noise
+        self._rest = values[rest] if isinstance(rest, str) else rest
         self.fired: Fired | None = None
         for name, value in values.items():
             setattr(self, name, value)
@@ -71,7 +88,8 @@ class Parameters:
         """Spikes where the membrane u `[B, *features]` reaches the threshold.
 
         `s = [u >= threshold]`, 0 while the neuron is refractory; the gradient is the surrogate's at
-        `u - threshold`. A step calls it once.
+        `u - threshold`. A layer may ask for spikes of two signs, for several or for noise
+        (`step/modes.py`). A step calls it once.
         Raises UserError for a second call, and in a neuron declared without spikes.
         """
         if self._firing is None or self.fired is not None:
@@ -82,19 +100,24 @@ class Parameters:
                     "a neuron has one threshold; add distances up before, or drop spikes=False",
                 )
             )
-        distance = u - threshold
-        s = self._firing.spike(distance)
-        if not self._firing.has_refractory:
-            self.fired = Fired(u, distance, s, None)
-            return s
+        firing, distance = self._firing, u - threshold
+        if firing.chance is not None and self._noise is not None:
+            out = by_chance(firing.spike, firing.chance(distance), distance, self._noise)
+        else:
+            out = sent(firing.mode, firing.spike, u, distance, threshold, self._rest)
+        if not firing.has_refractory:
+            self.fired = Fired(u, distance, out.s, out.any, None)
+            return out.s
         silent = self._silent
         assert silent is not None
         ready = silent == 0
-        fired = (distance.detach() >= 0) & ready
+        fired = out.reached & ready
         # Plain numbers stay numbers: torch then keeps the counter's dtype.
-        left = torch.where(fired, self._firing.refractory, (silent - 1).clamp(min=0))
-        s = s * ready.to(s.dtype)
-        self.fired = Fired(u, distance, s, left.to(silent.dtype))
+        left = torch.where(fired, firing.refractory, (silent - 1).clamp(min=0))
+        gate = ready.to(out.s.dtype)
+        s = out.s * gate
+        any_ = s if out.any is out.s else out.any * gate
+        self.fired = Fired(u, distance, s, any_, left.to(silent.dtype))
         return s
 
     @property
@@ -107,19 +130,36 @@ class Parameters:
     ) -> Tensor:
         """The membrane after the layer's reset.
 
-        "subtract": `u - fired drop`, drop by default `threshold - v_rest`; "zero":
-        `u + fired (to - u)`, to by default `v_reset`; "none": u. A `v_rest` or `v_reset` that the
-        neuron does not declare is 0.
+        "subtract": `u - fired drop`, drop by default `threshold - v_rest`, so that several spikes
+        subtract it several times and a negative one adds it; "zero": to where a spike of any size
+        was, by default `v_reset`; "none": u. A `v_rest` or `v_reset` that the neuron does not
+        declare is 0.
+        Raises UserError where spikes have several sizes, and fired is not what p.spike returned.
         """
         firing = self._firing
         if firing is None:
             raise UserError(message("expected p.reset in a spiking neuron", "spikes=False"))
         if firing.reset == "none":
             return u
+        if firing.reset == "zero" and firing.mode.word in ("ternary", "multiple"):
+            fired = self._of_any_size(fired)
         s = fired.detach() if firing.detach else fired
         if firing.reset == "subtract":
             return u - s * (self.threshold - self._or_zero("v_rest") if drop is None else drop)
         return u + s * ((self._or_zero("v_reset") if to is None else to) - u)
+
+    def _of_any_size(self, fired: Tensor) -> Tensor:
+        """1 where what p.spike returned is not 0."""
+        if self.fired is None or fired is not self.fired.s:
+            raise UserError(
+                message(
+                    "expected p.reset with what p.spike returned in the same step, for a reset to "
+                    "a value by spikes of several sizes",
+                    "something else",
+                    "use reset='subtract', or spike='binary'",
+                )
+            )
+        return self.fired.any
 
     def _or_zero(self, name: str) -> Value:
         value: Value = getattr(self, name) if name in self._names else 0.0

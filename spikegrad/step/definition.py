@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from keyword import iskeyword
 from typing import Any, NamedTuple, get_args
 
@@ -23,10 +24,11 @@ from torch import Tensor
 from spikegrad.checks import check_choice, check_flag, check_number
 from spikegrad.errors import UserError, message
 from spikegrad.step.loop import run
+from spikegrad.step.modes import BINARY, Mode, mode_of
 from spikegrad.step.outside import Outside
 from spikegrad.step.parameter import Declared, TimeConstant, declared, names_read
 from spikegrad.surrogate import Surrogate, arctan
-from spikegrad.types import Reset, State
+from spikegrad.types import Output, Reset, SpikeMode, State
 
 __all__ = ["Step"]
 
@@ -39,7 +41,9 @@ class Step:
     function: the step, `(x, s, p) -> (output, states)`; states: by name the value at the start, a
     number or the name of a parameter; parameters: by name a number, `Parameter` or `TimeConstant`;
     reset, surrogate: what a layer takes by default; spikes: False for a neuron that never spikes;
-    name: the function's where None; state: the NamedTuple of the states, made where None.
+    rest: the resting potential, a number or the name of a parameter; None: `v_rest`, and 0 for a
+    neuron that does not declare it; name: the function's where None; state: the NamedTuple of the
+    states, made where None.
     Raises UserError or TypeError for a declaration that does not fit together.
 
     >>> import torch
@@ -62,6 +66,7 @@ class Step:
         reset: Reset = "subtract",
         surrogate: Surrogate | None = None,
         spikes: bool = True,
+        rest: str | float | None = None,
         name: str | None = None,
         state: type | None = None,
     ) -> None:
@@ -73,8 +78,14 @@ class Step:
         self.states = dict(states)
         self.reset: Reset = reset
         self.surrogate = arctan(2.0) if surrogate is None else surrogate
+        self.rest = ("v_rest" if "v_rest" in self.parameters else 0.0) if rest is None else rest
+        self.mode: Mode = BINARY
+        self.output: Output = "spikes"
+        self.plain = self  # of a variant: what it is a variant of
+        self._variants: dict[tuple[Mode, Output], Step] = {}
         self.reads = names_read(self.parameters)
         check_names(self)
+        check_start(self, "rest", self.rest)
         self.outside = Outside(function)
         self._first: tuple[tuple[str, Any], ...] | None = None
         self.State = state_type(self) if state is None else state
@@ -101,6 +112,35 @@ class Step:
         pairs = zip(self._first, now, strict=False)
         name = next((new[0] for old, new in pairs if repr(old) != repr(new)), "one of them")
         return f"{name}, which it reads from outside, has changed; declare it as a parameter"
+
+    def variant(
+        self, *, spike: SpikeMode = "binary", most: int | None = None, output: Output = "spikes"
+    ) -> Step:
+        """The same neuron that sends something else, or returns something else.
+
+        spike: "binary", "ternary" (-1, 0, 1), "multiple" (0 to most spikes a step, `most` is 4 by
+        default) or "escape" (spikes by chance), see `step/modes.py`; output: "spikes", "membrane"
+        (before the reset, what the threshold is compared with), or "both" as a pair.
+        Raises UserError for an unknown word, and for one that a neuron without spikes cannot do.
+        """
+        check_choice(output, "output", get_args(Output))
+        mode = mode_of(spike, most)
+        if (mode, output) == (BINARY, "spikes"):
+            return self.plain
+        if not self.spikes:
+            raise UserError(
+                message(
+                    f"expected spike='binary' and output='spikes' of {self.name}",
+                    f"spike={spike!r}, output={output!r}",
+                    "it never spikes; omit both",
+                )
+            )
+        known = self.plain._variants
+        if (mode, output) not in known:
+            made = copy(self)
+            made.mode, made.output, made.plain = mode, output, self.plain
+            known[mode, output] = made
+        return known[mode, output]
 
     def __call__(self, x: Tensor, state: State = None, **args: Any) -> Any:
         """Run over x `[T, B, *features]` by the loop in torch: see `spikegrad.step.loop.run`."""
@@ -157,17 +197,21 @@ def check_names(step: Step) -> None:
                 message(f"expected another name in {step.name}", repr(name), "it is reserved")
             )
     for state, start in step.states.items():
-        if isinstance(start, str):
-            if start not in read:
-                raise UserError(
-                    message(
-                        f"expected the start of {state!r} as a number or a parameter's name",
-                        repr(start),
-                        f"the parameters are {', '.join(sorted(read))}",
-                    )
-                )
-        else:
-            check_number(start, f"the start of {state!r}")
+        check_start(step, f"the start of {state!r}", start)
+
+
+def check_start(step: Step, what: str, value: str | float) -> None:
+    """A number, or the name of a parameter."""
+    if not isinstance(value, str):
+        check_number(value, what)
+    elif value not in step.reads:
+        raise UserError(
+            message(
+                f"expected {what} as a number or a parameter's name",
+                repr(value),
+                f"the parameters are {', '.join(sorted(step.reads))}",
+            )
+        )
 
 
 def state_type(step: Step) -> type:

@@ -6,8 +6,9 @@ The loop goes over `x.unbind(0)`, never over `x[t]`: the backward of a select al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,7 @@ from spikegrad.checks import (
 )
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.step.context import Firing, Parameters, States
+from spikegrad.step.modes import check_escape
 from spikegrad.step.sequence import enter, rest
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Reset, State, Trace, Value
@@ -44,6 +46,8 @@ def run(
     detach_reset: bool = True,
     refractory: int = 0,
     trace: bool = False,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
     **values: Value,
 ) -> Any:
     """A neuron over a whole sequence.
@@ -51,9 +55,12 @@ def run(
     x: input current `[T, B, *features]`; state: from the call before, None for the start; dt: step
     (ms); surrogate, reset: the step's defaults where None; slope: a tensor to learn the surrogate's
     slope through; refractory: steps of silence after a spike; values: the parameters under the
-    names by which the step reads them, numbers or tensors that broadcast to `[*features]`.
+    names by which the step reads them, numbers or tensors that broadcast to `[*features]`; noise:
+    of escape noise, uniform in [0, 1), of x's shape; None: drawn from the generator (torch's own
+    where None) step after step, so that chunks draw what the whole draws.
 
-    Returns `(output, state)`, output `[T, B, *features]` in x's dtype; with `trace=True`
+    Returns `(output, state)`, output `[T, B, *features]` in x's dtype, the spikes unless the step
+    is a variant with another output; with `trace=True`
     `(output, state, Trace)`, whose distance and spikes are None for a neuron without spikes.
     Raises UserError or TypeError for a wrong shape, range, kind or dtype, and for a step that does
     not return what it declares.
@@ -64,23 +71,50 @@ def run(
     current = enter(x, state, step.State, **values)
     inside = {**values, "dt": dt}
     now, silent = starts(step, current, state, values, refractory)
-    outputs, traces = [], []
+    draws = draws_of(firing, current, noise, generator)
+    outputs, seen = [], []
     for t, x_t in enumerate(current.unbind(0)):
-        p = Parameters(inside, firing, silent)
+        p = Parameters(inside, firing, silent, next(draws), step.rest)
         y, now = one_step(step, x_t, now, p, check=t == 0)
         silent = p.fired.silent if p.fired is not None else None
         outputs.append(y)
-        if trace:
-            traces.append(p.fired)
-    out = torch.stack(outputs).to(x.dtype)
+        if p.fired is not None and (trace or step.output != "spikes"):
+            seen.append(p.fired)
+    s = torch.stack(outputs).to(x.dtype)
     end = step.State(**now, refractory=silent) if step.spikes else step.State(**now)
+    if not step.spikes:
+        return (s, end, Trace(x, s, None, None)) if trace else (s, end)
+    u = torch.stack([f.membrane for f in seen]) if seen else s
+    out = {"spikes": s, "membrane": u.to(x.dtype), "both": (s, u.to(x.dtype))}[step.output]
     if not trace:
         return out, end
-    if not step.spikes:
-        return out, end, Trace(x, out, None, None)
-    seen = [f for f in traces if f is not None]
-    u = torch.stack([f.membrane for f in seen])
-    return out, end, Trace(x, u, torch.stack([f.distance for f in seen]), out)
+    return out, end, Trace(x, u, torch.stack([f.distance for f in seen]), s)
+
+
+def draws_of(
+    firing: Firing | None,
+    current: Tensor,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+) -> Iterator[Tensor | None]:
+    """Noise `[B, *features]` for every step, None where nothing is by chance."""
+    if firing is None or firing.chance is None:
+        if noise is not None or generator is not None:
+            got = "noise" if noise is not None else "a generator"
+            expected = "expected noise and generator with spike='escape' in hard mode alone"
+            raise UserError(message(expected, got, "omit it"))
+        return repeat(None)
+    if noise is None:
+        return (
+            torch.rand(x_t.shape, dtype=x_t.dtype, device=x_t.device, generator=generator)
+            for x_t in current.unbind(0)
+        )
+    if generator is not None:
+        raise UserError(message("expected noise or a generator", "both", "omit one"))
+    if not isinstance(noise, Tensor) or noise.shape != current.shape:
+        got = str(list(noise.shape)) if isinstance(noise, Tensor) else type(noise).__name__
+        raise UserError(message(f"expected noise of shape {list(current.shape)}", got))
+    return iter(noise.to(current.dtype).unbind(0))
 
 
 def values_of(step: Step, given: Mapping[str, Value], dt: float) -> dict[str, Value]:
@@ -106,7 +140,22 @@ def firing_of(
         return None
     record = step.surrogate if surrogate is None else surrogate
     fire = partial(spike, surrogate=record, slope=slope)
-    return Firing(fire, chosen, detach_reset, refractory)
+    if step.mode.word != "escape":
+        return Firing(fire, chosen, detach_reset, refractory, step.mode)
+    check_escape(record)
+    if record.mode == "soft":
+        return Firing(fire, chosen, detach_reset, refractory)
+    return Firing(fire, chosen, detach_reset, refractory, step.mode, chance_of(record, slope))
+
+
+def chance_of(record: Surrogate, slope: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """The probability of a spike at a distance; noise has no part in gradients."""
+    steep = None if slope is None else slope.detach()
+
+    def chance(distance: Tensor) -> Tensor:
+        return record.primitive(distance.detach(), steep)
+
+    return chance
 
 
 def check_firing(reset: str, detach_reset: bool, refractory: int) -> None:

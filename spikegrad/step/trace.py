@@ -97,6 +97,8 @@ class Amplified:
 def trace(step: Step, form: Form) -> Traced:
     """The graph of a step; raises NotLowered, whose message says which operation and why.
 
+    Escape noise and a second output have none.
+
     It is made in a thread of its own: modes of torch that are in force for the caller (no_grad,
     inference mode, autocast, hooks on saved tensors, a tracer) must have no part in it.
     """
@@ -106,6 +108,10 @@ def trace(step: Step, form: Form) -> Traced:
 
 def traced(step: Step, form: Form) -> Traced:
     """`trace` in the thread of the caller."""
+    if step.mode.word == "escape":
+        raise NotLowered("its noise is drawn in torch")
+    if step.output == "both":
+        raise NotLowered("it returns spikes and membranes")
     states = (*step.states, *(("refractory",) if form.refractory else ()))
     fires = SURROGATE if step.spikes else ()
     counts = ("refractory steps",) if form.refractory else ()
@@ -177,12 +183,14 @@ def joint(
         x = leaf(x)
         before = {n: v if n == "refractory" else leaf(v) for n, v in before.items()}
         values = {n: leaf(v) if n in form.learned else v for n, v in values.items()}
-        firing = firing_of(form, values)
+        firing = firing_of(step, form, values)
         read = {name: values[name] for name in (*step.reads, "dt")}
         silent = before.get("refractory")
-        p = Parameters(read, firing, silent)
+        p = Parameters(read, firing, silent, rest=step.rest)
         smooth = {name: before[name] for name in step.states}
         y, after = one_step(step, x, smooth, p, check=True)
+        if step.output == "membrane" and p.fired is not None:
+            y = p.fired.membrane
         ends = [after[name] for name in step.states]
         made = [(out, g) for out, g in zip([y, *ends], incoming, strict=True) if out.requires_grad]
         wanted = [x, *smooth.values(), *(values[name] for name in form.learned)]
@@ -203,7 +211,7 @@ def leaf(value: Tensor) -> Tensor:
     return value.detach().requires_grad_()
 
 
-def firing_of(form: Form, values: dict[str, Tensor]) -> Firing | None:
+def firing_of(step: Step, form: Form, values: dict[str, Tensor]) -> Firing | None:
     """How the traced neurons spike: slope and amplitude are values of the graph."""
     if form.surrogate is None:
         return None
@@ -213,4 +221,4 @@ def firing_of(form: Form, values: dict[str, Tensor]) -> Firing | None:
         return spike_by(distance, values[SURROGATE[0]], amplified)
 
     steps = values["refractory steps"] if form.refractory else 0
-    return Firing(fire, form.reset, form.detach, steps)
+    return Firing(fire, form.reset, form.detach, steps, step.mode)

@@ -250,7 +250,7 @@ class Rates:
     def add(self, tapes: Mapping[str, Tape], weight: float) -> None:
         """Count the recorded spikes of a batch, and forget the recording."""
         for name, tape in tapes.items():
-            rate = tape.spikes.detach().float().mean().item()
+            rate = tape.activity.float().mean().item()
             self.totals[name] = self.totals.get(name, 0.0) + rate * weight
             tape.clear()
         self.weight += weight

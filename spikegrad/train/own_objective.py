@@ -125,6 +125,15 @@ def penalty_of(objective: Any, tapes: Mapping[str, Tape]) -> Tensor | float:
     """The penalty on firing rates that an objective asks for; 0.0 when it is off."""
     if not objective.rate_weight:
         return 0.0
+    for name, tape in tapes.items():
+        if tape.signed:  # positive and negative spikes would cancel
+            raise UserError(
+                message(
+                    "expected no penalty on firing rates with spikes of two signs",
+                    f"layer {name} with spike='ternary'",
+                    "set rate_weight=0",
+                )
+            )
     lower, upper = objective.rate_lower, objective.rate_upper
     terms = [rate_penalty(tape.spikes, lower=lower, upper=upper) for tape in tapes.values()]
     return objective.rate_weight * sum(terms[1:], terms[0]) if terms else 0.0

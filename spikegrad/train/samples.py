@@ -108,13 +108,13 @@ def _layer(index: int, tape: Tape, neuron: Any) -> dict[str, Any]:
     spikes, membrane = tape.spikes.flatten(2), tape.membrane.flatten(2)
     distance = tape.distance
     assert distance is not None
-    chosen = _chosen(spikes.float().mean((0, 1)), membrane.amax((0, 1)))
+    chosen = _chosen(spikes.abs().float().mean((0, 1)), membrane.amax((0, 1)))
     thresholds = (membrane - distance.flatten(2))[:, :, chosen]
     theta = thresholds[0, 0]
-    after = _after(neuron, membrane[:, :, chosen], spikes[:, :, chosen] > 0, thresholds, chosen)
+    after = _after(neuron, membrane[:, :, chosen], spikes[:, :, chosen], thresholds, chosen)
     return {
         f"after_{index}": _floats(after),
-        f"spikes_{index}": (spikes > 0).to(torch.uint8).cpu().numpy(),
+        f"spikes_{index}": (spikes != 0).to(torch.uint8).cpu().numpy(),
         f"membrane_{index}": _floats(membrane[:, :, chosen]),
         f"threshold_{index}": _floats(theta),
         f"neurons_{index}": chosen.cpu().numpy(),
@@ -139,9 +139,12 @@ def _after(neuron: Any, u: Tensor, fired: Tensor, theta: Tensor, chosen: Tensor)
         return u  # it is subtracted behind the decay
     if reset == "subtract":
         drop = getattr(neuron, "drop", None)
-        return u - fired * (theta - neuron.v_rest if drop is None else _of_neurons(drop(), chosen))
+        if drop is not None:
+            return u - fired * _of_neurons(drop(), chosen)
+        rest = torch.as_tensor(neuron.resting_potential(), dtype=u.dtype)
+        return u - fired * (theta - _of_neurons(rest, chosen))
     if reset == "zero":
-        return torch.where(fired, _of_neurons(neuron.v_reset(), chosen).to(u.dtype), u)
+        return torch.where(fired != 0, _of_neurons(neuron.v_reset(), chosen).to(u.dtype), u)
     return u
 
 

@@ -149,7 +149,7 @@ def _propagate(
             raise UserError(message("expected a loss with a gradient", "none", remedy))
         engine.fabric.backward(loss * length)
         for name, tape in tapes.items():
-            mean = tape.spikes.detach().float().mean().item()
+            mean = tape.activity.float().mean().item()
             rates[name] = rates.get(name, 0.0) + length * mean
         states = cut(after)
         total += length * value
@@ -161,9 +161,10 @@ def _whole(tapes: dict[str, Tape], share: Share) -> dict[str, Tape]:
     """The firing rates of the whole batch, as one step of one sample."""
     if share.alone:
         return tapes
-    found = {name: Tape(membrane=False) for name in tapes}
+    found = {name: Tape(membrane=False, signed=tape.signed) for name, tape in tapes.items()}
     for name, tape in tapes.items():
-        found[name].add_output(share.mean(tape.spikes.float().mean((0, 1), keepdim=True)))
+        spikes = tape.activity if tape.signed else tape.spikes
+        found[name].add_output(share.mean(spikes.float().mean((0, 1), keepdim=True)))
     return found
 
 
