@@ -25,6 +25,7 @@ from spikegrad.functional.loss import (
 from spikegrad.functional.pool import max_pool2d
 from spikegrad.functional.readout import li, over_time
 from spikegrad.functional.recurrent import recurrent
+from spikegrad.functional.rounding import rounded, truncated
 from spikegrad.functional.spiking import spiking
 
 __all__ = [
@@ -51,7 +52,9 @@ __all__ = [
     "rate_mse",
     "rate_penalty",
     "recurrent",
+    "rounded",
     "spiking",
     "tet",
     "time_constant",
+    "truncated",
 ]
