@@ -160,11 +160,13 @@ def check(
         noise = torch.rand(STEPS, BATCH, *shape, dtype=torch.float64).to(device)
         run = runner(layer)
         if current is None:
-            current = firing_current(run, noise, values) if spikes else 1.0
+            current = firing_current(spiking(layer), noise, values) if spikes else 1.0
         # Mostly positive, so that neurons fire.
         x = (1.2 * noise - 0.2) * current
         y, state = run(x, None, backend="reference", **values)
-        rate = float(y.mean()) if spikes else None
+        rate = None
+        if spikes:
+            rate = float(spiking(layer)(x, None, backend="reference", **values)[0].abs().mean())
         rows = [row for form in forms(layer, values) for row in compared(run, form, x, values)]
     name = type(layer).__name__
     return Check(name, current, rate, tuple(rows), notes_of([y, *state], rate))
@@ -192,10 +194,24 @@ def layer_of(neuron: Neuron | type[Neuron]) -> Neuron:
 
 def runner(layer: Neuron) -> Callable[..., Any]:
     """The neuron as a function of input, state, backend and its quantities."""
+    if layer.output == "both":
+        raise UserError(
+            message(
+                "expected output='spikes' or 'membrane' in check", "output='both'", "check each"
+            )
+        )
     definition = layer.definition()
     if definition is not None:
         return partial(kernels.step, definition)
     return partial(scan, layer.scan)
+
+
+def spiking(layer: Neuron) -> Callable[..., Any]:
+    """The same for the neuron's spikes, where the layer returns membranes."""
+    definition = layer.definition()
+    if definition is None or layer.output == "spikes":
+        return runner(layer)
+    return partial(kernels.step, definition.plain.variant(spike=layer.spike, most=layer.most))
 
 
 def arguments_of(layer: Neuron) -> dict[str, Any]:

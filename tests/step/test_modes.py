@@ -359,6 +359,21 @@ def test_the_preflight_knows_the_rest_of_a_library_neuron() -> None:
     assert any("never fires: membrane reaches" in str(each) for each in found)
 
 
+def test_check_compares_variants_by_their_spikes() -> None:
+    if cpu.load():
+        pytest.skip(f"no native kernels: {cpu.load()}")
+    plain = sg.check(sg.LIF(10.0))
+    membrane = sg.check(sg.LIF(10.0, output="membrane"))
+    assert (membrane.rate, membrane.current) == (plain.rate, plain.current)
+    assert membrane.ok
+    signed = sg.check(sg.IF(spike="ternary"))
+    assert signed.ok
+    assert signed.rate is not None
+    assert signed.rate > 0
+    with pytest.raises(sg.UserError, match="output='both'"):
+        sg.check(sg.LIF(10.0, output="both"))
+
+
 def test_a_mode_of_words() -> None:
     assert mode_of("multiple").most == 4
     assert LIF.variant() is LIF
