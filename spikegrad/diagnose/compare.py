@@ -85,6 +85,7 @@ class Check:
                 row.verdict,
             ]
             for row in self.rows
+            if row.verdict != "not run"
         ]
         reasons = {row.backend: row.reason for row in self.rows if row.reason}
         rate = "" if self.rate is None else f", {self.rate:.3g} spikes per neuron and step"
@@ -93,7 +94,7 @@ class Check:
         return "\n".join(
             [
                 head,
-                columns(header, rows),
+                *([columns(header, rows)] if rows else []),
                 *(f"{backend} was not compared: {why}" for backend, why in reasons.items()),
                 *self.notes,
                 self.line(),
@@ -258,10 +259,13 @@ def compared(
     for dtype in TOLERANCE:
         loop = exact if dtype == x.dtype else results(run, form, x.to(dtype), values, "reference")
         own = {name: difference(exact[name], loop[name], name) for name in exact}
-        for backend in kernels.available():
+        for backend, missing in kernels.available().items():
             if backend == "reference":
                 continue
             row = Compared(backend, str(dtype).removeprefix("torch."), form.words)
+            if missing:
+                yield replace(row, reason=missing)
+                continue
             try:
                 found = results(run, form, x.to(dtype), values, backend)
             except UserError as error:

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from native import needs_kernels
 from torch import Tensor
 
 import spikegrad as sg
+from spikegrad.kernels.cpu.instructions import LANE_BYTES
+from spikegrad.kernels.cpu.library import isa
+from spikegrad.kernels.cpu.step_operator import BLOCK
 
 
 @sg.neuron(
@@ -43,3 +47,26 @@ def test_a_step_between_layers_compiles_with_every_shape_and_a_state(backend: An
                 torch.autograd.grad(mine.square().sum(), parameters),
                 torch.autograd.grad(theirs.square().sum(), parameters),
             )
+
+
+@needs_kernels
+def test_the_native_scan_is_one_node() -> None:
+    network, names = sg.Sequential(sg.Linear(7, 5), Leaky(size=5, learn="tau_mem")), []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        names.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    torch._dynamo.reset()
+    torch.compile(network, fullgraph=True, backend=backend)(torch.rand(40, 3, 7))
+    assert sum("spikegrad.step_scan" in name for name in names) == 1
+    assert len(names) < 60  # not 40 steps of a loop
+
+
+@needs_kernels
+def test_a_saved_graph_of_a_neuron_that_this_process_does_not_know() -> None:
+    groups = BLOCK * 4 // LANE_BYTES[isa()]
+    words = [1, 1, 1, 0, 0, 0, 0, 0, groups, 0]
+    inputs = (torch.rand(4, 2, 3), torch.zeros(1, 2, 3), torch.zeros(5, 1))
+    with pytest.raises(RuntimeError, match="expected a neuron whose program this process has load"):
+        torch.ops.spikegrad.step_scan(1234567, *inputs, words)
