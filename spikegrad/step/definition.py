@@ -32,7 +32,7 @@ from spikegrad.types import Output, Reset, SpikeMode, State
 
 __all__ = ["Step"]
 
-RESERVED = ("refractory", "dt", "spike", "reset", "reset_by", "fired", "x")
+RESERVED = ("refractory", "dt", "spike", "reset", "reset_by", "fired", "values", "x")
 
 
 class Step:

@@ -235,6 +235,7 @@ def test_a_bad_step_gets_a_clear_line(change: str, says: str) -> None:
         ({"states": {"v": "v_rst"}, "parameters": {"v_rest": 0.0}}, "the start of 'v'"),
         ({"states": {"refractory": 0.0}, "parameters": {}}, "reserved"),
         ({"states": {"v": 0.0}, "parameters": {"dt": 1.0}}, "reserved"),
+        ({"states": {"v": 0.0}, "parameters": {"values": 1.0}}, "reserved"),
         ({"states": {"v": 0.0}, "parameters": {"training": 1.0}}, "another parameter name"),
         ({"states": {"v": 0.0}, "parameters": {"k": "high"}}, "number"),
         ({"states": {"v": 0.0}, "parameters": {}, "reset": "hard"}, "hard"),
