@@ -19,7 +19,8 @@ from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu.step import prepared
 assert cpu.load() == "", cpu.load()
 record = LIF.surrogate
-what = [LIF, record, record.family.content, "subtract", True, False, (), False, False, True, False]
+form = [LIF, record, record.family.content, "subtract", True, False, (), ()]
+what = [*form, False, False, True, False]  # each, double, keep, lean
 made = prepared(*what)
 x, starts = torch.rand(2, 3, 64), torch.rand(1, 3, 64)
 params = torch.ones(len(made.parameters) - {missing}, 1)
