@@ -75,7 +75,7 @@ def delayed_lif(
     >>> import torch
     >>> s, state = delayed_lif(torch.full((8, 1, 1), 0.6), beta=0.5)
     >>> s.flatten().tolist(), round(state.u.item(), 4)
-    ([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], 0.1344)
+    ([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], 0.1328)
     """
     return DELAYED_LIF(
         x,
