@@ -72,18 +72,7 @@ def cpp(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> P
         forward=indent(writer.forward(), "      "),
         backward=indent(writer.backward(), "      "),
     )
-    return Program(
-        text,
-        traced.states,
-        traced.smooth,
-        traced.parameters,
-        traced.learned,
-        len(plan.reals),
-        len(plan.masks),
-        plan.reads_input,
-        each,
-        double,
-    )
+    return Program.of(text, traced, plan, each=each, double=double)
 
 
 def has_functions(graph: Graph) -> bool:

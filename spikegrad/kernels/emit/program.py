@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spikegrad.step.keep import Plan
+from spikegrad.step.trace import Traced
+
 __all__ = ["Program"]
 
 
@@ -26,3 +29,19 @@ class Program:
     reads_input: bool
     each: bool
     double: bool
+
+    @classmethod
+    def of(cls, text: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:
+        """The program of a graph and its plan."""
+        return cls(
+            text,
+            traced.states,
+            traced.smooth,
+            traced.parameters,
+            traced.learned,
+            len(plan.reals),
+            len(plan.masks),
+            plan.reads_input,
+            each,
+            double,
+        )

@@ -48,18 +48,7 @@ def triton(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -
         backward=indent(writer.backward(), "        "),
         results=indent(writer.results(), "    "),
     )
-    return Program(
-        text,
-        traced.states,
-        traced.smooth,
-        traced.parameters,
-        traced.learned,
-        len(plan.reals),
-        len(plan.masks),
-        plan.reads_input,
-        each,
-        double,
-    )
+    return Program.of(text, traced, plan, each=each, double=double)
 
 
 class Writer:
