@@ -268,7 +268,8 @@ def check_given(step: Step, given: Mapping[str, Value], bounds: Bounds) -> None:
             raise UserError(unknown(f"argument of {step.name}", name, known))
     for name, pair in bounds.items():
         if name not in step.parameters or isinstance(step.parameters[name], TimeConstant):
-            raise UserError(unknown(f"bounded parameter of {step.name}", name, step.parameters))
+            plain = [n for n, p in step.parameters.items() if isinstance(p, Parameter)]
+            raise UserError(unknown(f"parameter with bounds of {step.name}", name, plain))
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(message(f"expected bounds[{name!r}] as (low, high)", repr(pair)))
 

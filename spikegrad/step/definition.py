@@ -72,6 +72,8 @@ class Step:
     ) -> None:
         check_choice(reset, "reset", get_args(Reset))
         check_flag(spikes, "spikes")
+        check_declared(states, "states", "{'v': 0.0}")
+        check_declared(parameters, "parameters", "{'threshold': 1.0}")
         check_function(function, name)
         self.function, self.name, self.spikes = function, name or function.__name__, spikes
         self.parameters = declared(parameters)
@@ -174,6 +176,12 @@ def check_function(function: Callable[..., Any], name: str | None) -> None:
                 "declare three arguments",
             )
         )
+
+
+def check_declared(given: object, name: str, example: str) -> None:
+    """Names with their values."""
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise TypeError(message(f"expected {name} by name", repr(given), f"for example {example}"))
 
 
 def check_names(step: Step) -> None:

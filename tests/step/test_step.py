@@ -234,6 +234,8 @@ def test_a_bad_step_gets_a_clear_line(change: str, says: str) -> None:
         ({"states": {}, "parameters": {}}, "at least one state"),
         ({"states": {"v": "v_rst"}, "parameters": {"v_rest": 0.0}}, "the start of 'v'"),
         ({"states": {"refractory": 0.0}, "parameters": {}}, "reserved"),
+        ({"states": ["v"], "parameters": {}}, "expected states by name"),
+        ({"states": {"v": 0.0}, "parameters": 1.0}, "expected parameters by name"),
         ({"states": {"v": 0.0}, "parameters": {"dt": 1.0}}, "reserved"),
         ({"states": {"v": 0.0}, "parameters": {"values": 1.0}}, "reserved"),
         ({"states": {"v": 0.0}, "parameters": {"training": 1.0}}, "another parameter name"),
@@ -263,3 +265,6 @@ def test_bad_arguments_of_a_layer() -> None:
     assert Tired(jump=-0.5, bounds={"jump": (-1.0, 1.0)}).jump() == -0.5
     with pytest.raises(TypeError, match="bounds"):
         Tired(bounds={"jump": 3})
+    with pytest.raises(sg.UserError, match="parameter with bounds of Tired 'tau_mem'") as seen:
+        Tired(learn="tau_mem", bounds={"tau_mem": (1.0, 9.0)})
+    assert "did you mean 'tau_mem'" not in str(seen.value)
