@@ -8,6 +8,7 @@ network trains, truncated BPTT included, without a wrapper around it.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -61,8 +62,22 @@ def make_fabric(config: Config) -> Any:
             **_together(processes),
         )
         if launched():
+            ours = not dist.is_initialized()
             fabric.launch()
+            if ours:
+                atexit.register(_disconnect)
     return fabric
+
+
+def _disconnect() -> None:
+    """End the connections while the interpreter is whole.
+
+    A thread of Gloo may hold the last tensor until after its reduction has returned. Where it lets
+    go of it while the interpreter ends, torch aborts the process, and torchrun ends the others.
+    Fabric does the same for NCCL.
+    """
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.destroy_process_group()
 
 
 def _together(processes: int) -> dict[str, Any]:
@@ -155,6 +170,7 @@ def _silence() -> None:
 
 def _worker(fabric: Any, parcel: _Parcel, outcome: str) -> None:
     work, job = parcel.content
+    atexit.register(_disconnect)
     try:
         found = ("result", work(fabric, job))
     except Interrupted as stop:

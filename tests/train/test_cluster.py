@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,14 @@ class Machine:
     """One torchrun of two, in a folder of its own."""
 
     def __init__(
-        self, folder: Path, words: list[str], *, each: int, at: str, inside: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        words: list[str],
+        *,
+        each: int,
+        at: str,
+        host: bool,
+        inside: tuple[str, ...] = (),
     ):
         folder.mkdir(exist_ok=True)
         self.log = folder / "log"
@@ -36,10 +44,10 @@ class Machine:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
         torchrun += ["--nproc-per-node", str(each), "--rdzv-backend", "c10d"]
         torchrun += ["--rdzv-endpoint", at, "--rdzv-id", "run"]
+        torchrun += ["--rdzv-conf", f"is_host={int(host)}"]
         names = {"GLOO_SOCKET_IFNAME": "eth0"} if inside else {}
         if inside:  # the name of this machine is that of an address outside
-            host = at.startswith(f"{inside[1]}:")
-            torchrun += ["--local-addr", inside[1], "--rdzv-conf", f"is_host={int(host)}"]
+            torchrun += ["--local-addr", inside[1]]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*enter, *torchrun, *words],
@@ -66,16 +74,26 @@ class Machine:
         return [line for line in self.log.read_text().splitlines() if line.startswith(beginnings)]
 
 
+def logs(machines: Iterable[Machine]) -> str:
+    return "\n".join(f"{machine.log}:\n{machine.log.read_text()}" for machine in machines)
+
+
 @pytest.fixture
 def two(tmp_path):
-    """Start torchrun twice with the same words; what is left of them ends with the test."""
+    """Start torchrun twice with the same words; what is left of them ends with the test.
+
+    The first one holds torchrun's store: who binds first would hold it otherwise, and a torchrun
+    whose store is gone stops its processes, whatever they are about to say.
+    """
     started: list[Machine] = []
 
     def start(words: list[str], *, each: int = 1) -> tuple[Machine, Machine]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             at = f"127.0.0.1:{free.getsockname()[1]}"
-        pair = [Machine(tmp_path / name, words, each=each, at=at) for name in ("a", "b")]
+        pair = [
+            Machine(tmp_path / name, words, each=each, at=at, host=name == "a") for name in "ab"
+        ]
         started.extend(pair)
         return pair[0], pair[1]
 
@@ -118,7 +136,7 @@ def assert_same_weights(run: Path, other: Path) -> None:
 def test_two_machines_of_two_processes_are_one_process(exact, two, tmp_path):
     """Each in a folder of its own, as machines without a common disk: the first process writes."""
     machines = two(["-m", "spikegrad", "train", *words_for(exact), "--out", "run"], each=2)
-    assert [machine.wait() for machine in machines] == [0, 0], machines[0].log.read_text()
+    assert [machine.wait() for machine in machines] == [0, 0], logs(machines)
     (run,) = run_folders(tmp_path)
     train_run(resolve(exact), tmp_path / "one", progress=False)
     assert_same_weights(tmp_path / "one", run)
@@ -134,7 +152,7 @@ def test_a_machine_that_is_lost_ends_the_other_which_goes_on_later(exact, two, t
     end = time.monotonic() + PATIENCE
     while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text()):
         assert time.monotonic() < end
-        assert all(machine.process.poll() is None for machine in first), first[0].log.read_text()
+        assert all(machine.process.poll() is None for machine in first), logs(first)
         time.sleep(0.05)
     left, lost = first
     lost.kill()
@@ -144,7 +162,7 @@ def test_a_machine_that_is_lost_ends_the_other_which_goes_on_later(exact, two, t
     assert "start all processes again with --resume" in line
     assert not (run / "result.json").exists()
     again = two(["-m", "spikegrad", "train", "--resume", str(run)])
-    assert [machine.wait() for machine in again] == [0, 0], again[0].log.read_text()
+    assert [machine.wait() for machine in again] == [0, 0], logs(again)
     train_run(resolve({**wanted, "processes": 2}), tmp_path / "whole", progress=False)
     bytes_of = [(path / "weights.safetensors").read_bytes() for path in (run, tmp_path / "whole")]
     assert bytes_of[0] == bytes_of[1]
@@ -179,7 +197,7 @@ def test_a_script_under_torchrun(two, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     machines = two([str(script), str(tmp_path), "fail"])
-    assert [machine.wait() for machine in machines] == [1, 1]
+    assert [machine.wait() for machine in machines] == [1, 1], logs(machines)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
     assert not torch.equal(found[0][0]["0.weight"], found[1][0]["0.weight"])
     assert all(torch.equal(found[0][1][name], value) for name, value in found[1][1].items())
@@ -195,6 +213,56 @@ def test_a_script_under_torchrun(two, tmp_path):
         torch.testing.assert_close(found[0][1][name], value, rtol=0, atol=1e-6)
     errors = "".join(machine.log.read_text() for machine in machines)
     assert "process 1: " in errors
+
+
+LEAVES = """
+import os, subprocess, sys, torch
+import torch.distributed as dist
+import spikegrad as sg
+from spikegrad.train import fit
+
+network = sg.Sequential(sg.Linear(6, 16), sg.LIF(10.0), sg.Linear(16, 3))
+batch = torch.arange(120.0).view(20, 6) / 120, torch.arange(20) % 3
+fit(network, [batch], epochs=1, progress=False, preflight="off")
+busy = "import os\\nwhile os.getppid() == {}: pass".format(os.getpid())
+for thread in map(int, os.listdir("/proc/self/task")):
+    os.sched_setaffinity(thread, {min(os.sched_getaffinity(0))})
+    if thread != os.getpid():  # runs where nothing else wants to, as it does on a busy machine
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+subprocess.Popen([sys.executable, "-c", busy])
+dist.all_reduce(torch.ones(8))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the scheduler of Linux")
+def test_a_process_leaves_while_a_thread_of_gloo_holds_a_tensor(tmp_path):
+    """torch aborts one that does not end the connections first, and torchrun then ends the rest."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {
+        "TORCHELASTIC_RUN_ID": "run",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVES],
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        told = [process.communicate(timeout=PATIENCE)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], told
 
 
 ADDRESSES = ("10.231.77.1", "10.231.77.2")
@@ -233,11 +301,11 @@ def test_two_networks_are_one_process(exact, namespaces, tmp_path):
     words = ["-m", "spikegrad", "train", *words_for(exact), "--out", "run"]
     at = f"{ADDRESSES[0]}:29500"
     machines = [
-        Machine(tmp_path / end, words, each=1, at=at, inside=inside)
+        Machine(tmp_path / end, words, each=1, at=at, host=end == "a", inside=inside)
         for end, inside in zip("ab", namespaces, strict=True)
     ]
     try:
-        assert [machine.wait() for machine in machines] == [0, 0], machines[0].log.read_text()
+        assert [machine.wait() for machine in machines] == [0, 0], logs(machines)
     finally:
         for machine in machines:
             if machine.process.poll() is None:
