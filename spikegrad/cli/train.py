@@ -165,7 +165,7 @@ def _resume(run: Path, config: str | None, options: dict[str, Any], shown: Shown
 def _run(config: Any, folder: Path, shown: Shown, *, resume: bool) -> int | None:
     from spikegrad.cli.build import make_ready
     from spikegrad.cli.entry import came
-    from spikegrad.cli.summary import draw, say_start, summarise
+    from spikegrad.cli.summary import say_start, summarise
     from spikegrad.train.folder import RunFolder
     from spikegrad.train.launcher import is_first, launched
 
@@ -185,15 +185,25 @@ def _run(config: Any, folder: Path, shown: Shown, *, resume: bool) -> int | None
 
     try:
         result = train_run(config, folder, resume=resume, progress=not shown.quiet, started=started)
-        if shown.pictures and not RunFolder(folder).pictured:
-            shown.say("drawing the pictures")
-        pictures = draw(folder) if shown.pictures and is_first() else []
+        pictures = _drawn(folder, shown) if shown.pictures else []
     except KeyboardInterrupt as stop:
         stop.folder = folder if (folder / "config.toml").is_file() else None  # type: ignore
         raise
     if is_first():
         summarise(result, folder, pictures, quiet=shown.quiet)
     return None
+
+
+def _drawn(folder: Path, shown: Shown) -> list[Path]:
+    """The pictures of a run, which the first process draws; the others wait for it."""
+    from spikegrad.cli.summary import draw
+    from spikegrad.train.agreement import from_first, in_touch
+    from spikegrad.train.folder import RunFolder
+
+    if not RunFolder(folder).pictured:
+        shown.say("drawing the pictures")
+    with in_touch(folder):
+        return from_first(lambda: draw(folder))
 
 
 def _parameters() -> list[Any]:

@@ -105,14 +105,16 @@ def train_run(
             inputs=parts.inputs.to_dict(),
         )
         result = fit_job(job, resume=resume)
-    if (
-        is_first()
-        and not result.new
-        and not (folder / "samples.npz").is_file()
-        and (parts.test or parts.validation)
-    ):
-        sample_run(folder, device=config.run.device)
+    if not result.new and (parts.test or parts.validation):
+        with in_touch(folder):
+            from_first(lambda: _sampled(folder, config.run.device))
     return result
+
+
+def _sampled(folder: Path, device: str) -> None:
+    """Write the samples of a finished run that lost them."""
+    if not (folder / "samples.npz").is_file():
+        sample_run(folder, device=device)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.errors import UserError, message
+from spikegrad.train.agreement import from_first
 from spikegrad.train.folder import RunFolder, write_atomic
 from spikegrad.train.measure import Evaluation
 from spikegrad.train.samples import write_samples
@@ -28,6 +29,9 @@ __all__ = ["finish", "read_weights", "versions"]
 def finish(trainer: Trainer) -> dict[str, Any]:
     """Measure the chosen epoch and write weights, samples and, last of all, the result.
 
+    Every process waits until the first one has written: a process that is gone cannot be told of
+    an error, and torchrun may stop the others some minutes after it.
+
     Returns:
         `{weights, history, summary, confusion}`, plain data; files only from the first process.
     """
@@ -37,8 +41,9 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     validation = trainer.measure(job.val_loader) if test is None else None
     seen = test or validation
     summary = _summary(trainer, test, seen)
-    if trainer.first and trainer.folder is not None:
-        _write(trainer, trainer.folder, seen, summary)
+    folder = trainer.folder
+    if folder is not None:
+        from_first(lambda: _write(trainer, folder, seen, summary))
     return {
         "weights": {name: value.cpu() for name, value in best.weights.items()},
         "history": trainer.state.history,

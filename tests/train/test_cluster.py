@@ -234,35 +234,70 @@ dist.all_reduce(torch.ones(8))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs the scheduler of Linux")
-def test_a_process_leaves_while_a_thread_of_gloo_holds_a_tensor(tmp_path):
-    """torch aborts one that does not end the connections first, and torchrun then ends the rest."""
+def told_by_both(code: str, *words: str, machines: int = 1) -> tuple[list[int], list[str]]:
+    """Two processes in the environment that torchrun makes: their exit codes, what each printed."""
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    common = {
+    here = 2 // machines
+    environment = {
+        **os.environ,
         "TORCHELASTIC_RUN_ID": "run",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": str(here),
+        "GROUP_WORLD_SIZE": str(machines),
         "OMP_NUM_THREADS": "1",
     }
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", LEAVES],
-            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-            cwd=tmp_path,
+            [sys.executable, "-c", code, *words],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank % here)},
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in "01"
+        for rank in (0, 1)
     ]
     try:
         told = [process.communicate(timeout=PATIENCE)[1] for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], told
+    return [process.returncode for process in started], told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the scheduler of Linux")
+def test_a_process_leaves_while_a_thread_of_gloo_holds_a_tensor():
+    """torch aborts one that does not end the connections first, and torchrun then ends the rest."""
+    codes, told = told_by_both(LEAVES)
+    assert codes == [0, 0], told
+
+
+LAST = """
+import sys, time
+import spikegrad.cli.summary, spikegrad.train.finish
+from spikegrad.cli.main import main
+from spikegrad.errors import RunError
+
+def fails(*_, **__):
+    time.sleep(0.5)  # the other process has nothing left to do meanwhile
+    raise RunError("no space left")
+
+module, name = sys.argv.pop(1).rsplit(".", 1)
+setattr(sys.modules[module], name, fails)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "last", ["spikegrad.train.finish.write_samples", "spikegrad.cli.summary.draw"]
+)
+def test_all_wait_for_the_last_work_of_the_first_process(exact, tmp_path, last):
+    """Its error ends both machines, of which the other would else have ended well before it."""
+    words = ["train", *words_for({**exact, "epochs": 1}), "--quiet", "--out", str(tmp_path / "run")]
+    codes, told = told_by_both(LAST, last, *words, machines=2)
+    assert codes == [1, 1], told
+    assert ["error: no space left" in text for text in told] == [True, True], told
 
 
 ADDRESSES = ("10.231.77.1", "10.231.77.2")
