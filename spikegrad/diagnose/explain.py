@@ -215,7 +215,11 @@ def of_step(
         advice = "use_backend(network, 'auto')" if neuron.backend == "reference" else hint
     if layer is neuron:
         return choice.backend, choice.reason, advice
-    return "reference", f"feedback step by step; each step: {choice.reason}", advice
+    bound = {**args, "neuron": neuron.bound()}
+    feedback = kernels.choose("recurrent", neuron.backend, x, bound)
+    if feedback.backend != "reference":
+        return feedback.backend, feedback.reason, ""
+    return "reference", f"feedback step by step: {feedback.reason}", advice
 
 
 def of_linear(layer: Linear, x: Tensor, why: str) -> tuple[str, str, str, str]:

@@ -3,34 +3,43 @@
 `nn` calls these; each takes `backend=` and hands the call to the function that `dispatch` chose.
 """
 
+from spikegrad.kernels.blocks import (
+    layer,
+    obstacle_to_layer,
+    obstacle_to_pool,
+    packed,
+    spike_pool,
+    stilled,
+)
+from spikegrad.kernels.cpu import BuildError, StepReport, report_of_step
 from spikegrad.kernels.dispatch import (
     NEURONS,
     Choice,
     alif,
     available,
+    choice_of,
     choose,
     choose_step,
     conv2d,
     cuba_lif,
     integrate_and_fire,
-    layer,
     li,
     lif,
     linear,
     max_pool2d,
-    obstacle_to_layer,
-    packed,
     recurrent,
     spiking,
     step,
-    stilled,
 )
 
 __all__ = [
     "NEURONS",
+    "BuildError",
     "Choice",
+    "StepReport",
     "alif",
     "available",
+    "choice_of",
     "choose",
     "choose_step",
     "conv2d",
@@ -42,8 +51,11 @@ __all__ = [
     "linear",
     "max_pool2d",
     "obstacle_to_layer",
+    "obstacle_to_pool",
     "packed",
     "recurrent",
+    "report_of_step",
+    "spike_pool",
     "spiking",
     "step",
     "stilled",

@@ -21,6 +21,7 @@ from spikegrad.kernels.choice import Choice, refused, warn_once
 from spikegrad.kernels.gpu import choose_triton, on_gpu
 from spikegrad.kernels.obstacles import (
     lowering,
+    obstacle_to_neuron,
     other_device,
     other_input,
     other_product,
@@ -36,22 +37,19 @@ __all__ = [
     "alif",
     "available",
     "check_backend",
+    "choice_of",
     "choose",
     "choose_step",
     "conv2d",
     "cuba_lif",
     "integrate_and_fire",
-    "layer",
     "li",
     "lif",
     "linear",
     "max_pool2d",
-    "obstacle_to_layer",
-    "packed",
     "recurrent",
     "spiking",
     "step",
-    "stilled",
 ]
 
 SCANS = (
@@ -112,12 +110,21 @@ def choose(
     return Choice(scan, "cpu", "chosen by name", cpu.TABLE[scan])
 
 
+def choice_of(
+    neuron: str | Step, backend: str, x: Tensor | None = None, args: dict[str, Any] | None = None
+) -> Choice:
+    """`choose` of a scan by its name, `choose_step` of a step."""
+    if isinstance(neuron, str):
+        return choose(neuron, backend, x, args)
+    return choose_step(neuron, backend, x, args)
+
+
 def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     """Why the native kernels cannot run this call, or ""."""
     if scan not in cpu.TABLE:
         return f"{scan} has no native kernel"
-    if scan == "recurrent" and not native_neuron(args):
-        return "its neuron is not one of spikegrad.functional"
+    if scan == "recurrent" and (why := obstacle_to_feedback(args)):
+        return why
     if scan in STEPS and (why := shared_obstacle(x, args) or own_surrogate(scan, args)):
         return why
     weight = args.get("weight")
@@ -131,10 +138,16 @@ def obstacle(scan: str, x: Tensor | None, args: dict[str, Any]) -> str:
     return shared_obstacle(x, args)
 
 
-def native_neuron(args: dict[str, Any]) -> bool:
-    """Whether the neuron bound for feedback is one that the kernels know."""
+def obstacle_to_feedback(args: dict[str, Any]) -> str:
+    """Why the neuron that is bound for feedback is none that the kernels know, or ""."""
     neuron = args.get("neuron")
-    return neuron is None or (isinstance(neuron, partial) and neuron.func in NATIVE_NEURONS)
+    if neuron is None:
+        return ""
+    if isinstance(neuron, partial) and neuron.func is step and neuron.args:
+        return obstacle_to_neuron(neuron.args[0], args.get("surrogate"), feedback=True)
+    if isinstance(neuron, partial) and neuron.func in NATIVE_NEURONS:
+        return ""
+    return "its neuron is not one of spikegrad.functional, and no step"
 
 
 def check_backend(backend: str) -> None:
@@ -204,36 +217,6 @@ def max_pool2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
     return choose("max_pool2d", backend, x, {}).function(x, **args)
 
 
-def layer(x: Tensor | cpu.Spikes, state: Any = None, **args: Any) -> Any:
-    """A connection, its neurons and their feedback in one call, where `obstacle_to_layer` is ""."""
-    return cpu.layer(x, state, **args)
-
-
-def packed(x: Tensor) -> cpu.Spikes | None:
-    """The zeros and ones of x as bits, for a `layer`; None where x has other values."""
-    return cpu.packed(x)
-
-
-def stilled(x: Tensor) -> Tensor:
-    """x, for a `layer`, as one step seen T times where all its steps are equal."""
-    return cpu.stilled(x)
-
-
-def obstacle_to_layer(
-    x: Tensor | cpu.Spikes, weight: Tensor, surrogate: Any, backends: tuple[str, ...]
-) -> str:
-    """Why a connection and its neurons cannot run as one call of the native kernels, or ""."""
-    if "reference" in backends:
-        return "the reference was chosen by name"
-    if "triton" in backends:
-        return "backend='triton' was chosen by name"
-    if isinstance(x, cpu.Spikes):
-        return other_product(x.edge.dtype, weight) or obstacle(
-            "layer", None, {"surrogate": surrogate}
-        )
-    return obstacle("layer", x, {"surrogate": surrogate, "weight": weight})
-
-
 def recurrent(
     x: Tensor,
     state: Any = None,
@@ -252,9 +235,16 @@ def recurrent(
     if choice.backend == "cpu":
         args.pop("trace", None)
         args["lean"] = lean
-        keywords = {key: value for key, value in bound.items() if key != "backend"}
-        neuron = partial(neuron.func, **keywords)  # type: ignore[attr-defined]
-    return choice.function(x, state, neuron=neuron, **args)
+        keywords = {k: v for k, v in bound.items() if k not in ("backend", "lean")}
+        native = partial(neuron.func, *neuron.args, **keywords)  # type: ignore[attr-defined]
+        try:
+            return choice.function(x, state, neuron=native, **args)
+        except cpu.BuildError as error:
+            if backend != "auto":
+                raise refused("recurrent", backend, str(error)) from error
+            warn_once("recurrent", str(error))
+        args.pop("lean")
+    return REFERENCE["recurrent"](x, state, neuron=neuron, **args)
 
 
 def step(

@@ -98,10 +98,19 @@ def plain(record: Surrogate) -> Surrogate:
 
 
 @lru_cache(maxsize=512)
-def traced(definition: Step, form: Form) -> tuple[Traced, Plan]:
-    """The graph of a step and what is kept of it."""
-    graph = trace(definition, form)
-    return graph, plan(graph)
+def traced(definition: Step, form: Form, *, words: bool = False) -> tuple[Traced, Plan]:
+    """The graph of a step and what is kept of it.
+
+    words: where spikes and the surrogate's support are known as bits in any case.
+    """
+    graph = graph_of(definition, form)
+    return graph, plan(graph, words=words)
+
+
+@lru_cache(maxsize=512)
+def graph_of(definition: Step, form: Form) -> Traced:
+    """The graph of a step."""
+    return trace(definition, form)
 
 
 @torch.compiler.assume_constant_result

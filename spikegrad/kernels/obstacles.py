@@ -16,6 +16,7 @@ from spikegrad.surrogate import Surrogate
 
 __all__ = [
     "lowering",
+    "obstacle_to_neuron",
     "other_device",
     "other_input",
     "other_mode",
@@ -50,7 +51,7 @@ def other_mode(args: dict[str, Any]) -> str:
 def own_surrogate(scan: str, args: dict[str, Any]) -> str:
     """Why a user's own surrogate has no native form, or ""."""
     surrogate = args.get("surrogate")
-    if surrogate is None or not isinstance(surrogate, Surrogate) or surrogate.name in cpu.FAMILIES:
+    if surrogate is None or not isinstance(surrogate, Surrogate):
         return ""
     why = obstacle_to_step(STEPS[scan][0], surrogate)
     return f"the surrogate {surrogate.name} has no native form: {why}" if why else ""
@@ -79,3 +80,14 @@ def other_product(dtype: torch.dtype, weight: Tensor) -> str:
     if dtype != weight.dtype or dtype not in (torch.float32, torch.float64):
         return f"torch computes products of {dtype} with {weight.dtype}"
     return "torch computes products under autocast" if torch.is_autocast_enabled("cpu") else ""
+
+
+def obstacle_to_neuron(neuron: str | Step, surrogate: Any, *, feedback: bool = False) -> str:
+    """Why neurons cannot run inside a layer, or ""; feedback: of what they return."""
+    if isinstance(neuron, str):
+        return own_surrogate(neuron, {"surrogate": surrogate}) if neuron in STEPS else ""
+    if feedback and neuron.mode.word != "binary":
+        return f"spike={neuron.mode.word!r} is fed back in torch"
+    if why := lowering(neuron, surrogate):
+        return f"its step has no native form: {why}"
+    return ""

@@ -59,6 +59,15 @@ class Neuron(Recorded, Stateful):
         """The keyword arguments of `definition()` as they are now."""
         return self.quantities()
 
+    @property
+    def law(self) -> str | Step:
+        """What the neurons do: their step, or the name of their scan."""
+        return self.definition() or self.scan
+
+    def law_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `law` as they are now."""
+        return self.quantities() if self.definition() is None else self.step_arguments()
+
     def bound(self) -> Callable[..., Any]:
         """The scan with everything bound but input, state and `trace`.
 
@@ -137,16 +146,15 @@ def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 def does_as_its_class(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a layer is of a kind and has no `forward` of its own; a neuron no `bound` either, and
-    no option that asks for another step than that of its scan.
+    a step or a scan that the kernels know.
     """
     if not isinstance(module, kind) or has_own_forward(module, kind):
         return False
     if not isinstance(module, Neuron):
         return True
-    own = "bound" in vars(module) or type(module).bound is not Neuron.bound
-    if own or module.definition() is not None:
+    if "bound" in vars(module) or type(module).bound is not Neuron.bound:
         return False
-    return getattr(module, "scan", None) in kernels.NEURONS
+    return module.definition() is not None or getattr(module, "scan", None) in kernels.NEURONS
 
 
 class SpikingNeuron(Neuron):

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from spikegrad import kernels
-from spikegrad.kernels import cpu
 from spikegrad.step import Step
 
 __all__ = ["ExplainedStep", "OfClassOrLayer", "explained"]
@@ -29,7 +28,7 @@ class ExplainedStep:
     states: tuple[str, ...]
     parameters: tuple[str, ...]
     learned: tuple[str, ...]
-    native: cpu.StepReport | None
+    native: kernels.StepReport | None
     why_not: str
     backend: str
     reason: str
@@ -74,7 +73,7 @@ def explained(name: str, step: Step, backend: str, quantities: dict[str, Any]) -
     values = {key: value for key, value in quantities.items() if key in step.reads}
     args = {key: value for key, value in quantities.items() if key not in step.reads}
     learned = [key for key, v in quantities.items() if isinstance(v, Tensor) and v.requires_grad]
-    found = cpu.report_of_step(step, args, values)
+    found = kernels.report_of_step(step, args, values)
     why_not = found if isinstance(found, str) else ""
     runs, reason = "reference", f"its step has no native form: {why_not}"
     if not why_not:

@@ -50,8 +50,13 @@ def block_at(
         return block
     if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
         return "a connection without neurons computes an input that is constant in time once"
-    surrogate = getattr(block.neuron, "surrogate", None)
-    why_not = kernels.obstacle_to_layer(x, block.connection.weight, surrogate, block.backends)
+    why_not = kernels.obstacle_to_layer(
+        x,
+        block.connection.weight,
+        None if block.neuron is None else block.neuron.law,
+        getattr(block.neuron, "surrogate", None),
+        block.backends,
+    )
     return why_not or block
 
 
@@ -70,6 +75,8 @@ def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
         return Block(first, None, None, 1)
     if neuron.tape is not None and neuron.tape.membrane_wanted:
         return "its membrane is recorded"
+    if neuron.output != "spikes" and (neuron.tape is not None or feedback is not None):
+        return "its membrane is its output"
     return Block(first, neuron, feedback, 2)
 
 
@@ -103,19 +110,23 @@ def run_block(
     if block.feedback is not None and len(block.feedback.weight) != linear.out_features:
         current = linear.weight.new_zeros(()).expand(*x.shape[:2], linear.out_features)
         check_feedback(block.feedback.weight, current)
-    tape = block.neuron.tape
-    y, after = kernels.layer(
-        x,
-        state,
-        weight=linear.weight,
-        bias=linear.bias,
-        feedback=None if block.feedback is None else block.feedback.weight,
-        scan=block.neuron.scan,
-        args=block.neuron.quantities(),
-        lean=block.neuron.lean,
-        pass_on=pass_on and tape is None,
-        witness=told(block, witness),
-    )
+    neuron, tape = block.neuron, block.neuron.tape
+    try:
+        y, after = kernels.layer(
+            x,
+            state,
+            weight=linear.weight,
+            bias=linear.bias,
+            feedback=None if block.feedback is None else block.feedback.weight,
+            neuron=neuron.law,
+            args=neuron.law_arguments(),
+            lean=neuron.lean,
+            pass_on=pass_on and tape is None,
+            witness=told(block, witness),
+        )
+    except kernels.BuildError:  # the neurons alone say so, and run as they can
+        current = kernels.linear(x, weight=linear.weight, bias=linear.bias)
+        return (block.feedback or neuron)(current, state)
     if tape is not None:
         tape.add_output(y)
     return y, after

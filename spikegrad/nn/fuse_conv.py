@@ -1,4 +1,4 @@
-"""Neighbours in a `Sequential` that run as one: [Conv2d of a static input,] LIF or IF, MaxPool2d.
+"""Neighbours in a `Sequential` that run as one: [Conv2d of a static input,] neurons, MaxPool2d.
 
 A pair is fused where nobody can see what lies between its layers: no hook, no recording, no
 subclass, no state that only one of the layers would have. Else the layers run one by one.
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.kernels.cpu.spike_pool import lif_pool, obstacle
+from spikegrad.nn.base import Neuron, does_as_its_class
 from spikegrad.nn.connection import Conv2d, MaxPool2d, pair
 from spikegrad.nn.fold import is_static
-from spikegrad.nn.lif import IF, LIF
 from spikegrad.types import State
 
 __all__ = ["run_ahead"]
@@ -46,30 +45,40 @@ def run_ahead(
         or neuron.tape is not None
     ):
         return None
-    if neuron.definition() is not None:
+    if neuron.output != "spikes":
         return None
-    args, kernel = neuron.quantities(), windows(pool)
-    if kernel is None or kernels.choose(neuron.scan, neuron.backend, x, args).backend != "cpu":
+    args, kernel = neuron.law_arguments(), windows(pool)
+    if kernel is None or kernels.choice_of(neuron.law, neuron.backend, x, args).backend != "cpu":
         return None
     current = x[:1] if is_static(x) else x
     # Asked before anything runs: a convolution whose result is of no use would run twice.
     expected = current if before is None else behind(before, current)
-    if expected is None or obstacle(expected, kernel, args):
+    law = neuron.law
+    if expected is None or kernels.obstacle_to_pool(expected, kernel, law, args):
         return None
-    if before is not None:
-        current = before(current)
-    y, state = lif_pool(current, states[ahead], steps=x.shape[0], kernel=kernel, **args)
+    start = states[ahead]
+    try:
+        if before is not None:
+            current = before(current)
+        y, state = kernels.spike_pool(
+            current, start, steps=x.shape[0], kernel=kernel, neuron=law, args=args
+        )
+    except kernels.BuildError:  # the neurons alone say so, and run as they can
+        return None
     return y, [*[None] * ahead, state, None]
 
 
 def triple(
     layers: Sequence[nn.Module], x: Tensor
-) -> tuple[Conv2d | None, LIF | IF | None, MaxPool2d | None]:
+) -> tuple[Conv2d | None, Neuron | None, MaxPool2d | None]:
     """A convolution where x is static, a neuron and a pool at the head of the layers, or Nones."""
     before = layers[0] if layers and type(layers[0]) is Conv2d and is_static(x) else None
     two = layers[1:3] if before is not None else layers[:2]
-    if len(two) == 2 and type(two[0]) in (LIF, IF) and type(two[1]) is MaxPool2d:
-        return before, two[0], two[1]  # type: ignore[return-value]
+    if len(two) != 2 or type(two[1]) is not MaxPool2d:
+        return None, None, None
+    neuron = two[0]
+    if isinstance(neuron, Neuron) and does_as_its_class(neuron, Neuron):
+        return before, neuron, two[1]
     return None, None, None
 
 

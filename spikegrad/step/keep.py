@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
+from spikegrad.step.support import Support, is_origin, zero_outside
 from spikegrad.step.trace import Traced
 
 __all__ = ["Plan", "plan"]
@@ -34,7 +35,8 @@ class Plan:
     reals, masks: numbers of values in the graph; reads_input: whether the input is read again;
     backward: the values that the backward pass computes, in order, the recomputed ones first;
     before: those of the step before that give the states, in order; states: how each state before
-    a step is known, "kept" or "computed", for those that are read.
+    a step is known, "kept" or "computed", for those that are read; given: masks that are there
+    without being kept; within: whether the numbers that are kept matter in the support alone.
     """
 
     reals: tuple[int, ...]
@@ -44,6 +46,8 @@ class Plan:
     backward: tuple[int, ...]
     before: tuple[int, ...]
     states: dict[str, str]
+    given: tuple[int, ...] = ()
+    within: bool = False
 
     @property
     def bytes_kept(self) -> float:
@@ -51,17 +55,21 @@ class Plan:
         return 4 * len(self.reals) + len(self.masks) / 8
 
 
-def plan(traced: Traced) -> Plan:
-    """The cheapest set that the search finds."""
-    search = Search(traced)
+def plan(traced: Traced, *, words: bool = False) -> Plan:
+    """The cheapest set that the search finds.
+
+    words: which neurons spiked, and which are in the surrogate's support, is known in any case.
+    """
+    given = [k for k in (traced.spike, traced.support) if words and k is not None]
+    search = Search(traced, frozenset(given))
     kept = search.best()
     graph = traced.graph
     derived = search.derived(kept)
-    there = kept | search.constant
+    there = kept | search.given | search.constant
     x, states = search.x, search.states
     needs = search.needs - search.constant
-    given = there | {states[name] for name in derived}
-    again = [k for k in graph.needed_for(needs, given) if k not in search.constant]
+    known = there | {states[name] for name in derived}
+    again = [k for k in graph.needed_for(needs, known) if k not in search.constant]
     read = {k for j in again for k in graph.nodes[j].args} | needs
     used = {name: states[name] for name in states if states[name] in read}
     how = {name: "kept" if k in kept else "computed" for name, k in used.items()}
@@ -70,22 +78,44 @@ def plan(traced: Traced) -> Plan:
     nodes = graph.nodes
     gradients = [k for n, k in graph.outputs.items() if n.startswith("gradient ")]
     backward = [k for k in graph.needed_for(gradients) if k in search.after]
+    reals = sorted(k for k in kept if not nodes[k].is_mask and k != x)
+    everything = {arg for k in (*again, *backward, *before) for arg in nodes[k].args} | needs
+    within = (
+        words
+        and len(reals) == 1
+        and not before
+        and traced.support is not None
+        and matter_within(traced, reals[0], {*again, *backward}, set(again))
+    )
     return Plan(
-        reals=tuple(sorted(k for k in kept if not nodes[k].is_mask and k != x)),
+        reals=tuple(reals),
         masks=tuple(sorted(k for k in kept if nodes[k].is_mask)),
         reads_input=x in kept,
         recomputed=tuple(again),
         backward=tuple(backward),
         before=tuple(before),
         states=how,
+        given=tuple(k for k in given if k in everything or (within and k == traced.support)),
+        within=within,
     )
+
+
+def matter_within(traced: Traced, kept: int, live: set[int], again: set[int]) -> bool:
+    """Whether a kept number matters in the surrogate's support alone, and so do the values that
+    are made 0 outside of it.
+    """
+    graph, masks = traced.graph, traced.within
+    support = Support(graph, masks, live)
+    cut = [k for k in again if is_origin(graph, k) and zero_outside(graph, k) <= masks]
+    return all(support.only_within(k) for k in (kept, *cut))
 
 
 class Search:
     """The values of a graph by their part in it, and the search over sets of kept ones."""
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, given: frozenset[int] = frozenset()) -> None:
         graph = self.graph = traced.graph
+        self.given = given
         inputs = graph.inputs()
         self.x = inputs["x"]
         self.states = {name: inputs[f"state {name}"] for name in traced.states}
@@ -146,7 +176,8 @@ class Search:
 
     def computable(self, wanted: Iterable[int], given: set[int]) -> bool:
         """Whether values follow from those given and the constant ones, without other inputs."""
-        nodes, todo, seen = self.graph.nodes, list(wanted), set(given) | self.constant
+        nodes, todo = self.graph.nodes, list(wanted)
+        seen = set(given) | self.given | self.constant
         while todo:
             k = todo.pop()
             if k in seen:

@@ -13,7 +13,8 @@ __all__ = ["simplified"]
 
 
 def simplified(graph: Graph, known: Mapping[str, float]) -> Graph:
-    """The same values with inputs replaced by numbers, less `x + 0`, `x - 0`, `1 x` and `x / 1`.
+    """The same values with inputs replaced by numbers, less `x + 0`, `x - 0`, `1 x`, `x / 1` and
+    products of numbers that are 1 and 0.
 
     Exact but for the sign of a zero. known: by the input's name.
 
@@ -34,10 +35,20 @@ def simplified(graph: Graph, known: Mapping[str, float]) -> Graph:
         args = [where[k] for k in node.args]
         same = unchanged(made, node.op, args)
         if same is None:
+            same = both(made, node.op, args)
+        if same is None:
             same = made.add(node.op, *args, name=node.name, value=node.value)
         where.append(same)
     made.outputs = {name: where[k] for name, k in graph.outputs.items()}
     return made
+
+
+def both(graph: Graph, op: str, args: list[int]) -> int | None:
+    """The product of two numbers that are 1 and 0 each: 1 where both masks hold."""
+    nodes = [graph.nodes[k] for k in args]
+    if op != "mul" or any(node.op != "real" for node in nodes):
+        return None
+    return graph.add("real", graph.add("and", *(node.args[0] for node in nodes)))
 
 
 def unchanged(graph: Graph, op: str, args: list[int]) -> int | None:

@@ -25,6 +25,7 @@ from spikegrad.step.graph import Graph
 from spikegrad.step.loop import one_step
 from spikegrad.step.lower import NotLowered, lowered
 from spikegrad.step.simplify import simplified
+from spikegrad.step.support import support_of
 from spikegrad.surrogate import Surrogate
 from spikegrad.surrogate.spike import spike_by
 from spikegrad.types import Reset
@@ -63,7 +64,8 @@ class Traced:
     "gradient NAME"; outputs "output", "state NAME", "gradient x", "gradient state NAME", "gradient
     parameter NAME". states, parameters: the names in order, the counter "refractory" last;
     learned: the parameters that have gradients; named: the "membrane" and the "distance" to the
-    threshold of a neuron that spikes.
+    threshold of a neuron that spikes; support: the mask outside of which the output's gradient has
+    no part in any other, None where the surrogate has tails; within: the masks that it consists of.
     """
 
     graph: Graph
@@ -71,6 +73,14 @@ class Traced:
     parameters: tuple[str, ...]
     learned: tuple[str, ...]
     named: dict[str, int] = field(default_factory=dict)
+    support: int | None = None
+    within: frozenset[int] = frozenset()
+
+    @property
+    def spike(self) -> int | None:
+        """The mask of the neurons that spike, None where the output is not 1 and 0."""
+        out = self.graph.nodes[self.graph.outputs["output"]]
+        return out.args[0] if out.op == "real" else None
 
     @property
     def smooth(self) -> tuple[str, ...]:
@@ -139,7 +149,8 @@ def traced(step: Step, form: Form) -> Traced:
     known = {f"parameter {name}": value for name, value in form.known}
     graph = simplified(graphs[0], known)
     named = {name: graph.outputs.pop(name) for name in SEEN if name in graph.outputs}
-    return Traced(graph, states, parameters, form.learned, named)
+    support, within = support_of(graph) or (None, frozenset())
+    return Traced(graph, states, parameters, form.learned, named, support, within)
 
 
 def graph_of(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import spikegrad as sg
 from spikegrad.diagnose import compare
-from spikegrad.kernels.emit.cpp import Writer
+from spikegrad.kernels.emit.scan import ScanWriter
 
 
 def leaky(operation: Any = lambda u: u, states: Any = None) -> type[sg.nn.StepNeuron]:
@@ -74,27 +74,27 @@ def test_built_in_layers(layer: Any) -> None:
     assert {row.verdict for row in found.rows if row.backend == "cpu"} <= {"equal", "close"}
 
 
-def doubled(writer: Writer, name: Any) -> list[str]:
+def doubled(writer: ScanWriter, *where: Any) -> list[str]:
     """A gradient of the input that is twice as large."""
     return [
         line.replace("store_part(dx + j, ", "store_part(dx + j, all_of(T(2)) * ")
-        for line in ORIGINAL(writer, name)
+        for line in ORIGINAL(writer, *where)
     ]
 
 
-def forgotten(writer: Writer, name: Any) -> list[str]:
+def forgotten(writer: ScanWriter, *where: Any) -> list[str]:
     """No gradient of the first parameter."""
-    return [line for line in ORIGINAL(writer, name) if "sums[0]" not in line]
+    return [line for line in ORIGINAL(writer, *where) if "sums[0]" not in line]
 
 
-ORIGINAL = Writer.gradients
+ORIGINAL = ScanWriter.gradients
 
 
 @needs_kernels
 @pytest.mark.usefixtures("one_form")
 @pytest.mark.parametrize("wrong", [doubled, forgotten])
 def test_a_wrong_gradient_is_found(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Writer, "gradients", wrong)
+    monkeypatch.setattr(ScanWriter, "gradients", wrong)
     found = sg.check(leaky())
     assert not found.ok
     rows = [row for row in found.rows if row.backend == "cpu"]
@@ -106,12 +106,12 @@ def test_a_wrong_gradient_is_found(wrong: Any, monkeypatch: pytest.MonkeyPatch) 
 @needs_kernels
 @pytest.mark.usefixtures("one_form")
 def test_a_wrong_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = Writer.forward
+    forward = ScanWriter.forward
 
-    def shifted(self: Writer) -> str:
+    def shifted(self: ScanWriter) -> str:
         return forward(self).replace("load_part(x + j", "all_of(T(1e-3)) + load_part(x + j")
 
-    monkeypatch.setattr(Writer, "forward", shifted)
+    monkeypatch.setattr(ScanWriter, "forward", shifted)
     found = sg.check(leaky())
     assert {row.verdict for row in found.rows if row.backend == "cpu"} == {"different"}
     assert all(row.states for row in found.rows if row.backend == "cpu")

@@ -45,7 +45,7 @@ def test_a_layer_gives_what_the_reference_gives(bad: float, as_bits: bool) -> No
     want, end = F.lif(F.linear(x, weight=weight), **args)
     with forced("events"):
         given = cpu.packed(x) if as_bits else x
-        y, state = cpu.layer(given, weight=weight, scan="lif", args=args)
+        y, state = cpu.layer(given, weight=weight, neuron="lif", args=args)
     assert end.v[:, 7].isnan().all()
     assert torch.equal(y, want)
     torch.testing.assert_close(state.v, end.v, equal_nan=True, rtol=1e-5, atol=1e-5)

@@ -290,13 +290,13 @@ def test_frozen_weights() -> None:
 
 def test_why_there_is_no_block() -> None:
     x, weight = spikes(), torch.rand(3, 40, dtype=torch.float64)
-    assert obstacle_to_layer(x, weight, S.triangle(), ("auto", "auto")) == ""
-    assert "by name" in obstacle_to_layer(x, weight, S.triangle(), ("auto", "reference"))
-    assert "soft" in obstacle_to_layer(x, weight, S.triangle().soft(), ("auto",))
+    assert obstacle_to_layer(x, weight, "lif", S.triangle(), ("auto", "auto")) == ""
+    assert "by name" in obstacle_to_layer(x, weight, "lif", S.triangle(), ("auto", "reference"))
+    assert "soft" in obstacle_to_layer(x, weight, "lif", S.triangle().soft(), ("auto",))
     assert "torch computes products of" in obstacle_to_layer(
-        x.half(), weight.half(), S.triangle(), ("auto",)
+        x.half(), weight.half(), "lif", S.triangle(), ("auto",)
     )
-    assert "meta" in obstacle_to_layer(x.to("meta"), weight, S.triangle(), ("auto",))
+    assert "meta" in obstacle_to_layer(x.to("meta"), weight, "lif", S.triangle(), ("auto",))
     with pytest.raises(sg.UserError, match="expected Linear's input"):
         made("two")[0](spikes(n=41))
     with pytest.raises(sg.UserError, match=r"finite|NaN"):

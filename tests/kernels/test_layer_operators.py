@@ -62,7 +62,7 @@ def test_passing_on_passes_opcheck() -> None:
     x = (torch.rand(5, 3, 70) < 0.2).float().requires_grad_()
     with Seen() as seen:
         spikes, _ = cpu.layer(
-            x, weight=torch.randn(65, 70), scan="lif", args={"beta": 0.5}, pass_on=True
+            x, weight=torch.randn(65, 70), neuron="lif", args={"beta": 0.5}, pass_on=True
         )
         cpu.linear(spikes, weight=torch.randn(9, 65)).sum().backward()
     assert len(seen.calls) == 4
@@ -77,7 +77,7 @@ def test_a_second_backward_is_refused(backend: str) -> None:
     weights = {"weight": None if backend == "feedback" else weight}
     if backend != "layer":
         weights["feedback"] = weight
-    y, _ = cpu.layer(x, **weights, scan="lif", args={"beta": 0.5})
+    y, _ = cpu.layer(x, **weights, neuron="lif", args={"beta": 0.5})
     (first,) = torch.autograd.grad(y.sum(), weight, create_graph=True)
     with pytest.raises(RuntimeError, match="backend='reference'"):
         torch.autograd.grad(first.sum(), x)
@@ -88,7 +88,7 @@ def test_wrong_shapes_are_refused_with_words() -> None:
     args = {"beta": 0.5}
 
     def call(x=x, state=None, **more: Any) -> None:
-        cpu.layer(x, state, **{"weight": weight, "scan": "lif", "args": args, **more})
+        cpu.layer(x, state, **{"weight": weight, "neuron": "lif", "args": args, **more})
 
     for more, words in [
         ({"weight": torch.rand(5, 4)}, r"the weight must be"),
@@ -118,7 +118,7 @@ def test_sizes_beyond_what_is_counted_are_refused() -> None:
     for steps, batch in ((2**41, 1), (2**30, 2**11)):
         x = torch.zeros(1).expand(steps, batch, 1)
         with pytest.raises(RuntimeError, match="sizes beyond"):
-            cpu.layer(x, weight=torch.zeros(1, 1), scan="lif", args={"beta": 0.5})
+            cpu.layer(x, weight=torch.zeros(1, 1), neuron="lif", args={"beta": 0.5})
 
 
 def test_bits_of_the_wrong_size_are_refused() -> None:
@@ -162,10 +162,10 @@ def test_a_connection_alone_refuses_what_it_cannot_read() -> None:
 def test_a_layer_keeps_nothing_without_gradients() -> None:
     x, weight = (torch.rand(9, 2, 30) < 0.2).float(), torch.randn(20, 30, requires_grad=True)
     with torch.no_grad():
-        y, end = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.5})
+        y, end = cpu.layer(x, weight=weight, neuron="lif", args={"beta": 0.5})
     assert not y.requires_grad
     assert not end.v.requires_grad
-    z, after = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.5})
+    z, after = cpu.layer(x, weight=weight, neuron="lif", args={"beta": 0.5})
     assert z.requires_grad
     assert torch.equal(y, z)
     assert torch.equal(end.v, after.v)

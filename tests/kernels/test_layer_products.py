@@ -128,7 +128,7 @@ def test_spikes_passed_on(upper: str | None, surrogate: S.Surrogate, route: str)
         if native:
             weights = {name: low.leaves[name] for name in names}
             spikes, _ = cpu.layer(
-                low.x, low.state, **weights, scan="lif", args=low.args, pass_on=True
+                low.x, low.state, **weights, neuron="lif", args=low.args, pass_on=True
             )
             assert isinstance(spikes, cpu.Spikes)
             assert (spikes.support is None) == (surrogate.name == "arctan")
@@ -137,7 +137,7 @@ def test_spikes_passed_on(upper: str | None, surrogate: S.Surrogate, route: str)
                 y = cpu.linear(spikes, **weights)
             else:
                 scan = BY_NAME[upper].scan.__name__
-                y, _ = cpu.layer(spikes, high.state, **weights, scan=scan, args=high.args)
+                y, _ = cpu.layer(spikes, high.state, **weights, neuron=scan, args=high.args)
         else:
             weights = {name: low.leaves[name] for name in names}
             spikes, _ = F.lif(F.linear(low.x, **weights), low.state, **low.args)
@@ -203,7 +203,7 @@ def test_weight_gradients_of_few_and_of_many_spikes(rate: float, outputs: int) -
     args = {"beta": 0.5, "threshold": 9 * rate**0.5, "surrogate": S.arctan(2.0)}
 
     def gradients() -> tuple[Tensor, ...]:
-        y, _ = cpu.layer(x, scan="lif", args=args, **weights)
+        y, _ = cpu.layer(x, neuron="lif", args=args, **weights)
         assert y.any()
         return torch.autograd.grad(y, list(weights.values()), incoming)
 
@@ -320,9 +320,9 @@ def test_gradients_at_places_alone_are_those_of_the_reference(
     s, _ = neuron(F.linear(s, weight=second), **args)
     want = torch.autograd.grad((F.linear(s, weight=third) * weight).sum(), leaves)
     with forced(route), poisoned():
-        fast, _ = cpu.layer(x, weight=first, scan=scan, args=args, pass_on=True)
+        fast, _ = cpu.layer(x, weight=first, neuron=scan, args=args, pass_on=True)
         assert fast.edge.dim() == 1
-        fast, _ = cpu.layer(fast, weight=second, scan=scan, args=args, pass_on=True)
+        fast, _ = cpu.layer(fast, weight=second, neuron=scan, args=args, pass_on=True)
         assert 0 < fast.edge.numel() < s.numel()
         got = torch.autograd.grad((cpu.linear(fast, weight=third) * weight).sum(), leaves)
     for a, b in zip(want, got, strict=True):
@@ -346,6 +346,6 @@ def test_spikes_of_one_layer_may_be_read_twice() -> None:
 
     s, _ = F.lif(F.linear(x, weight=weight), **args)
     (want,) = torch.autograd.grad(loss(s, F.linear), weight)
-    fast, _ = cpu.layer(x, weight=weight, scan="lif", args=args, pass_on=True)
+    fast, _ = cpu.layer(x, weight=weight, neuron="lif", args=args, pass_on=True)
     (got,) = torch.autograd.grad(loss(fast, cpu.linear), weight)
     close(got, want, 1e-10)

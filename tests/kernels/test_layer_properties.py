@@ -91,7 +91,7 @@ def run(x: Tensor, weight: Tensor, case: str, **args: object) -> list[Tensor]:
     """Spikes and the gradients of x and weight, with one weighting of the spikes per neuron."""
     leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
     args = {**BY_NAME[case].words, **DYADIC[case], **args}
-    y, _ = cpu.layer(leaves[0], weight=leaves[1], scan=BY_NAME[case].scan.__name__, args=args)
+    y, _ = cpu.layer(leaves[0], weight=leaves[1], neuron=BY_NAME[case].scan.__name__, args=args)
     return [y.detach(), *torch.autograd.grad((y * y.detach().mean()).sum(), leaves)]
 
 
@@ -118,8 +118,8 @@ def test_samples_do_not_see_each_other(case: str, shape: tuple[int, ...], seed: 
     torch.manual_seed(seed)
     x, weight, order = (torch.rand(t, b, i) < 0.3).float(), torch.randn(n, i), torch.randperm(b)
     with forced("events"), poisoned():
-        one = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.8})[0]
-        other = cpu.layer(x[:, order], weight=weight, scan="lif", args={"beta": 0.8})[0]
+        one = cpu.layer(x, weight=weight, neuron="lif", args={"beta": 0.8})[0]
+        other = cpu.layer(x[:, order], weight=weight, neuron="lif", args={"beta": 0.8})[0]
     assert torch.equal(one[:, order], other)
 
 

@@ -320,7 +320,7 @@ def test_gradients_where_they_lie_reach_spikes_at_places(input: str) -> None:
     s, _ = F.lif(F.linear(x, weight=first), **args)
     want = torch.autograd.grad(F.linear(s, weight=second), [first, second], incoming)
     with forced("events", "events", input), poisoned():
-        fast, _ = cpu.layer(x, weight=first, scan="lif", args=args, pass_on=True)
+        fast, _ = cpu.layer(x, weight=first, neuron="lif", args=args, pass_on=True)
         got = torch.autograd.grad(cpu.linear(fast, weight=second), [first, second], incoming)
     for a, b in zip(want, got, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9 * float(a.abs().max()))

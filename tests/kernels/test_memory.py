@@ -77,7 +77,7 @@ def large(lean: bool, *, forward_only: bool = False) -> Callable[[], None]:
     beta = torch.tensor(0.5, requires_grad=True)
 
     def step() -> None:
-        y, _ = cpu.layer(x, weight=weight, scan="lif", args={"beta": beta}, lean=lean)
+        y, _ = cpu.layer(x, weight=weight, neuron="lif", args={"beta": beta}, lean=lean)
         if not forward_only:
             torch.autograd.grad(y.sum(), [weight, beta])
 
@@ -117,9 +117,9 @@ def test_errors_leak_nothing() -> None:
     before = torch.ops.spikegrad.pool_live()
     for _ in range(20):
         with pytest.raises(RuntimeError, match="bias"):
-            cpu.layer(x, weight=weight, bias=torch.zeros(3), scan="lif", args=args)
-        cpu.layer(x, weight=weight, scan="lif", args=args)
-        y, _ = cpu.layer(x, weight=weight, scan="lif", args=args)
+            cpu.layer(x, weight=weight, bias=torch.zeros(3), neuron="lif", args=args)
+        cpu.layer(x, weight=weight, neuron="lif", args=args)
+        y, _ = cpu.layer(x, weight=weight, neuron="lif", args=args)
         (first,) = torch.autograd.grad(y.sum(), weight, create_graph=True)
         with pytest.raises(RuntimeError, match="second"):
             torch.autograd.grad(first.sum(), weight)

@@ -13,7 +13,6 @@ from native import forced, needs_kernels, threads
 from spikegrad import functional as F
 from spikegrad import surrogate as S
 from spikegrad.kernels import cpu
-from spikegrad.kernels.cpu.spike_pool import lif_pool
 
 pytestmark = needs_kernels
 
@@ -44,7 +43,7 @@ def layer(feedback: bool = False) -> None:
     args = {"beta": 0.5, "surrogate": S.triangle(1.0)}
     for route in ("events", "dense"):
         with forced(route):
-            y, _ = cpu.layer(x, weight=weight, feedback=back, scan="lif", args=args)
+            y, _ = cpu.layer(x, weight=weight, feedback=back, neuron="lif", args=args)
             y.sum().backward()
 
 
@@ -63,7 +62,7 @@ def convolution() -> None:
 def pool() -> None:
     x = torch.rand(6, 8, 4, 16, 16, requires_grad=True)
     args = {"surrogate": S.arctan(2.0), "beta": 0.5}
-    lif_pool(x, steps=6, kernel=(2, 2), **args)[0].sum().backward()
+    cpu.spike_pool(x, steps=6, kernel=(2, 2), neuron="lif", args=args)[0].sum().backward()
 
 
 def refused() -> None:
@@ -134,7 +133,7 @@ def test_parameters_that_calls_share_are_on_the_cpu_under_any_default_device() -
 
     def check() -> None:
         y, _ = cpu.lif(x, beta=0.123)
-        z, _ = cpu.layer(x, weight=weight, scan="lif", args={"beta": 0.123})
+        z, _ = cpu.layer(x, weight=weight, neuron="lif", args={"beta": 0.123})
         torch.testing.assert_close((y, z), (want, whole))
 
     with torch.device("meta"):

@@ -13,18 +13,23 @@ SANITIZED = "-fsanitize=address" in os.environ.get("SPIKEGRAD_CXXFLAGS", "")
 needs_sanitizer = pytest.mark.skipif(not SANITIZED, reason="runs under make sanitize alone")
 
 PROGRAM = """
+import ctypes
+from dataclasses import replace
 import torch
 from spikegrad.functional.lif import LIF
 from spikegrad.kernels import cpu
-from spikegrad.kernels.cpu.step import prepared
+from spikegrad.kernels.cpu import step_library
+from spikegrad.kernels.cpu.prepare import prepared
 assert cpu.load() == "", cpu.load()
 record = LIF.surrogate
 form = [LIF, record, record.family.content, "subtract", True, False, (), ()]
-what = [*form, False, False, True, False]  # each, double, keep, lean
-made = prepared(*what)
+program = prepared("scan", *form, False, False).program  # each, double
+library = ctypes.CDLL(str(step_library.built("lif", program.text, cpu.in_force())))
+names = program.parameters[: len(program.parameters) - {missing}]
+wrong = replace(program, parameters=names)
+step_library.enter(12345, wrong, step_library.addresses(library, ""))
 x, starts = torch.rand(2, 3, 64), torch.rand(1, 3, 64)
-params = torch.ones(len(made.parameters) - {missing}, 1)
-torch.ops.spikegrad.step_scan(made.key, x, starts, params, list(made.words))
+torch.ops.spikegrad.step_scan(12345, x, starts, torch.ones(len(names), 1), False, 0)
 print("survived")
 """
 

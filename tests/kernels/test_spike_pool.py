@@ -11,11 +11,11 @@ import itertools
 import pytest
 import torch
 
+import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad import surrogate as S
 from spikegrad.kernels import cpu
-from spikegrad.kernels.cpu import spike_pool
-from spikegrad.kernels.cpu.library import FAMILIES
+from spikegrad.kernels.cpu.neuron import named
 from spikegrad.types import LIFState
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
@@ -37,6 +37,10 @@ def last(x: torch.Tensor) -> torch.Tensor:
     return x.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
+def lif_pool(x, state=None, *, steps: int, kernel, **args):
+    return cpu.spike_pool(x, state, steps=steps, kernel=kernel, neuron="lif", args=args)
+
+
 def twin(x, state=None, *, steps: int, kernel, **words):
     s, state = F.lif(x.expand(steps, *x.shape[1:]), state, **words)
     return torch.nn.functional.max_pool2d(s.flatten(0, 1), kernel).unflatten(0, s.shape[:2]), state
@@ -52,7 +56,7 @@ def outcome(function, x, v, *, seed: int = 3, **words):
 
 
 def compare(x, v, **words) -> None:
-    got = outcome(spike_pool.lif_pool, x, v, **words)
+    got = outcome(lif_pool, x, v, **words)
     want = outcome(twin, x, v, **words)
     for a, b in zip(got[:2], want[:2], strict=True):
         assert torch.equal(a, b)
@@ -85,7 +89,7 @@ def test_values_and_gradients(case, dtype: torch.dtype) -> None:
             compare(x[:1], start, steps=3, **words)  # one step seen three times
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", S.names(aliases=False))
 def test_every_surrogate(name: str) -> None:
     for normalisation in ("area", "peak"):
         surrogate = S.get(name, normalisation=normalisation, gain=1.5)
@@ -102,7 +106,7 @@ def test_ties_go_where_torch_sends_them() -> None:
     x = patterns.reshape(1, 64, 1, 2, 3).expand(2, 64, 20, 2, 3).contiguous()
     x[:, :, 1] = 0.0
     words = {"beta": 0.5, "surrogate": S.arctan(2.0), "kernel": (2, 3), "steps": 2}
-    got, want = outcome(spike_pool.lif_pool, x, None, **words), outcome(twin, x, None, **words)
+    got, want = outcome(lif_pool, x, None, **words), outcome(twin, x, None, **words)
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
@@ -115,10 +119,10 @@ def test_strides_of_incoming_gradients() -> None:
         lambda y: y.mean(0)[..., ::2].sum(),
         lambda y: (y.transpose(1, 3) * 2).contiguous().square().sum(),
     ):
-        a = torch.autograd.grad(reduce(spike_pool.lif_pool(x, **words)[0]), x)[0]
+        a = torch.autograd.grad(reduce(lif_pool(x, **words)[0]), x)[0]
         b = torch.autograd.grad(reduce(twin(x, **words)[0]), x)[0]
         torch.testing.assert_close(a, b)
-    _, state = spike_pool.lif_pool(x, **words)  # the state alone
+    _, state = lif_pool(x, **words)  # the state alone
     _, other = twin(x, **words)
     a, b = (torch.autograd.grad(s.v.sum(), x)[0] for s in (state, other))
     torch.testing.assert_close(a, b)
@@ -130,10 +134,10 @@ def test_results_do_not_depend_on_threads_or_runs() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        want = outcome(spike_pool.lif_pool, x, v, **words)
+        want = outcome(lif_pool, x, v, **words)
         torch.set_num_threads(2)
         for _ in range(3):
-            got = outcome(spike_pool.lif_pool, x, v, **words)
+            got = outcome(lif_pool, x, v, **words)
             assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
     finally:
         torch.set_num_threads(before)
@@ -141,60 +145,89 @@ def test_results_do_not_depend_on_threads_or_runs() -> None:
 
 def test_a_second_backward_is_refused() -> None:
     x = currents((3, 2, 3, 6, 6)).requires_grad_()
-    y, _ = spike_pool.lif_pool(x, steps=3, kernel=(2, 2), beta=0.9, surrogate=S.arctan(2.0))
+    y, _ = lif_pool(x, steps=3, kernel=(2, 2), beta=0.9, surrogate=S.arctan(2.0))
     (first,) = torch.autograd.grad((y * y).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="backend='reference'"):
         torch.autograd.grad(first.sum(), x)
 
 
-def test_operators_pass_opcheck() -> None:
+def arguments(x, state=None, learn: bool = False) -> tuple:
+    """The operator's, for LIF neurons at the defaults."""
+    threshold = torch.tensor(1.0, requires_grad=learn)
+    args = {"beta": 0.5, "threshold": threshold}
+    n = named("rows", "lif", x, state, args)
+    return n.loaded.key, x, n.states.detach().contiguous(), n.params, 4, 2, 2
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_operators_pass_opcheck(learn: bool) -> None:
     x = torch.rand(1, 2, 6, 5, 3, requires_grad=True)
-    v = torch.rand(2, 6, 5, 3, requires_grad=True)
-    params, slope = torch.full((10, 1), 0.5), torch.tensor([2.0])
-    shape = (0, 0.0, 0.0, 1.0, 0.0)  # arctan in area normalisation
+    v = torch.rand(2, 6, 5, 3)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    for start in (None, v):
-        arguments = (x, start, params, slope, 4, 0, False, 2, 2, *shape)
-        torch.library.opcheck(torch.ops.spikegrad.spike_pool.default, arguments, test_utils=tests)
-    y, index, end = torch.ops.spikegrad.spike_pool(
-        x.detach(), None, params, slope, 4, 0, False, 2, 2, *shape
-    )
-    arguments = (
-        y,
-        end,
-        x.detach(),
-        None,
-        index,
-        params,
-        slope,
-        slope,
-        4,
-        0,
-        False,
-        2,
-        2,
-        0,
-        0.0,
-        0.0,
-    )
+    for start in (None, LIFState(v, None)):
+        given = arguments(x, start, learn)
+        torch.library.opcheck(torch.ops.spikegrad.spike_pool.default, given, test_utils=tests)
+    key, x, states, params, *sizes = [
+        a.detach() if isinstance(a, torch.Tensor) else a for a in given
+    ]
+    y, index, ends = torch.ops.spikegrad.spike_pool(key, x, states, params, *sizes)
+    given = (key, y, ends, x, states, params, index, *sizes)
     operator = torch.ops.spikegrad.spike_pool_backward.default
-    torch.library.opcheck(operator, arguments, test_utils=("test_schema",))
+    torch.library.opcheck(operator, given, test_utils=("test_schema",))
 
 
 def test_errors_of_the_operators() -> None:
-    x, params, slope = torch.rand(1, 2, 6, 5, 3), torch.rand(10, 1), torch.ones(1)
-    good = (x, None, params, slope, 4, 0, False, 2, 2, 0, 0.0, 0.0, 1.0, 0.0)
+    x = torch.rand(1, 2, 6, 5, 3)
+    good = arguments(x)
     for at, wrong, words in [
-        (0, x.half(), "float32 or float64"),
-        (0, x.permute(0, 1, 4, 2, 3), "contiguous"),
-        (1, torch.rand(2, 6, 5), "v0"),
-        (2, torch.rand(10, 3), "parameters"),
+        (0, 12345, "whose program this process has loaded"),
+        (1, x.half(), "float32 or float64"),
+        (1, x.double(), "another dtype"),
+        (1, x.permute(0, 1, 4, 2, 3), "contiguous"),
+        (2, torch.rand(1, 2, 6, 5), "states"),
+        (3, torch.rand(10, 3), "parameters"),
         (4, 0, "contiguous"),
-        (5, 3, "reset"),
-        (7, 7, "windows"),
+        (6, 7, "windows"),
     ]:
         with pytest.raises(RuntimeError, match=words):
             torch.ops.spikegrad.spike_pool(*good[:at], wrong, *good[at + 1 :])
+
+
+NEURONS = {
+    "alif": sg.ALIF(5.0, 10.0, refractory=2.0, surrogate="boxcar"),
+    "learned": sg.LIF(5.0, learn=("tau_mem", "threshold", "slope")),
+    "cuba": sg.CUBALIF(5.0, 4.0, reset="zero", detach_reset=False, surrogate="triangle"),
+    "own": sg.SEAdLIF(threshold=0.2),
+    "delayed": sg.LIF(5.0, reset_delay=True),
+}
+
+
+@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("shape", [(4, 2, 3, 6, 6), (5, 1, 33, 7, 5)], ids=str)
+def test_other_neurons_equal_their_loop(name: str, shape) -> None:
+    """Any neuron, learned parameters that all neurons share, and its states at the end."""
+    layer, x = NEURONS[name].double(), 2 * currents(shape, torch.float64).abs()
+    learned = list(layer.parameters())
+    found = []
+    for native in (True, False):
+        given = x.clone().requires_grad_()
+        if native:
+            args = layer.law_arguments()
+            y, state = cpu.spike_pool(
+                given, None, steps=shape[0], kernel=(2, 2), neuron=layer.law, args=args
+            )
+        else:
+            layer.backend = "reference"
+            s, state = layer(given)
+            y = torch.nn.functional.max_pool2d(s.flatten(0, 1), 2).unflatten(0, s.shape[:2])
+            layer.backend = "auto"
+        draw = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(4))
+        loss = (y * draw).sum() + state[0].sum()
+        found.append([y, *state[:2], *torch.autograd.grad(loss, [given, *learned])])
+    assert 0 < found[1][0].mean() < 1
+    for a, b in zip(*found, strict=True):
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_scans_read_channels_last_inputs_as_they_lie() -> None:

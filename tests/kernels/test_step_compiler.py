@@ -128,7 +128,7 @@ def test_a_library_that_is_cut_off_is_built_again(
     path.unlink()  # the one in memory keeps its pages
     path.write_bytes(whole[:1000])
     step_library.key_or_error.cache_clear()
-    import_module("spikegrad.kernels.cpu.step").program_of.cache_clear()
+    import_module("spikegrad.kernels.cpu.prepare").program_of.cache_clear()
     y, _ = kernels.step(step, x, backend="cpu")
     assert torch.equal(y, step(x)[0])
     assert path.read_bytes() == whole

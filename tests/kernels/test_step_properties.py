@@ -1,4 +1,5 @@
-"""Random steps, drawn by hypothesis: the generated kernel against the loop, values and gradients.
+"""Random steps, drawn by hypothesis: the generated kernels, of a scan and of a layer, against the
+loop, values and gradients.
 
 A plan of what is kept that leaves something out would show here: the steps are trees of operations
 that nobody chose.
@@ -17,6 +18,7 @@ from native import needs_kernels
 from torch import Tensor
 
 from spikegrad import kernels
+from spikegrad.kernels import cpu
 from spikegrad.step import Step
 from spikegrad.surrogate import arctan, boxcar, straight_through, triangle
 from spikegrad.types import Reset
@@ -34,7 +36,8 @@ class Drawn:
     """A random step and how it is called.
 
     membrane, threshold, ends, output: trees of operations; ends: of each state; output: None for
-    the spikes; learned: which parameters are learned.
+    the spikes; learned: which parameters are learned; inside: as neurons of a layer, with another
+    connection behind them.
     """
 
     membrane: Tree
@@ -45,6 +48,7 @@ class Drawn:
     learned: tuple[bool, ...]
     each: bool
     lean: bool
+    inside: bool
     reset: Reset
     detach: bool
     refractory: int
@@ -107,6 +111,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
         learned=tuple(draw(st.booleans()) for _ in parameters),
         each=draw(st.booleans()),
         lean=draw(st.booleans()),
+        inside=draw(st.booleans()),
         reset=draw(st.sampled_from(["subtract", "zero", "none"])),
         detach=draw(st.booleans()),
         refractory=draw(st.sampled_from([0, 2])) if spikes else 0,
@@ -153,13 +158,23 @@ def results(case: Drawn, step: Step, backend: str) -> tuple[list[Tensor], list[A
         name: (value + noise).to(torch.float64).requires_grad_(learned)
         for (name, value), learned in zip(step.defaults().items(), case.learned, strict=True)
     }
+    behind = torch.randn(3, NEURONS, dtype=torch.float64)
     how: dict[str, Any] = {}
     if case.spikes:
         how = {"surrogate": case.surrogate, "reset": case.reset, "detach_reset": case.detach}
         how["refractory"] = case.refractory
 
     def run(part: Tensor, state: Any) -> Any:
-        return kernels.step(step, part, state, backend=backend, lean=case.lean, **how, **values)
+        if not case.inside or backend == "reference":
+            y, after = kernels.step(
+                step, part, state, backend=backend, lean=case.lean, **how, **values
+            )
+            return (y @ behind.T if case.inside else y), after
+        args = {**how, **values}
+        y, after = cpu.layer(
+            part, state, weight=None, neuron=step, args=args, lean=case.lean, pass_on=True
+        )
+        return cpu.linear(y, weight=behind, bias=None), after
 
     first, state = run(x[:FIRST], None)
     second, state = run(x[FIRST:], state)

@@ -36,15 +36,15 @@ def learn(layers, x, states=None):
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    from spikegrad.nn import fuse_conv
+    from spikegrad import kernels
 
     found: list[int] = []
-    real = fuse_conv.lif_pool
-    monkeypatch.setattr(fuse_conv, "lif_pool", lambda *a, **k: found.append(1) or real(*a, **k))
+    real = kernels.spike_pool
+    monkeypatch.setattr(kernels, "spike_pool", lambda *a, **k: found.append(1) or real(*a, **k))
     return found
 
 
-@pytest.mark.parametrize("why", ["learned threshold", "per neuron", "large windows", "fused"])
+@pytest.mark.parametrize("why", ["per neuron", "large windows", "fused"])
 def test_a_convolution_runs_once_whether_its_neurons_fuse_or_not(calls, monkeypatch, why) -> None:
     """It once ran before it was known that nothing would be fused, and then again."""
     from spikegrad import kernels
@@ -52,10 +52,7 @@ def test_a_convolution_runs_once_whether_its_neurons_fuse_or_not(calls, monkeypa
     ran = []
     real = kernels.conv2d
     monkeypatch.setattr(kernels, "conv2d", lambda *a, **k: ran.append(1) or real(*a, **k))
-    lif = {
-        "learned threshold": {"learn": "threshold"},
-        "per neuron": {"threshold": torch.ones(6, 1, 1)},
-    }.get(why, {})
+    lif = {"threshold": torch.ones(6, 1, 1)} if why == "per neuron" else {}
     pool = 9 if why == "large windows" else 2
     layers = sg.Sequential(
         sg.Conv2d(1, 6, 3, padding=1), sg.LIF(beta=0.5, **lif), sg.MaxPool2d(pool)
@@ -90,9 +87,7 @@ def test_a_container_fuses_and_equals_the_reference(calls, static: bool) -> None
 @pytest.mark.parametrize(
     "layers",
     [
-        lambda: [sg.LIF(20.0, learn="threshold"), sg.MaxPool2d(2)],
         lambda: [sg.LIF(20.0, threshold=torch.rand(2, 6, 6) + 0.5), sg.MaxPool2d(2)],
-        lambda: [sg.LIF(20.0, refractory=2.0), sg.MaxPool2d(2)],
         lambda: [sg.LIF(20.0, surrogate=S.arctan(2.0).soft()), sg.MaxPool2d(2)],
         lambda: [sg.LIF(20.0, backend="reference"), sg.MaxPool2d(2)],
         lambda: [sg.LIF(20.0), sg.MaxPool2d(3, stride=2, padding=1)],
@@ -100,7 +95,6 @@ def test_a_container_fuses_and_equals_the_reference(calls, static: bool) -> None
         lambda: [sg.LIF(20.0), sg.MaxPool2d(4, ceil_mode=True)],
         lambda: [sg.LIF(20.0), sg.MaxPool2d(2, dilation=2)],
         lambda: [sg.LIF(20.0), torch.nn.MaxPool2d(2)],
-        lambda: [sg.ALIF(20.0, tau_adapt=50.0), sg.MaxPool2d(2)],
         lambda: [sg.LIF(20.0), sg.AvgPool2d(2)],
         lambda: [sg.LIF(20.0), sg.Flatten()],
         lambda: [sg.MaxPool2d(2), sg.LIF(20.0)],
@@ -121,6 +115,33 @@ def test_what_is_not_fused_runs_one_by_one(calls, layers) -> None:
     assert torch.equal(y, z)
     assert len(states) == 2
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        lambda: sg.LIF(20.0, learn=("threshold", "tau_mem")),
+        lambda: sg.LIF(20.0, refractory=2.0),
+        lambda: sg.ALIF(20.0, tau_adapt=50.0),
+        lambda: sg.SEAdLIF(threshold=0.02),
+    ],
+)
+def test_other_neurons_are_fused_too(calls, neuron) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4, 2, 2, 6, 6, requires_grad=True)
+    network = sg.Sequential(neuron(), sg.MaxPool2d(2))
+    asked = [x, *network.parameters()]
+    y, states = network(x)
+    assert calls == [1]
+    grads = torch.autograd.grad(y.sum(), asked)
+    sg.nn.use_backend(network, "reference")
+    z, others = network(x)
+    assert calls == [1]
+    assert 0 < y.mean() < 1
+    assert torch.equal(y, z)
+    torch.testing.assert_close(states[0][0], others[0][0])
+    for a, b in zip(grads, torch.autograd.grad(z.sum(), asked), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_whoever_watches_sees_every_layer(calls) -> None:

@@ -109,7 +109,7 @@ def by_kernels(s: Setting) -> Outcome:
         y, end = cpu.TABLE[scan](c.x, c.state, **c.args)
     else:
         weights = {name: c.leaves.get(name) for name in ("weight", "bias", "feedback")}
-        y, end = cpu.layer(c.x, c.state, **weights, scan=scan, args=c.args, lean=s.lean)
+        y, end = cpu.layer(c.x, c.state, **weights, neuron=scan, args=c.args, lean=s.lean)
     return outcome(s, c, y, end)
 
 

@@ -9,11 +9,13 @@ from spikegrad.kernels.cpu.crossover import Table, table
 from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.layer import layer, recurrent
-from spikegrad.kernels.cpu.library import FAMILIES, isa, load, loaded
+from spikegrad.kernels.cpu.library import isa, load, loaded
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.scan import alif, cuba_lif, integrate_and_fire, li, lif
+from spikegrad.kernels.cpu.spike_pool_operator import obstacle as obstacle_to_pool
+from spikegrad.kernels.cpu.spike_pool_operator import spike_pool
 from spikegrad.kernels.cpu.spikes import Spikes, packed, stilled
 from spikegrad.kernels.cpu.step import step
 from spikegrad.kernels.cpu.step_report import StepReport, report_of_step
@@ -33,7 +35,6 @@ TABLE: dict[str, Callable[..., Any]] = {
 """The functions that have a native version."""
 
 __all__ = [
-    "FAMILIES",
     "TABLE",
     "BuildError",
     "Installed",
@@ -59,9 +60,11 @@ __all__ = [
     "loaded",
     "max_pool2d",
     "measure",
+    "obstacle_to_pool",
     "packed",
     "recurrent",
     "report_of_step",
+    "spike_pool",
     "step",
     "stilled",
     "table",

@@ -134,15 +134,22 @@ def link(objects: list[Path], to: Path, *, portable: bool = False) -> None:
     )
 
 
-def compile_alone(source: Path, to: Path, chosen: InstructionSet, sources: Path) -> None:
-    """Make a library of one file that needs nothing of torch."""
+def compile_alone(
+    source: Path, to: Path, chosen: InstructionSet, sources: Path, *, header: Path | None = None
+) -> None:
+    """Make a library of one file that needs nothing of torch, or compile a header; header: as of
+    `compile_file`.
+    """
+    kind = ["-x", "c++-header"] if source.suffix == ".h" else ["-shared"]
+    before = ["-include", str(header)] if header else []
     run(
         [
             compiler(),
             *flags_of(chosen),
             *accepted(chosen),
             f"-I{sources}",
-            "-shared",
+            *before,
+            *kind,
             str(source),
             "-o",
             str(to),

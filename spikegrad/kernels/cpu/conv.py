@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d as dense
 
 from spikegrad.functional.conv import Pair
-from spikegrad.kernels.cpu.derivative import refuse
+from spikegrad.kernels.cpu.eager import refuse
 
 __all__ = ["CROSSOVER", "GRADIENT_CROSSOVER", "SMALLEST", "conv2d", "register"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["below_autograd", "eager"]
+__all__ = ["below_autograd", "eager", "refuse"]
 
 Outputs = tuple[Tensor, ...]
 
@@ -54,3 +54,11 @@ def below_autograd(operator: Callable[..., Outputs], *inputs: Any) -> Outputs:
         return operator(*inputs)
     with torch._C._AutoDispatchBelowAutograd():
         return operator(*inputs)
+
+
+def refuse(ctx: Any, *grads: Tensor) -> None:
+    """A kernel's gradient has no gradient: a silent zero would be wrong."""
+    raise RuntimeError(
+        "expected one backward pass through a CPU kernel, got a second (create_graph=True); "
+        "use backend='reference' on the layers, whose gradients can be differentiated again"
+    )

@@ -7,7 +7,7 @@ something else reads them.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +16,21 @@ from torch.nn.functional import linear as product
 from spikegrad.checks import check_state_tensor
 from spikegrad.functional.recurrent import check_feedback
 from spikegrad.kernels.cpu.crossover import crossover, crossover_of
-from spikegrad.kernels.cpu.layer_operator import run
-from spikegrad.kernels.cpu.library import COMPACT, KINDS
-from spikegrad.kernels.cpu.neuron import Neuron, described, usual
+from spikegrad.kernels.cpu.layer_operator import LayerOutputs, run
+from spikegrad.kernels.cpu.neuron import Neuron, named, usual
 from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
+from spikegrad.step import Step
 from spikegrad.types import RecurrentState, State
 
-__all__ = ["layer", "recurrent"]
+__all__ = ["Met", "layer", "recurrent"]
+
+
+class Met(NamedTuple):
+    """What a kernel met in one call, for those who ask. choice: which way the product went."""
+
+    choice: Tensor
+    neuron: Neuron
+    given: Arrival
 
 
 def recurrent(
@@ -33,10 +41,14 @@ def recurrent(
     neuron: partial[Any],
     lean: bool = False,
 ) -> tuple[Tensor, RecurrentState]:
-    """`functional.recurrent` in one call; neuron: a scan of the specification, arguments bound."""
+    """`functional.recurrent` in one call; neuron: a scan of the specification, or the kernels'
+    `step` of a definition, arguments bound.
+    """
     check_feedback(weight, x)
-    scan, args = neuron.func.__name__, neuron.keywords
-    return layer(x, state, weight=None, feedback=weight, scan=scan, args=args, lean=lean)
+    which: str | Step = neuron.args[0] if neuron.args else neuron.func.__name__
+    return layer(
+        x, state, weight=None, feedback=weight, neuron=which, args=neuron.keywords, lean=lean
+    )
 
 
 def layer(
@@ -46,48 +58,41 @@ def layer(
     weight: Tensor | None,
     bias: Tensor | None = None,
     feedback: Tensor | None = None,
-    scan: str,
+    neuron: str | Step,
     args: dict[str, Any],
     lean: bool = False,
     pass_on: bool = False,
     witness: list[Any] | None = None,
 ) -> tuple[Any, State]:
-    """`linear`, then `scan` with args, fed back through a weight if there is one.
+    """`linear`, then a scan with args, fed back through a weight if there is one.
 
     x: `[T, B, I]`, or the current `[T, B, N]` without a weight; state: the neuron's, with feedback
-    a `RecurrentState`; lean: keep little for the backward pass and compute the rest again;
-    pass_on: return `Spikes` instead of numbers; witness: takes what the kernel chose. A weight that
-    is not finite gives what the reference gives where T times B is at least 256; in smaller calls,
-    and in feedback, what stands behind a silent neuron has no effect.
+    a `RecurrentState`; neuron: a step, or a scan of `functional` by its name; lean: keep little for
+    the backward pass and compute the rest again; pass_on: return `Spikes` instead of numbers;
+    witness: takes what the kernel met, a `Met`. A weight that is not finite gives what the
+    reference gives where T times B is at least 256; in smaller calls, and in feedback, what stands
+    behind a silent neuron has no effect.
+    Raises NotLowered or BuildError where the neuron has no program.
     """
     given = arrived(x)
     outputs = given.shape[2] if weight is None else weight.shape[0]
     inner, last = state if feedback is not None and state is not None else (state, None)
-    n = usual(scan, given.x.dtype, args) if inner is None else None
-    n = n or described(scan, given.current(outputs), inner, args)
+    n = usual("rows", neuron, given.x.dtype, args) if inner is None else None
+    n = n or named("rows", neuron, given.current(outputs), inner, args)
     first = None
     if feedback is not None and last is not None:
         check_state_tensor(last, "state.s", given.current(outputs), given.x.dtype)
         first = product(last, feedback)
-    out = call(
-        given,
-        weight,
-        bias,
-        feedback,
-        first,
-        n,
-        lean=lean and n.shape.family >= 0,
-        dense=not pass_on,
-    )
+    out = call(given, weight, bias, feedback, first, n, lean=lean, dense=not pass_on)
     if witness is not None:
-        witness.append((out[15], n, given))
-    y, end, i, v, a, silent = out[0], out[1], *out[11:15]
-    after: State = n.wrap(*(p if p.numel() else None for p in (i, v, a, silent)))
+        witness.append(Met(out.choice, n, given))
+    after = n.wrap(out.ends)
     if feedback is not None:
-        after = RecurrentState(after, end)
-    if pass_on and n.kind & KINDS["spiking"]:
-        return Spikes(y, out[7], out[8] if out[8].numel() else None, outputs, out[16]), after
-    return y, after
+        after = RecurrentState(after, out.last)
+    if pass_on and n.loaded.program.spikes:
+        support = out.support if out.support.numel() else None
+        return Spikes(out.y, out.bits, support, outputs, out.steady), after
+    return out.y, after
 
 
 def call(
@@ -100,24 +105,30 @@ def call(
     *,
     lean: bool = False,
     dense: bool = True,
-) -> tuple[Tensor, ...]:
+) -> LayerOutputs:
     """The operator."""
     rows, inputs = given.shape[0] * given.shape[1], given.shape[2]
     shares = crossover(inputs, inputs) if weight is None else crossover_of(weight, inputs, rows)
+    p = n.loaded.program
+    keep = n.wanted(given.x, weight, bias, feedback, first)
     # A trace needs shapes that do not depend on values.
-    free = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    places = free and not dense and n.shape.family in COMPACT
-    return run(
-        given.x,
-        given.bits,
-        given.support,
-        None if weight is None else weight.contiguous(),
-        None if bias is None else bias.contiguous(),
-        None if feedback is None else feedback.contiguous(),
-        None if first is None else first.contiguous(),
-        *n.starts,
-        n.params,
-        n.slope,
-        n.words(lean=lean, dense=dense, places=places),
-        n.numbers(shares),
+    places = keep and not dense and p.spikes and p.support and not torch.compiler.is_compiling()
+    return LayerOutputs(
+        *run(
+            n.loaded.key,
+            given.x,
+            given.bits,
+            given.support,
+            None if weight is None else weight.contiguous(),
+            None if bias is None else bias.contiguous(),
+            None if feedback is None else feedback.contiguous(),
+            None if first is None else first.contiguous(),
+            n.states.contiguous(),
+            n.params,
+            keep,
+            lean,
+            dense,
+            places,
+            *shares,
+        )
     )

@@ -2,22 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from spikegrad.kernels.cpu.derivative import amplitude_of, evaluated, own_function, refuse
-from spikegrad.kernels.cpu.eager import below_autograd, eager
-from spikegrad.kernels.cpu.library import COMPACT, KINDS, PARAMETERS, RESETS
-from spikegrad.kernels.cpu.neuron import few
+from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.spikes import TILE, sizes_of, tiles
-from spikegrad.surrogate.family import Family
+from spikegrad.kernels.cpu.step_library import PROGRAMS
+from spikegrad.kernels.cpu.step_operator import of_parameters, padded
 
-__all__ = ["register", "run"]
+__all__ = ["LayerCall", "LayerOutputs", "register", "run"]
 
 SEGMENT_ROWS = 1600  # kSegmentRows of src/connection_backward.h
+
+
+class LayerCall(NamedTuple):
+    """The operator's arguments.
+
+    program: the neurons' key; x: `[T, B, I]`, or one element a place; in_bits, in_support: words
+    `[T, B, words]`; weight `[N, I]`; feedback `[N, N]`; first: `[B, N]`, added to the first step;
+    states: `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; keep: a backward pass may
+    follow; lean: for it states are kept now and then alone; dense: outputs are wanted as numbers;
+    places: bits are passed on with a gradient at the places of the support alone; most_forward,
+    most_weight, most_input: the largest shares of ones up to which products follow the spikes.
+    """
+
+    program: int
+    x: Tensor
+    in_bits: Tensor | None
+    in_support: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    feedback: Tensor | None
+    first: Tensor | None
+    states: Tensor
+    params: Tensor
+    keep: bool
+    lean: bool
+    dense: bool
+    places: bool
+    most_forward: float
+    most_weight: float
+    most_input: float
+
+
+class LayerOutputs(NamedTuple):
+    """What the operator returns; empty tensors stand for what a call does not have.
+
+    y: outputs `[T, B, N]`, or an edge of the graph where bits alone are passed on; last: the spikes
+    of the last step `[B, N]`, with feedback; reals, masks, current: what is kept of every step;
+    bits, support: words `[T, B, tiles]`; packed: those of an input that came as numbers; marks:
+    states at the start of every segment; ends: states `[states, B, N]`; choice: which way the
+    product went, spikes, numbers that are not 0; steady: a second edge `[B, N]`.
+    """
+
+    y: Tensor
+    last: Tensor
+    reals: Tensor
+    masks: Tensor
+    current: Tensor
+    bits: Tensor
+    support: Tensor
+    packed: Tensor
+    marks: Tensor
+    ends: Tensor
+    choice: Tensor
+    steady: Tensor
 
 
 def register() -> None:
@@ -28,215 +79,147 @@ def register() -> None:
     torch.library.register_autograd("spikegrad::layer_backward", refuse)
 
 
-def fake_layer(x: Tensor, in_bits: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+def fake_layer(*args: Any) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes."""
-    _, weight, _, feedback, *_, params = rest[:10]
-    kind, _, _, refractory, _, family, keep, lean, dense, graph, places = rest[11]
-    steps, batch, inputs = sizes_of(x, in_bits, weight)
-    outputs = inputs if weight is None else weight.shape[0]
-    syn, ada, fire = (bool(kind & KINDS[k]) for k in ("synapse", "adaptive", "spiking"))
-    one, rows = (batch, outputs), (tiles(outputs), steps * batch, TILE)
+    call = LayerCall(*args)
+    p, x, params = PROGRAMS[call.program], call.x, call.params
+    steps, batch, inputs = sizes_of(x, call.in_bits, call.weight)
+    outputs = inputs if call.weight is None else call.weight.shape[0]
+    one, rows = (batch, outputs), (tiles(outputs), steps * batch)
     words = (steps, batch, tiles(outputs))
     static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
-    packs = weight is not None and in_bits is None and not static
-    states = 1 + syn + ada + (refractory > 0)
-    marks = -(-steps // max(1, SEGMENT_ROWS // batch)) if lean else int(bool(keep))
-    marks, kept = marks if graph else 0, graph and not lean
+    packs = call.weight is not None and call.in_bits is None and not static
+    segments = -(-steps // max(1, SEGMENT_ROWS // batch)) if call.keep and call.lean else 0
+    kept, states = call.keep and not call.lean, len(p.states)
+    support = p.spikes and p.support and (call.keep or call.places)
 
     def made(there: bool, shape: tuple[int, ...], dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there else (0,), dtype=dtype)
 
     y = params.new_empty((steps, batch, outputs))
-    if not dense and fire:
-        many = (torch.library.get_ctx().new_dynamic_size(),) if places else y.shape
+    if not call.dense and p.spikes:
+        many = (torch.library.get_ctx().new_dynamic_size(),) if call.places else y.shape
         y = params.new_empty(()).expand(many)
-    return (
-        y,
-        made(feedback is not None, one),
-        made(kept and (fire or keep), rows),
-        made(kept and syn and keep, rows),
-        made(kept and ada, rows),
-        made(kept and refractory > 0, rows, torch.uint8),
-        made(kept and keep, rows),
-        made(fire, words, torch.int64),
-        made(fire and family in COMPACT, words, torch.int64),
-        x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
-        made(marks > 0, (marks, states, tiles(outputs) * batch * TILE)),
-        made(syn, one),
-        made(True, one),
-        made(ada, one),
-        made(refractory > 0, one, torch.int32),
-        x.new_empty((3,), dtype=torch.int64),
-        params.new_empty(()).expand(one) if places else made(False, one),
+    return LayerOutputs(
+        y=y,
+        last=made(call.feedback is not None, one),
+        reals=made(kept and p.reals > 0, (p.reals, *rows, TILE)),
+        masks=made(kept and p.masks > 0, (p.masks, *rows), torch.int64),
+        current=made(kept and p.reads_input, (*rows, TILE)),
+        bits=made(p.spikes, words, torch.int64),
+        support=made(support, words, torch.int64),
+        packed=x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
+        marks=made(segments > 0, (segments, states, tiles(outputs) * batch * TILE)),
+        ends=params.new_empty((states, *one)),
+        choice=x.new_empty((3,), dtype=torch.int64),
+        steady=params.new_empty(()).expand(one) if call.places else made(False, one),
     )
 
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads, and no more."""
-    x, in_bits, in_support, weight, bias, feedback, first, _, v0, *_ = inputs
-    params, slope, words, numbers = inputs[11:]
-    _, _, u, i, a, ready, current, bits, support, packed, marks, *_, choice, _ = output
-    reset, lean, places = words[1], words[7], words[10]
-    again, part = feedback is not None or lean, few(words)
-    if in_bits is None and packed.numel():
-        in_bits = packed
+    call, out = LayerCall(*inputs), LayerOutputs(*output)
+    p = PROGRAMS[call.program]
+    bits = "spikes" in p.given or call.lean or call.feedback is not None
+    support = p.within or "support" in p.given or call.places or call.feedback is not None
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(
-        x,
-        in_bits,
-        in_support,
-        weight,
-        bias if lean else None,
-        feedback,
-        first if lean else None,
-        v0,
-        params,
-        slope,
-        u,
-        i,
-        a,
-        ready,
-        current,
-        bits if again or (part and RESETS[reset] == "zero") else None,
-        support if feedback is not None or part or places else None,
-        marks,
-        choice,
+    saved = call._replace(
+        in_bits=out.packed if call.in_bits is None and out.packed.numel() else call.in_bits,
+        bias=call.bias if call.lean else None,
+        first=call.first if call.lean else None,
     )
-    ctx.words, ctx.numbers, ctx.own = words, numbers, own_function(words[4])
+    tensors = [part for part in saved if part is None or isinstance(part, Tensor)]
+    ctx.call = [None if isinstance(part, Tensor) else part for part in saved]
+    ctx.save_for_backward(
+        *tensors,
+        out.reals,
+        out.masks,
+        out.current,
+        out.bits if bits else None,
+        out.support if support else None,
+        out.marks,
+        out.choice,
+    )
+
+
+def saved_call(ctx: Any) -> tuple[LayerCall, tuple[Tensor, ...]]:
+    """The call, and the kept values in the order of the operator's arguments."""
+    tensors = list(ctx.saved_tensors)
+    first = LayerCall._fields.index("x")
+    last = LayerCall._fields.index("params") + 1
+    many = last - first
+    call = LayerCall(*ctx.call[:first], *tensors[:many], *ctx.call[last:])
+    nothing = call.x.new_empty((0,), dtype=torch.int64)
+    return call, tuple(nothing if part is None else part for part in tensors[many:])
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    """Gradients of input, weights, starting state, parameters and slope."""
-    x, in_bits, in_support, weight, bias, feedback, first, v0, params, slope, *kept = (
-        ctx.saved_tensors
-    )
-    kind, _, _, _, _, family, keep, *_ = ctx.words
-    nothing = x.new_empty((0,), dtype=torch.int64)
-    u, i, a, ready, current, bits, support, marks, choice = (
-        nothing if part is None else part for part in kept
-    )
-    spiking = bool(kind & KINDS["spiking"])
-    amplitude = amplitude_of(slope, *ctx.numbers[5:]) if spiking else slope
-    derivative = None
-    if family < 0 and spiking:
-        derivative = own_derivative(ctx.own, u, a, params, slope, amplitude)
-    need = ctx.needs_input_grad
-    outputs = x.shape[2] if weight is None else weight.shape[0]
-    ends = [None if g is None else g.contiguous() for g in (grads[k] for k in (1, 11, 12, 13))]
-    out = below_autograd(
+    """Gradients of input, weights, starting states and parameters."""
+    call, kept = saved_call(ctx)
+    g = LayerOutputs(*grads)  # type: ignore[arg-type]
+    need = LayerCall(*ctx.needs_input_grad)
+    p = PROGRAMS[call.program]
+    ends = None if g.ends is None else g.ends[: len(p.smooth)]
+    dx, dweight, dbias, dfeedback, dfirst, dstates, sums = below_autograd(
         torch.ops.spikegrad.layer_backward,
-        grads[0],
-        *ends,
-        x,
-        in_bits,
-        in_support,
-        weight,
-        bias,
-        feedback,
-        first,
-        v0,
-        params,
-        slope,
-        amplitude,
-        derivative,
-        u,
-        i,
-        a,
-        ready,
-        current,
-        bits,
-        support,
-        marks,
-        choice,
-        need[12],
-        need[0],
-        need[3] or need[4],
-        need[5],
-        need[6],
-        ctx.words,
-        ctx.numbers,
-        None if grads[16] is None else grads[16].contiguous(),
+        call.program,
+        g.y,
+        *[None if part is None else part.contiguous() for part in (g.last, ends, g.steady)],
+        *call[LayerCall._fields.index("x") : LayerCall._fields.index("params") + 1],
+        *kept,
+        need.x,
+        need.weight or need.bias,
+        need.feedback,
+        need.first,
+        call.lean,
+        *call[LayerCall._fields.index("most_forward") :],
     )
-    return arranged(out, need, kind, params, slope, keep, outputs)
+    states = of_states(padded(dstates, p), call.states) if need.states else None
+    params = of_tiles(sums, call.params, p) if need.params else None
+    given = {"x": dx, "weight": dweight, "bias": dbias, "feedback": dfeedback, "first": dfirst}
+    result = {name: value for name, value in given.items() if getattr(need, name)}
+    nothing = dict.fromkeys(LayerCall._fields)
+    return tuple({**nothing, **result, "states": states, "params": params}.values())
 
 
-def arranged(
-    out: tuple[Tensor, ...],
-    need: tuple[bool, ...],
-    kind: int,
-    params: Tensor,
-    slope: Tensor,
-    keep: int,
-    outputs: int,
-) -> tuple[Any, ...]:
-    """The operator's gradients in the order of the forward operator's arguments."""
-    dx, dweight, dbias, dfeedback, dfirst, di0, dv0, da0, sums = out
-    dparams = dslope = None
-    if keep:
-        total = sums.sum(1).permute(1, 0, 2).flatten(1)[:, :outputs].to(params.dtype)
-        dparams = total[:-1] if params.shape[1] > 1 else total[:-1].sum(1, keepdim=True)
-        dslope = total[-1] if slope.shape[0] > 1 else total[-1].sum(0, keepdim=True)
-
-    def asked(gradient: Tensor, position: int) -> Tensor | None:
-        return gradient if need[position] else None
-
-    return (
-        asked(dx, 0),
-        None,
-        None,
-        asked(dweight, 3),
-        asked(dbias, 4),
-        asked(dfeedback, 5),
-        asked(dfirst, 6),
-        asked(di0, 7) if kind & KINDS["synapse"] else None,
-        asked(dv0, 8),
-        asked(da0, 9) if kind & KINDS["adaptive"] else None,
-        None,
-        dparams if need[11] else None,
-        dslope if need[12] else None,
-        None,
-        None,
-    )
+def of_states(gradients: Tensor, states: Tensor) -> Tensor:
+    """`[states, B, N]` as the starts were given, which may be the same for all."""
+    for dim in (1, 2):
+        if states.shape[dim] == 1 and gradients.shape[dim] > 1:
+            gradients = gradients.sum(dim, keepdim=True)
+    return gradients
 
 
-def own_derivative(
-    own: Family | None, u: Tensor, a: Tensor, params: Tensor, slope: Tensor, amplitude: Tensor
-) -> Tensor:
-    """A user's derivative at every membrane, `[tiles, T B, 64]`."""
-
-    def tiled(value: Tensor) -> Tensor:
-        if value.shape[0] == 1:
-            return value
-        filled = pad(value, (0, u.shape[0] * TILE - value.shape[0]), value=1.0)
-        return filled.reshape(-1, 1, TILE)
-
-    theta = tiled(params[PARAMETERS.index("threshold")])
-    if a.numel():
-        theta = theta + tiled(params[PARAMETERS.index("kappa")]) * a
-    return evaluated(own, u - theta, tiled(slope), tiled(amplitude))
+def of_tiles(sums: Tensor, params: Tensor, program: Any) -> Tensor:
+    """The parameters' gradients from sums `[tiles, groups, learned, 64]`."""
+    if not program.learned:
+        return torch.zeros_like(params)
+    total = sums.sum(1).permute(1, 0, 2).flatten(1)
+    if program.each:
+        return of_parameters(total[:, : params.shape[1]], params, program)
+    return of_parameters(total.sum(1, keepdim=True), params, program)
 
 
-def fake_layer_backward(*args: Any) -> tuple[Tensor, ...]:
+def fake_layer_backward(program: int, *args: Any) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
-    x, in_bits, weight, feedback, params = args[5], args[6], args[8], args[10], args[13]
-    need_x, need_weight, need_feedback, need_first, words = args[27:32]
-    kind, keep = words[0], bool(words[6])
+    p = PROGRAMS[program]
+    x, in_bits, _, weight, _, feedback, _, _, params = args[4:13]
+    need_x, need_weight, need_feedback, need_first = args[20:24]
     _, batch, inputs = sizes_of(x, in_bits, weight)
     outputs = inputs if weight is None else weight.shape[0]
 
     def made(there: bool, *shape: int, dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there else (0,), dtype=dtype)
 
+    sums = (tiles(outputs), -(-batch // 32), len(p.learned), TILE)
     return (
         made(need_x, *x.shape),
         made(need_weight, outputs, inputs),
         made(need_weight, outputs),
         made(need_feedback and feedback is not None, outputs, outputs),
         made(need_first, batch, outputs),
-        made(bool(kind & KINDS["synapse"]), batch, outputs),
-        made(True, batch, outputs),
-        made(bool(kind & KINDS["adaptive"]), batch, outputs),
-        made(keep, tiles(outputs), -(-batch // 32), 11, TILE, dtype=torch.float64),
+        made(True, len(p.smooth), batch, outputs),
+        made(bool(p.learned), *sums, dtype=torch.float64),
     )
 
 

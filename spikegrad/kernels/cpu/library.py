@@ -1,4 +1,4 @@
-"""Loading the kernels, and the vocabulary that Python and C++ share."""
+"""Loading the kernels."""
 
 from __future__ import annotations
 
@@ -12,48 +12,7 @@ from spikegrad.kernels.cpu.build import BuildError, build
 from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import in_force
 
-__all__ = [
-    "COMPACT",
-    "FAMILIES",
-    "KINDS",
-    "PARAMETERS",
-    "RESETS",
-    "isa",
-    "load",
-    "loaded",
-]
-
-# The orders of the enums in src/neuron.h and src/surrogate.h.
-PARAMETERS = (
-    "alpha",
-    "beta",
-    "gain_syn",
-    "gain_mem",
-    "threshold",
-    "v_rest",
-    "v_reset",
-    "rho",
-    "kappa",
-    "drop",
-)
-RESETS = ("subtract", "zero", "none")
-KINDS = {"synapse": 1, "adaptive": 2, "spiking": 4}
-FAMILIES = (
-    "arctan",
-    "sigmoid",
-    "fast_sigmoid",
-    "triangle",
-    "boxcar",
-    "gaussian",
-    "exponential",
-    "algebraic",
-    "multi_gaussian",
-    "q_pseudospike",
-    "leaky",
-    "straight_through",
-)
-COMPACT = (FAMILIES.index("triangle"), FAMILIES.index("boxcar"))
-"""Families whose derivative is 0 beyond one slope's width."""
+__all__ = ["isa", "load", "loaded"]
 
 _REASON: list[str] = []
 _LOADED: list[Installed] = []
@@ -104,12 +63,20 @@ def load_now() -> str:
         layer_operator,
         linear_operator,
         pool2d,
-        spike_pool,
+        spike_pool_operator,
         spikes,
         step_operator,
     )
 
-    rooms = (spikes, step_operator, linear_operator, layer_operator, conv, pool2d, spike_pool)
+    rooms = (
+        spikes,
+        step_operator,
+        linear_operator,
+        layer_operator,
+        conv,
+        pool2d,
+        spike_pool_operator,
+    )
     for room in rooms:
         room.register()
     crossover.adopt(library.table, library.isa)

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.derivative import refuse
-from spikegrad.kernels.cpu.eager import below_autograd, eager
+from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.spikes import sizes_of, tiles
 
 __all__ = ["register", "run"]

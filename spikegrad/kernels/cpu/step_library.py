@@ -21,46 +21,83 @@ from spikegrad.kernels.cpu.compiler import (
     library_suffix,
     target_flags,
 )
-from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
+from spikegrad.kernels.cpu.instructions import LANE_BYTES, InstructionSet, in_force
 from spikegrad.kernels.cpu.processor import described
 from spikegrad.kernels.cpu.ready_made import ready_made_steps
+from spikegrad.kernels.emit import Program
 
-__all__ = ["define", "key_of", "loaded"]
+__all__ = ["INCLUDES", "PROGRAMS", "define", "enter", "key_of", "lanes", "loaded"]
 
 
-def loaded(name: str, text: str) -> int:
+INCLUDES = '#include "functions.h"\n#include "step.h"\n'
+"""What programs include."""
+PROGRAMS: dict[int, Program] = {}
+"""Those that are loaded, by their keys: what a trace asks for shapes."""
+
+
+def loaded(name: str, program: Program) -> int:
     """The key of a generated program in the operators' table; compiles it unless the cache has it.
 
     name: the neuron's, for the line that says that it is compiled. A library stays loaded for as
     long as the process, and what cannot be compiled is not tried again. Raises BuildError without a
     compiler, when compiling fails, or without a writable cache.
     """
-    found = key_or_error(name, text)
+    found = key_or_error(name, program)
     if isinstance(found, BuildError):
         raise found
     return found
 
 
 @cache
-def key_or_error(name: str, text: str) -> int | BuildError:
+def key_or_error(name: str, program: Program) -> int | BuildError:
     """`loaded`, or why not."""
     try:
-        return load(name, text)
+        return load(name, program)
     except BuildError as error:
         return error
     except (OSError, AttributeError) as error:
         return BuildError(f"cannot load a compiled neuron: {error}; empty the kernel cache")
 
 
-def load(name: str, text: str) -> int:
+def load(name: str, program: Program) -> int:
     """Find or build a program, and register it."""
-    key = key_of(text)
+    key, text = key_of(program.text), program.text
     functions = ready(key)
     if functions is None:
         library = ctypes.CDLL(str(built(name, text, in_force())))
         functions = addresses(library, "")
-    torch.ops.spikegrad.step_register(key, *functions)
+    enter(key, program, functions)
     return key
+
+
+def enter(key: int, program: Program, functions: tuple[int, int]) -> None:
+    """Tell the operators of a program."""
+    torch.ops.spikegrad.step_register(
+        key,
+        *functions,
+        states=len(program.states),
+        smooth=len(program.smooth),
+        parameters=len(program.parameters),
+        learned=len(program.learned),
+        reals=program.reals,
+        masks=program.masks,
+        reads_input=program.reads_input,
+        spikes=program.spikes,
+        support=program.support,
+        within=program.within,
+        reads_spikes="spikes" in program.given,
+        reads_support="support" in program.given,
+        each=program.each,
+        wide=program.double,
+        lanes=lanes(program.double),
+        block=program.block,
+    )
+    PROGRAMS[key] = program
+
+
+def lanes(double: bool) -> int:
+    """Of a vector of the set that is in force."""
+    return LANE_BYTES[in_force().name] // (8 if double else 4)
 
 
 def key_of(text: str) -> int:
@@ -141,11 +178,32 @@ def compile_into(path: Path, text: str, chosen: InstructionSet) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
         source, made = Path(folder) / "step.cpp", Path(folder) / path.name
         source.write_text(text, encoding="utf-8")
-        compile_alone(source, made, chosen, SOURCES)
+        compile_alone(source, made, chosen, SOURCES, header=compiled_header(path.parent, chosen))
         content = hashlib.sha256(made.read_bytes()).hexdigest()
         sum_of(made).write_text(content, encoding="ascii")
         os.replace(sum_of(made), sum_of(path))
         os.replace(made, path)
+
+
+def compiled_header(folder: Path, chosen: InstructionSet) -> Path | None:
+    """What every program includes, compiled: four fifths of the time that a program takes alone.
+
+    None where it cannot be made: programs then include it as it is.
+    """
+    name = digest("", chosen)
+    header = folder / f"{name}.h"
+    compiled = Path(f"{header}.gch")
+    if not compiled.exists():
+        with locked(header.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=folder) as aside:
+            made = Path(aside) / header.name
+            made.write_text(INCLUDES, encoding="utf-8")
+            try:
+                compile_alone(made, Path(aside) / compiled.name, chosen, SOURCES)
+            except BuildError:
+                return None
+            os.replace(made, header)
+            os.replace(Path(aside) / compiled.name, compiled)
+    return header
 
 
 def digest(text: str, chosen: InstructionSet) -> str:

@@ -2,105 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.derivative import refuse
-from spikegrad.kernels.cpu.eager import below_autograd, eager
+from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
+from spikegrad.kernels.cpu.step_library import PROGRAMS, lanes
 from spikegrad.kernels.emit import Program
 
-__all__ = ["Words", "register", "run", "words_of"]
-
-BLOCK = 1024  # kStepBlock of src/step.h
-
-
-class Words(NamedTuple):
-    """What a call is besides its tensors, as the operators take it: the first nine in the order of
-    `Call` in src/step_scan.cpp, then the rows of the learned parameters.
-
-    segment: steps after which states are kept, and everything else computed again; 0: what the
-    backward pass reads is kept at every step; keep: a backward pass may follow; groups: vectors in
-    a block.
-    """
-
-    states: int
-    smooth: int
-    reals: int
-    masks: int
-    learned: int
-    segment: int
-    each: int
-    keep: int
-    groups: int
-    reads_input: int
-
-
-def words_of(program: Program, *, lanes: int, keep: bool, segment: int) -> list[int]:
-    """The list. lanes: of a vector in the program's dtype."""
-    words = Words(
-        len(program.states),
-        len(program.smooth),
-        program.reals,
-        program.masks,
-        len(program.learned),
-        segment,
-        int(program.each),
-        int(keep),
-        BLOCK // lanes,
-        int(program.reads_input),
-    )
-    return [*words, *(program.parameters.index(name) for name in program.learned)]
+__all__ = ["of_parameters", "padded", "register", "run"]
 
 
 def register() -> None:
     """Shapes and gradients of the operators."""
     torch.library.register_fake("spikegrad::step_scan", fake)
     torch.library.register_fake("spikegrad::step_scan_backward", fake_backward)
-    torch.library.register_autograd("spikegrad::step_scan", gradient, setup_context=keep)
+    torch.library.register_autograd("spikegrad::step_scan", gradient, setup_context=keep_parts)
     torch.library.register_autograd("spikegrad::step_scan_backward", refuse)
 
 
 def fake(
-    key: int, x: Tensor, starts: Tensor, params: Tensor, words: list[int]
+    program: int, x: Tensor, starts: Tensor, params: Tensor, keep: bool, segment: int
 ) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes: output, kept values, masks, marks, states at the end."""
-    w = Words(*words[:10])
+    p = PROGRAMS[program]
     steps, batch, features = x.shape
-    columns = features if w.each else batch * features
-    blocks = -(-columns // BLOCK) * (batch if w.each else 1)
-    every = bool(w.keep and not w.segment)
+    columns = features if p.each else batch * features
+    blocks = -(-columns // p.block) * (batch if p.each else 1)
+    every = keep and not segment
 
     def made(there: bool, *shape: int, dtype: torch.dtype = x.dtype) -> Tensor:
         return x.new_empty(shape if there else (0,), dtype=dtype)
 
-    segments = -(-steps // w.segment) if w.segment else 0
+    segments, groups = -(-steps // segment) if segment else 0, p.block // lanes(p.double)
     return (
         x.new_empty(x.shape),
-        made(every and w.reals > 0, blocks, steps, w.reals, BLOCK),
-        made(every and w.masks > 0, blocks, steps, w.masks, w.groups, dtype=torch.int16),
-        made(bool(w.keep and w.segment), segments, w.states, batch, features),
-        x.new_empty((w.states, batch, features)),
+        made(every and p.reals > 0, blocks, steps, p.reals, p.block),
+        made(every and p.masks > 0, blocks, steps, p.masks, groups, dtype=torch.int16),
+        made(bool(keep and segment), segments, len(p.states), batch, features),
+        x.new_empty((len(p.states), batch, features)),
     )
 
 
-def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def keep_parts(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads; of an input that it does not read, the number of steps."""
-    key, x, starts, params, words = inputs
+    program, x, starts, params, _, segment = inputs
     _, reals, masks, marks, ends = output
-    w = Words(*words[:10])
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(reals, masks, marks)
-    read = w.reads_input or w.segment
+    read = PROGRAMS[program].reads_input or segment
     ctx.save_for_backward(x if read else None, starts, params, reals, masks, marks, ends)
-    ctx.key, ctx.words, ctx.steps = key, words, x.shape[0]
+    ctx.program, ctx.segment, ctx.steps = program, segment, x.shape[0]
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     """Gradients of the input, the states before the first step and the parameters."""
     x, starts, params, reals, masks, marks, after = ctx.saved_tensors
-    w = Words(*ctx.words[:10])
+    p = PROGRAMS[ctx.program]
     if x is None:  # nobody reads it: something of its shape
         x = starts[:1].expand(ctx.steps, -1, -1)
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
@@ -110,29 +69,30 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     incoming, ends = grads[0], grads[4]
     dx, dstarts, sums = below_autograd(
         torch.ops.spikegrad.step_scan_backward,
-        ctx.key,
+        ctx.program,
         None if incoming is None else readable(incoming),
-        None if ends is None else ends[: w.smooth].contiguous(),
+        None if ends is None else ends[: len(p.smooth)].contiguous(),
         x,
         starts,
         params,
         reals,
         masks,
         marks,
-        ctx.words,
+        ctx.segment,
     )
     need = ctx.needs_input_grad
     return (
         None,
         dx if need[1] else None,
-        padded(dstarts, w.states) if need[2] else None,
-        of_parameters(sums, params, ctx.words[10:]) if need[3] else None,
+        padded(dstarts, p) if need[2] else None,
+        of_parameters(sums.sum(0), params, p) if need[3] else None,
+        None,
         None,
     )
 
 
 def fake_backward(
-    key: int,
+    program: int,
     grad: Tensor | None,
     grad_ends: Tensor | None,
     x: Tensor,
@@ -141,16 +101,16 @@ def fake_backward(
     reals: Tensor,
     masks: Tensor,
     marks: Tensor,
-    words: list[int],
+    segment: int,
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes: of the input, the states, the parameters' sums."""
-    w = Words(*words[:10])
+    p = PROGRAMS[program]
     _, batch, features = x.shape
-    parts = batch if w.each else -(-batch * features // BLOCK)
-    sums = (parts, w.learned, features if w.each else 1) if w.learned else (0,)
+    parts = batch if p.each else -(-batch * features // p.block)
+    sums = (parts, len(p.learned), features if p.each else 1) if p.learned else (0,)
     return (
         x.new_empty(x.shape),
-        x.new_empty((w.smooth, batch, features)),
+        x.new_empty((len(p.smooth), batch, features)),
         x.new_empty(sums, dtype=torch.float64),
     )
 
@@ -163,21 +123,20 @@ def readable(grad: Tensor) -> Tensor:
     return grad if dense or not any(grad.stride()) else grad.contiguous()
 
 
-def padded(gradients: Tensor, states: int) -> Tensor:
+def padded(gradients: Tensor, program: Program) -> Tensor:
     """Zeros for the refractory counter."""
-    if gradients.shape[0] == states:
+    if gradients.shape[0] == len(program.states):
         return gradients
     return torch.cat([gradients, gradients.new_zeros((1, *gradients.shape[1:]))])
 
 
-def of_parameters(sums: Tensor, params: Tensor, rows: list[int]) -> Tensor:
-    """`[rows, 1 or N]`, zeros for parameters that are not learned."""
-    if not rows:
+def of_parameters(sums: Tensor, params: Tensor, program: Program) -> Tensor:
+    """`[parameters, 1 or N]` from those of the learned ones, zeros for the others."""
+    if not program.learned:
         return torch.zeros_like(params)
-    learned = sums.sum(0).to(params.dtype)
     zero = torch.zeros_like(params[0])
-    found = dict(zip(rows, learned.unbind(0), strict=True))
-    return torch.stack([found.get(row, zero) for row in range(params.shape[0])])
+    found = dict(zip(program.learned, sums.to(params.dtype).unbind(0), strict=True))
+    return torch.stack([found.get(name, zero) for name in program.parameters])
 
 
-run = eager(lambda *inputs: torch.ops.spikegrad.step_scan(*inputs), keep, gradient)
+run = eager(lambda *inputs: torch.ops.spikegrad.step_scan(*inputs), keep_parts, gradient)

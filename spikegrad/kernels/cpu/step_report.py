@@ -13,7 +13,7 @@ from spikegrad.kernels.cpu.compiler import library_suffix
 from spikegrad.kernels.cpu.instructions import in_force
 from spikegrad.kernels.cpu.library import load
 from spikegrad.kernels.cpu.step_library import digest
-from spikegrad.kernels.emit import cpp
+from spikegrad.kernels.emit import scan
 from spikegrad.kernels.forms import MOST_BYTES, SEGMENT, form_of, known_of, traced
 from spikegrad.step import Step
 from spikegrad.step.describe import kept_in_words, operations
@@ -64,7 +64,7 @@ def report_of_step(
     except NotLowered as error:
         return str(error)
     each = any(value.numel() > 1 for value in tensors.values())
-    program = cpp(definition.name, graph, plan, each=each, double=False)
+    program = scan(definition.name, graph, plan, each=each, double=False)
     bytes_kept = plan.bytes_kept
     forward, backward = operations(graph)
     return StepReport(

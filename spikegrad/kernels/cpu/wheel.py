@@ -15,19 +15,19 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.cpu.build import SOURCES, compile_into
 from spikegrad.kernels.cpu.compiler import compile_file, link
-from spikegrad.kernels.cpu.library import FAMILIES
+from spikegrad.kernels.cpu.prepare import Kind, emitted
 from spikegrad.kernels.cpu.ready_made import SETS, alone, file_name, steps_name
-from spikegrad.kernels.cpu.step_library import define, key_of
-from spikegrad.kernels.emit import cpp
-from spikegrad.kernels.forms import everything_learned, form_of, known_of, traced
+from spikegrad.kernels.cpu.step_library import INCLUDES, define, key_of
+from spikegrad.kernels.forms import everything_learned, form_of, known_of
 from spikegrad.step import Step
-from spikegrad.surrogate import Surrogate, get
+from spikegrad.surrogate import Surrogate, get, names
 from spikegrad.types import Reset
 
 __all__ = ["make", "platform_tag"]
@@ -44,7 +44,8 @@ KINDS = ("default", "fixed", "general")
 class Wanted(NamedTuple):
     """One program: a neuron, its surrogate and reset, and of what kind it is.
 
-    kind: "default": parameters that are 0 or 1 by default are; "fixed": any numbers; "general":
+    program: a whole scan, or a step inside a layer; kind: "default": parameters that are 0 or 1 by
+    default are; "fixed": any numbers; "general":
     everything learned, and per neuron.
     """
 
@@ -52,18 +53,19 @@ class Wanted(NamedTuple):
     record: Surrogate
     reset: Reset
     kind: str
+    program: Kind
 
 
 def wanted() -> Iterator[Wanted]:
     """The programs that a wheel carries."""
-    for definition in {id(step): step for step, _ in STEPS.values()}.values():
-        for kind in KINDS:
-            if not definition.spikes:
-                yield Wanted(definition, definition.surrogate, "none", kind)
-                continue
-            for name in FAMILIES:
-                for reset in RESETS:
-                    yield Wanted(definition, get(name), reset, kind)
+    programs: tuple[Kind, ...] = ("scan", "rows")
+    steps = {id(step): step for step, _ in STEPS.values()}.values()
+    for definition, kind, program in product(steps, KINDS, programs):
+        if not definition.spikes:
+            yield Wanted(definition, definition.surrogate, "none", kind, program)
+            continue
+        for name, reset in product(names(aliases=False), RESETS):
+            yield Wanted(definition, get(name), reset, kind, program)
 
 
 @cache
@@ -74,7 +76,7 @@ def text_of(want: Wanted) -> str:
     defaults = {**want.step.defaults(), "dt": 1.0}
     known = known_of(want.step, defaults) if want.kind == "default" else ()
     form = form_of(want.step, want.record, want.reset, True, False, learned, known)
-    return cpp(want.step.name, *traced(want.step, form), each=general, double=False).text
+    return emitted(want.program, want.step, form, general, False)[0].text
 
 
 def make(folder: Path) -> list[Path]:
@@ -122,11 +124,14 @@ def make_steps(path: Path, isa: str) -> None:
     """Compile all of them for an instruction set into one library; raises BuildError."""
     texts = {key_of(text): text for text in map(text_of, wanted())}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="steps-") as folder:
+        header = Path(folder) / "first.h"
+        header.write_text(INCLUDES, encoding="utf-8")
+        compile_file(header, Path(f"{header}.gch"), alone(isa), SOURCES, portable=True)
 
         def compiled(key: int) -> Path:
             source, made = Path(folder) / f"{key}.cpp", Path(folder) / f"{key}.o"
             source.write_text(define(key) + texts[key], encoding="utf-8")
-            compile_file(source, made, alone(isa), SOURCES, portable=True)
+            compile_file(source, made, alone(isa), SOURCES, header=header, portable=True)
             return made
 
         with ThreadPoolExecutor(max_workers=2) as pool:

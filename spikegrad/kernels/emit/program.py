@@ -16,7 +16,10 @@ class Program:
 
     states, parameters: names in the order of their rows; smooth: the states with gradients;
     learned: the parameters with gradients, in the order of the sums; reals, masks: how many values
-    of a step are kept; reads_input: whether the backward pass reads x; each: one value per neuron.
+    of a step are kept; reads_input: whether the backward pass reads x; spikes: the output is 1 and
+    0; support: the surrogate's derivative is 0 outside of a mask, which leaves a step; within: the
+    kept numbers are those in it alone; given: which of the words of spikes and support the backward
+    pass reads; each: one value per neuron; block: columns that a scan walks together.
     """
 
     text: str
@@ -27,11 +30,18 @@ class Program:
     reals: int
     masks: int
     reads_input: bool
+    spikes: bool
+    support: bool
+    within: bool
+    given: tuple[str, ...]
     each: bool
     double: bool
+    block: int
 
     @classmethod
-    def of(cls, text: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:
+    def of(
+        cls, text: str, traced: Traced, plan: Plan, *, each: bool, double: bool, block: int = 0
+    ) -> Program:
         """The program of a graph and its plan."""
         return cls(
             text,
@@ -42,6 +52,11 @@ class Program:
             len(plan.reals),
             len(plan.masks),
             plan.reads_input,
+            traced.spike is not None,
+            traced.support is not None,
+            plan.within,
+            tuple("spikes" if k == traced.spike else "support" for k in plan.given),
             each,
             double,
+            block,
         )

@@ -5,96 +5,103 @@ namespace spikegrad {
 namespace {
 
 using Layered = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
-                           Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-using LayerGradients =
-    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+                           Tensor, Tensor, Tensor>;
+using LayerGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-void check_call(const ConnectionCall& in, const Maybe& feedback, const Maybe& first,
-                const Tensor& params, const Tensor& slope) {
+void check_call(const Program& p, const ConnectionCall& in, const Maybe& feedback,
+                const Maybe& first, const Tensor& states, const Tensor& params) {
   const ScalarType dtype = params.scalar_type();
   check_connection(in, dtype);
+  SG_CHECK(p.wide == (dtype == ScalarType::Double), "a program of another dtype");
   const int64_t batch = in.sizes().batch, outputs = in.outputs();
   check_matrix(feedback, outputs, outputs, dtype, "the feedback must be a contiguous [N, N]");
   SG_CHECK(!feedback.has_value() || outputs <= 65536, "feedback has at most 65,536 neurons");
+  SG_CHECK(!feedback.has_value() || p.spikes, "feedback is of spikes");
   check_matrix(first, batch, outputs, dtype, "the first current must be a contiguous [B, N]");
-  SG_CHECK(params.dim() == 2 && params.size(0) == kParams && params.is_contiguous() &&
-               (params.size(1) == 1 || params.size(1) == outputs),
-           "parameters must be [10, 1 or N]");
-  SG_CHECK(slope.numel() == 1 || slope.numel() == outputs, "the slope must be [1 or N]");
+  SG_CHECK(states.dim() == 3 && states.is_contiguous() && states.size(0) == p.states &&
+               (states.size(1) == 1 || states.size(1) == batch) &&
+               (states.size(2) == 1 || states.size(2) == outputs) && states.scalar_type() == dtype,
+           "states must be [states, 1 or B, 1 or N]");
+  SG_CHECK(params.dim() == 2 && params.is_contiguous() && params.size(0) == p.parameters &&
+               params.size(1) == (p.each ? outputs : 1),
+           "parameters must be [parameters, 1 or N]");
 }
 
-Layered layer(const Tensor& x, const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
-              const Maybe& bias, const Maybe& feedback, const Maybe& first, const Maybe& i0,
-              const Maybe& v0, const Maybe& a0, const Maybe& silent0, const Tensor& params,
-              const Tensor& slope, const std::vector<int64_t>& words,
-              const std::vector<double>& numbers) {
-  const Words w = words_of(words, numbers);
-  const ConnectionCall in{x, in_bits, in_support, weight, bias, w.crossover};
-  check_call(in, feedback, first, params, slope);
-  const int64_t states = in.sizes().batch * in.outputs();
-  for (const Maybe* state : {&i0, &v0, &a0, &silent0}) check_size(*state, states);
+Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
+              const Maybe& weight, const Maybe& bias, const Maybe& feedback, const Maybe& first,
+              const Tensor& states, const Tensor& params, bool keep, bool lean, bool dense,
+              bool places, double most_forward, double most_weight, double most_input) {
+  const Program& p = program_of(program);
+  const ConnectionCall in{x,      in_bits, in_support,
+                          weight, bias,    {most_forward, most_weight, most_input}};
+  check_call(p, in, feedback, first, states, params);
   SG_CHECK(weight.has_value() || x.stride(1) == x.size(2) || x.size(1) == 1,
            "a current must be dense in [B, N]");
-  const ForwardCall call{in, feedback, first, i0, v0, a0, silent0, params, slope, w};
-  ForwardResult r = params.scalar_type() == ScalarType::Double ? layer_forward_call<double>(call)
-                                                               : layer_forward_call<float>(call);
-  return {r.y,      r.last,  r.u,     r.i,     r.a,     r.ready,      r.current, r.bits,  r.support,
-          r.packed, r.marks, r.i_end, r.v_end, r.a_end, r.silent_end, r.choice,  r.steady};
+  SG_CHECK(!places || (p.support && p.spikes && !dense), "places are of bits with a support");
+  const ForwardCall call{p, in, feedback, first, states, params, {keep, lean, dense, places}};
+  ForwardResult r = p.wide ? layer_forward_call<double>(call) : layer_forward_call<float>(call);
+  return {r.y,       r.last,   r.reals, r.masks, r.current, r.bits,
+          r.support, r.packed, r.marks, r.ends,  r.choice,  r.steady};
 }
 
-LayerGradients layer_backward(const Maybe& grad_y, const Maybe& grad_last, const Maybe& grad_i,
-                              const Maybe& grad_v, const Maybe& grad_a, const Tensor& x,
+void check_kept(const Program& p, const BackwardCall& call) {
+  const int64_t rows = call.in.sizes().steps * call.in.sizes().batch;
+  const int64_t tiles = (call.in.outputs() + 63) / 64;
+  const int64_t words = call.lean ? 0 : tiles * rows;
+  SG_CHECK(call.reals.numel() == p.reals * words * 64 && call.masks.numel() == p.masks * words &&
+               call.current.numel() == (p.reads_input ? words * 64 : 0),
+           "kept values of another call");
+  const bool bits = p.spikes && (p.reads_spikes || call.lean || call.feedback.has_value());
+  SG_CHECK(!bits || call.bits.numel() == tiles * rows, "expected the words of the spikes");
+  SG_CHECK(!(p.reads_support || p.within) || call.support.numel() == tiles * rows,
+           "expected the words of the support");
+}
+
+LayerGradients layer_backward(int64_t program, const Maybe& grad_y, const Maybe& grad_last,
+                              const Maybe& grad_ends, const Maybe& grad_steady, const Tensor& x,
                               const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
                               const Maybe& bias, const Maybe& feedback, const Maybe& first,
-                              const Maybe& v0, const Tensor& params, const Tensor& slope,
-                              const Tensor& amplitude, const Maybe& derivative, const Tensor& u,
-                              const Tensor& i, const Tensor& a, const Tensor& ready,
-                              const Tensor& current, const Tensor& bits, const Tensor& support,
-                              const Tensor& marks, const Tensor& choice, bool grad_slope,
+                              const Tensor& states, const Tensor& params, const Tensor& reals,
+                              const Tensor& masks, const Tensor& current, const Tensor& bits,
+                              const Tensor& support, const Tensor& marks, const Tensor& choice,
                               bool need_x, bool need_weight, bool need_feedback, bool need_first,
-                              const std::vector<int64_t>& words, const std::vector<double>& numbers,
-                              const Maybe& grad_steady) {
-  const Words w = words_of(words, numbers);
-  const ConnectionCall all{x, in_bits, in_support, weight, bias, w.crossover};
-  check_call(all, feedback, first, params, slope);
-  SG_CHECK(slope.numel() == 1 || slope.numel() == params.size(1) || params.size(1) == 1,
-           "slopes must fit the parameters");
-  check_derivative(w, derivative, u);
-  check_matrix(grad_steady, all.sizes().batch, all.outputs(), params.scalar_type(),
-               "the gradient of every step must be a contiguous [B, N]");
+                              bool lean, double most_forward, double most_weight,
+                              double most_input) {
+  const Program& p = program_of(program);
+  const Crossover crossover{most_forward, most_weight, most_input};
+  const ConnectionCall all{x, in_bits, in_support, weight, bias, crossover};
+  check_call(p, all, feedback, first, states, params);
+  const int64_t batch = all.sizes().batch, outputs = all.outputs();
+  for (const Maybe* one : {&grad_steady, &grad_last})
+    check_matrix(*one, batch, outputs, params.scalar_type(),
+                 "gradients of one step must be a contiguous [B, N]");
+  check_size(grad_ends, p.smooth * batch * outputs);
   // Bits that were made of numbers which are no spikes say nothing.
   const Maybe nothing;
   const int64_t ones = ones_of(choice, all);
-  const BackwardCall call{{x, ones >= 0 ? in_bits : nothing, in_support, weight, bias, w.crossover},
+  const BackwardCall call{p,
+                          {x, ones >= 0 ? in_bits : nothing, in_support, weight, bias, crossover},
                           {ones, need_x, need_weight},
                           grad_y,
                           grad_last,
-                          grad_i,
-                          grad_v,
-                          grad_a,
+                          grad_ends,
                           grad_steady,
                           feedback,
                           first,
-                          v0,
+                          states,
                           params,
-                          slope,
-                          amplitude,
-                          derivative,
-                          u,
-                          i,
-                          a,
-                          ready,
+                          reals,
+                          masks,
                           current,
                           bits,
                           support,
                           marks,
-                          grad_slope,
                           need_feedback,
                           need_first,
-                          w};
-  BackwardResult r = params.scalar_type() == ScalarType::Double ? layer_backward_call<double>(call)
-                                                                : layer_backward_call<float>(call);
-  return {r.dx, r.dweight, r.dbias, r.dfeedback, r.dfirst, r.di0, r.dv0, r.da0, r.sums};
+                          lean};
+  check_kept(p, call);
+  BackwardResult r = p.wide ? layer_backward_call<double>(call) : layer_backward_call<float>(call);
+  return {r.dx, r.dweight, r.dbias, r.dfeedback, r.dfirst, r.dstates, r.sums};
 }
 
 }  // namespace
@@ -102,23 +109,21 @@ LayerGradients layer_backward(const Maybe& grad_y, const Maybe& grad_last, const
 
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
   m.def(
-      "layer(Tensor x, Tensor? in_bits, Tensor? in_support, Tensor? weight, Tensor? bias, "
-      "Tensor? feedback, Tensor? first, Tensor? i0, Tensor? v0, Tensor? a0, Tensor? silent0, "
-      "Tensor params, Tensor slope, int[] words, float[] numbers) -> "
-      "(Tensor y, Tensor last, Tensor u, Tensor i, Tensor a, Tensor ready, Tensor current, "
-      "Tensor bits, Tensor support, Tensor packed, Tensor marks, Tensor i_end, Tensor v_end, "
-      "Tensor a_end, Tensor silent_end, Tensor choice, Tensor steady)");
+      "layer(int program, Tensor x, Tensor? in_bits, Tensor? in_support, Tensor? weight, "
+      "Tensor? bias, Tensor? feedback, Tensor? first, Tensor states, Tensor params, bool keep, "
+      "bool lean, bool dense, bool places, float most_forward, float most_weight, "
+      "float most_input) -> "
+      "(Tensor y, Tensor last, Tensor reals, Tensor masks, Tensor current, Tensor bits, "
+      "Tensor support, Tensor packed, Tensor marks, Tensor ends, Tensor choice, Tensor steady)");
   m.def(
-      "layer_backward(Tensor? grad_y, Tensor? grad_last, Tensor? grad_i, Tensor? grad_v, "
-      "Tensor? grad_a, Tensor x, Tensor? in_bits, Tensor? in_support, Tensor? weight, "
-      "Tensor? bias, Tensor? feedback, Tensor? first, Tensor? v0, Tensor params, Tensor slope, "
-      "Tensor amplitude, Tensor? derivative, Tensor u, Tensor i, Tensor a, "
-      "Tensor ready, Tensor current, Tensor bits, Tensor support, Tensor marks, Tensor choice, "
-      "bool grad_slope, "
-      "bool need_x, bool need_weight, bool need_feedback, bool need_first, int[] words, "
-      "float[] numbers, Tensor? grad_steady) -> "
-      "(Tensor dx, Tensor dweight, Tensor dbias, Tensor dfeedback, Tensor dfirst, Tensor di0, "
-      "Tensor dv0, Tensor da0, Tensor sums)");
+      "layer_backward(int program, Tensor? grad_y, Tensor? grad_last, Tensor? grad_ends, "
+      "Tensor? grad_steady, Tensor x, Tensor? in_bits, Tensor? in_support, Tensor? weight, "
+      "Tensor? bias, Tensor? feedback, Tensor? first, Tensor states, Tensor params, Tensor reals, "
+      "Tensor masks, Tensor current, Tensor bits, Tensor support, Tensor marks, Tensor choice, "
+      "bool need_x, bool need_weight, bool need_feedback, bool need_first, bool lean, "
+      "float most_forward, float most_weight, float most_input) -> "
+      "(Tensor dx, Tensor dweight, Tensor dbias, Tensor dfeedback, Tensor dfirst, "
+      "Tensor dstates, Tensor sums)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {

@@ -6,30 +6,34 @@
 // needed before the next step, so there the tiles of one step are walked over the whole batch.
 //
 // Inside, rows of N columns are cut into padded tiles: [tile][row][64], row = t B + b. Columns
-// beyond N see no current; they neither spike nor stand in a support (tile_params).
+// beyond N are neurons like the last one, to whom nothing comes in and whom nobody reads.
+//
+// What a neuron is, a generated program knows (programs.h): it takes the currents of some rows of a
+// tile and its states, and leaves spikes and what is kept.
 #pragma once
 
-#include "neuron.h"
+#include "places.h"
 #include "products.h"
-#include "tile.h"
+#include "programs.h"
 
 namespace spikegrad {
 
-// What of every step is kept for the backward pass, [tile][rows][64] from step `origin` on.
+// What of every step is kept for the backward pass, rows from step `origin` on: numbers
+// [kinds][tile][rows][64], masks [kinds][tile][rows], and the current [tile][rows][64].
 template <class T>
 struct Kept {
   int64_t origin = 0, rows = 0;
-  T *u = nullptr, *i = nullptr, *a = nullptr, *current = nullptr;
-  uint8_t* ready = nullptr;
-  T** few =
-      nullptr;  // [tile][groups] where u goes on, if it holds the membranes of the support alone
+  T *reals = nullptr, *current = nullptr;
+  uint64_t* masks = nullptr;
+  T** few = nullptr;  // [tile][groups] where numbers go on that are kept in the support alone
+  bool keep = false;
 };
 
+// Where the numbers of a group begin that are kept in the support alone; b: its first sample.
 template <class T>
-struct States {  // [tile][B][64]
-  T *v = nullptr, *i = nullptr, *a = nullptr;
-  int32_t* silent = nullptr;
-};
+T* part_of(T* reals, int64_t rows, int64_t batch, int64_t tile, int64_t b) {
+  return reals + (tile * rows + b * (rows / batch)) * kTile;
+}
 
 template <class T>
 struct Layer : Source<T> {
@@ -38,15 +42,13 @@ struct Layer : Source<T> {
   uint16_t* back_list;    // [B][N + kListSlack] the spikes of the step before
   int32_t* back_count;    // [B]
   const T* back_weights;  // [tile][N][64], or null: no feedback
-  const T* params;        // [tiles][kRows][64]
-  bool alike;             // one value for all columns
-  int32_t refractory;
-  Shape shape;  // of a surrogate with compact support
-  States<T> state;
+  const Program* program;
+  const T* params;  // [tiles][kinds][64], or [kinds] where all neurons are alike
+  T* states;        // [kinds][tile][B][64]
   Kept<T> kept;
   uint64_t *bits, *support;  // words of every step, row and tile, so far apart, or null
   int64_t word_t, word_b, word_tile;
-  T* y;  // [T, B, N]: spikes, or membranes of neurons that never spike, or null
+  T* y;  // [T, B, N]: spikes, or what the neurons return, or null
 };
 
 // The current of one row and tile.
@@ -71,66 +73,88 @@ template <class T>
   if (t == 0 && f.first) add_row(f.first + b * f.outputs + tile * kTile, n, sum);
 }
 
-// Where the surrogate's derivative is not 0.
+// Some rows of a tile, where they lie or made in a place of their own.
 template <class T>
-inline uint64_t support_of(T edge, const T* d, const T* slope) {
-  alignas(64) T h[kTile];
-  for (int j = 0; j < kTile; ++j) {
-    const T z = d[j] * slope[j];
-    h[j] = (z < 0 ? -z : z) < edge ? T(1) : T(0);
+struct RowsAt {
+  const T* at;
+  int64_t apart;
+};
+// The currents of rows [b, b + n) at one step; room [n][64].
+template <class T>
+RowsAt<T> currents_at(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n, T* room) {
+  const bool whole = columns_of(tile, f.outputs) == kTile;
+  if (f.current && whole && !f.back_weights && !(t == 0 && f.first))
+    return {f.current + t * f.current_t + b * f.current_b + tile * kTile, f.current_b};
+  for (int64_t k = 0; k < n; ++k) {
+    Lane<T> sum[kVectors<T>];
+    current_of(f, tile, t, b + k, sum);
+    store_row(sum, kTile, room + k * kTile, false);
   }
-  return positive(h);
+  return {room, kTile};
 }
 
-// ready [64]: 0 or 1. The product gathers the lowest bits of eight bytes in the highest byte.
-inline uint64_t ready_word(const uint8_t* ready) {
-  uint64_t word = 0;
-  for (int j = 0; j < kTile; j += 8) {
-    uint64_t eight;
-    std::memcpy(&eight, ready + j, 8);
-    word |= (eight * 0x0102040810204080 >> 56) << j;
+// What every step of some rows has in common.
+template <class T>
+RowsStep<T> rows_step(const Layer<T>& f, int64_t tile) {
+  const Program& p = *f.program;
+  const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
+  RowsStep<T> c{};
+  c.n = columns_of(tile, f.outputs);
+  c.params = f.params + (p.each ? tile * p.parameters * kTile : 0);
+  c.state = f.tiles * f.batch * kTile, c.word = f.word_b;
+  c.keep = f.kept.keep, c.real = f.tiles * f.kept.rows * kTile, c.mask = f.tiles * f.kept.rows;
+  c.past = kStreams && !p.within && bytes >= kStreamed &&
+           reinterpret_cast<uintptr_t>(f.kept.reals) % 64 == 0;
+  c.ahead = f.batch * kTile;
+  return c;
+}
+
+// The outputs of some rows as numbers.
+template <class T>
+void write_outputs(const Layer<T>& f, const RowsStep<T>& c, int64_t tile, int64_t row) {
+  T* to = f.y + row * f.outputs + tile * kTile;
+  for (int64_t k = 0; k < c.rows; ++k, to += f.outputs) {
+    if (f.program->spikes)
+      unpack_row(c.spikes + k * c.word, c.n, to);
+    else if (c.y_row == kTile)
+      std::memcpy(to, c.y + k * kTile, c.n * sizeof(T));
   }
-  return word;
 }
 
 // One tile, rows [b0, b1), steps [t0, t1).
-template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kSilent>
+template <class T>
 void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
                    int64_t t1) {
-  alignas(64) T x[kTile], s[kTile], d[kTile], nowhere[kTile];
-  alignas(64) uint8_t open[kTile];
-  const P p = tile_of(f.params, tile);
-  const T edge = compact_of<T>(f.shape.family).edge;
-  const int n = columns_of(tile, f.outputs);
-  const int64_t step = f.batch * kTile;
+  alignas(64) T x[kGroup * kTile], y[kGroup * kTile];
+  const auto run = reinterpret_cast<RowsFunction<T>>(f.program->forward);
+  const bool few = f.program->within && f.kept.keep, several = b1 - b0 > kGroup;
+  T** const places = few ? f.kept.few + tile * groups_of(f.batch) : nullptr;
+  // Of one group in a place of this thread's own: those of other threads' groups lie in the same
+  // cache line.
+  T* place = few ? places[b0 / kGroup] : nullptr;
+  RowsStep<T> c = rows_step(f, tile);
   for (int64_t t = t0; t < t1; ++t)
-    for (int64_t b = b0; b < b1; ++b) {
-      const int64_t at = (tile * f.batch + b) * kTile;
-      const int64_t keep = (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
-      const int64_t row = t * f.batch + b;
-      Lane<T> sum[kVectors<T>];
-      current_of(f, tile, t, b, sum);
-      if (f.kept.u) fetch(f.kept.u + keep + step, true);
-      T* u = f.kept.u ? f.kept.u + keep : nowhere;
-      for (int v = 0; v < kVectors<T>; ++v) store(x + v * kLanes<T>, sum[v]);
-      T* i = kSyn ? f.state.i + at : nullptr;
-      T* a = kAda ? f.state.a + at : nullptr;
-      uint8_t* ready = kSilent && f.kept.ready ? f.kept.ready + keep : open;
-      if (f.kept.current) std::memcpy(f.kept.current + keep, x, sizeof x);
-      if (kAda && f.kept.a) std::memcpy(f.kept.a + keep, a, kTile * sizeof(T));
-      forward_step<T, P, kSyn, kAda, kFire, kR, kSilent>(
-          p, kTile, f.refractory, x, f.state.v + at, i, a, kSilent ? f.state.silent + at : nullptr,
-          u, s, ready, d);
-      if (kSyn && f.kept.i) std::memcpy(f.kept.i + keep, i, kTile * sizeof(T));
-      const int64_t place = t * f.word_t + b * f.word_b + tile * f.word_tile;
-      if (kFire && f.bits) f.bits[place] = positive(s) & mask_of(n);
-      if (kFire && f.support) {
-        uint64_t word = support_of(edge, d, p.p + kSlope * kTile) & mask_of(n);
-        if (kSilent) word &= ready_word(ready);
-        f.support[place] = word;
+    for (int64_t b = b0; b < b1; b += kGroup) {
+      const int64_t row = t * f.batch + b, word = t * f.word_t + b * f.word_b + tile * f.word_tile;
+      const int64_t keep = tile * f.kept.rows + row - f.kept.origin * f.batch;
+      c.rows = std::min(kGroup, b1 - b);
+      const RowsAt<T> in = currents_at(f, tile, t, b, c.rows, x);
+      c.x = in.at, c.x_row = in.apart;
+      c.states = f.states + (tile * f.batch + b) * kTile;
+      c.spikes = f.bits ? f.bits + word : nullptr;
+      c.support = f.support ? f.support + word : nullptr;
+      const bool direct = f.y && c.n == kTile;
+      c.y = direct ? f.y + row * f.outputs + tile * kTile : y, c.y_row = direct ? f.outputs : kTile;
+      if (c.keep) {
+        c.reals = f.kept.reals + keep * kTile, c.masks = f.kept.masks + keep;
+        c.few = several && few ? places + b / kGroup : &place;
+        for (int64_t k = 0; f.kept.current && k < c.rows; ++k)
+          std::memcpy(f.kept.current + (keep + k) * kTile, c.x + k * c.x_row, kTile * sizeof(T));
       }
-      if (f.y) std::memcpy(f.y + row * f.outputs + tile * kTile, kFire ? s : u, n * sizeof(T));
+      run(c);
+      if (f.y) write_outputs(f, c, tile, row);
     }
+  if (few && !several) places[b0 / kGroup] = place;
 }
 
 template <class T>
@@ -138,35 +162,32 @@ struct LayerBack {
   int64_t steps, batch, outputs, tiles;
   const T* grad_y;  // by strides, or at the places alone, or null
   int64_t grad_t, grad_b, grad_n;
-  const Places* places;  // of the support, where the gradient or the membranes are of it alone
-  bool few_gradients, few_membranes;
-  const uint64_t* spikes;  // [T][B][tiles], with few membranes
-  const T* grad_steady;    // [B, N] of every step, or null
-  const T* grad_last;      // [B, N] of the last spikes, or null
+  const Places* places;  // of the support, where the gradient or what is kept is of it alone
+  bool few_gradients;
+  const uint64_t *spikes, *support;  // [T][B][tiles], where the program reads them
+  const T* grad_steady;              // [B, N] of every step, or null
+  const T* grad_last;                // [B, N] of the last spikes, or null
   const T* back;        // [B][64] of this tile: through the feedback from the step after, or null
   const T* back_dense;  // the same as [B, N] of all tiles
-  const T* params;      // [tiles][kRows][64]
-  bool alike;           // one value for all columns
-  Rule<T> rule;
-  States<T> state;  // dv, di, da
+  const Program* program;
+  const T* params;  // as in Layer
+  T* carry;         // gradients of the states, [kinds][tile][B][64]
   Kept<T> kept;
-  States<T> before;     // states at kept.origin
-  const T* derivative;  // of a user's surrogate, [tile][T B][64], else null
-  T* out;               // dI, rows of padded N from step `origin` on
+  const T* before;  // states at kept.origin
+  T* out;           // dI, rows of padded N from step `origin` on
   int64_t origin;
   bool total;    // add up over time: one row a sample
-  double* sums;  // [kParams + 1][64] of this tile and group, added to
+  double* sums;  // [learned][64] of this tile and group, added to
 };
 
-// The gradient that comes in at one row and tile. word, few: of the support, where the gradient is
-// of it alone; few moves on.
+// The gradient that comes in at one row and tile. few: where those of the support alone go on.
 template <class T>
 [[gnu::always_inline]] inline void incoming_of(const LayerBack<T>& f, int64_t tile, int64_t t,
-                                               int64_t b, uint64_t word, const T*& few,
-                                               Lane<T>* sum) {
+                                               int64_t b, const T*& few, Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
   for (int v = 0; v < kVectors<T>; ++v) sum[v] = Lane<T>{};
   if (f.few_gradients) {
+    const uint64_t word = f.places->word(tile, t, b);
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors<T>; ++v)
       sum[v] = expand_load<T>(static_cast<unsigned>(word >> (v * kLanes<T>)), few);
@@ -187,73 +208,85 @@ template <class T>
   if (f.back_dense) add_row(f.back_dense + at, n, sum);
   if (f.back) add_row(f.back + b * kTile, kTile, sum);
 }
-// Where the values of a row of the support begin: of gradients and of membranes. Asked for once a
-// group and step.
+
+// The gradients that come in at rows [b, b + n), at the beginning of a group; room [n][64].
 template <class T>
-struct Few {
-  const T *gradients = nullptr, *membranes = nullptr;
-  void start(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b) {
-    const int64_t group = b / kGroup, first = f.places->start(tile, group, t);
-    if (f.few_gradients) gradients = f.grad_y + first;
-    if (f.few_membranes)
-      membranes = f.kept.u + (tile * f.batch + b) * f.steps * kTile + first -
-                  f.places->start(tile, group, 0);
+RowsAt<T> incoming_at(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n,
+                      T* room) {
+  const bool alone = !f.few_gradients && f.grad_y && f.grad_n == 1 && !f.grad_steady && !f.back &&
+                     !f.back_dense && !(f.grad_last && t == f.steps - 1);
+  if (alone && columns_of(tile, f.outputs) == kTile) {
+    const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile;
+    for (int64_t k = 0; t > 0 && f.grad_t && k < n; ++k)
+      fetch(from - f.grad_t + k * f.grad_b, false);
+    return {from, f.grad_b};
   }
-};
+  const T* few = f.few_gradients ? f.grad_y + f.places->start(tile, b / kGroup, t) : nullptr;
+  for (int64_t k = 0; k < n; ++k) {
+    Lane<T> sum[kVectors<T>];
+    incoming_of(f, tile, t, b + k, few, sum);
+    store_row(sum, kTile, room + k * kTile, false);
+  }
+  return {room, kTile};
+}
+
+// Where the kept numbers of a group's step begin that are kept in the support alone.
+template <class T>
+const T* few_at(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b) {
+  const int64_t group = b / kGroup, first = f.places->start(tile, group, f.kept.origin);
+  return part_of(f.kept.reals, f.kept.rows, f.batch, tile, b) + f.places->start(tile, group, t) -
+         first;
+}
+
+template <class T>
+RowsBack<T> rows_back(const LayerBack<T>& f, int64_t tile) {
+  const Program& p = *f.program;
+  RowsBack<T> c{};
+  c.params = f.params + (p.each ? tile * p.parameters * kTile : 0);
+  c.word = f.tiles, c.state = f.tiles * f.batch * kTile;
+  c.real = f.tiles * f.kept.rows * kTile, c.mask = f.tiles * f.kept.rows;
+  c.ahead = f.batch * kTile;
+  c.dx_row = padded<T>(f.outputs), c.add = f.total;
+  return c;
+}
 
 // One tile, rows [b0, b1), steps from t1 - 1 down to t0.
-template <class T, class P, bool kSyn, bool kAda, bool kFire, Reset kR, bool kGrads>
+template <class T>
 void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
                     int64_t t1) {
-  alignas(64) T incoming[kTile], dx[kTile];
-  alignas(64) T sums[kGrads ? kParams + 1 : 1][kTile];
-  if (kGrads) std::memset(sums, 0, sizeof sums);
-  const P p = tile_of(f.params, tile);
-  const int64_t stride = padded<T>(f.outputs), step = f.batch * kTile;
-  Few<T> few;
+  alignas(64) T incoming[kGroup * kTile];
+  const Program& p = *f.program;
+  const auto run = reinterpret_cast<RowsBackFunction<T>>(p.backward);
+  const Scratch sums = scratch<T>(p.learned * kTile);
+  if (p.learned) std::memset(sums.as<T>(), 0, p.learned * kTile * sizeof(T));
+  const int n = columns_of(tile, f.outputs);
+  const int64_t step = f.batch * kTile, words = f.batch * f.tiles;
+  RowsBack<T> c = rows_back(f, tile);
+  c.sums = sums.as<T>();
   for (int64_t t = t1; t-- > t0;)
-    for (int64_t b = b0; b < b1; ++b) {
-      const int64_t at = (tile * f.batch + b) * kTile;
-      const int64_t kept = (tile * f.kept.rows + (t - f.kept.origin) * f.batch + b) * kTile;
-      uint64_t word = 0;
-      if (f.places) {
-        word = f.places->word(tile, t, b);
-        if (b % kGroup == 0) few.start(f, tile, t, b);
-      }
-      Lane<T> sum[kVectors<T>];
-      incoming_of(f, tile, t, b, word, few.gradients, sum);
-      store_row(sum, kTile, incoming, false);
-      if (kFire && t > f.kept.origin) fetch(f.kept.u + kept - step, false);
-      T* out = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * stride + tile * kTile;
-      Moment<T> m{};
-      m.incoming = incoming;
-      m.u = kFire ? f.kept.u + kept : nullptr;
-      m.a = kAda ? f.kept.a + kept : nullptr;
-      m.ready = f.kept.ready ? f.kept.ready + kept : nullptr;
-      m.derivative = f.derivative ? f.derivative + kept : nullptr;
-      if (kGrads) {
-        const bool earlier = t > f.kept.origin;
-        m.x = f.kept.current + kept;
-        m.v0 = f.before.v + at;
-        if (earlier) {
-          m.before = f.kept.u + kept - step;
-          m.a_before = kAda ? m.a - step : nullptr;
-          m.ready_before = m.ready ? m.ready - step : nullptr;
-        }
-        m.i_now = kSyn ? f.kept.i + kept : nullptr;
-        m.i_old = !kSyn ? nullptr : earlier ? m.i_now - step : f.before.i + at;
-      }
-      backward_step<T, P, kSyn, kAda, kFire, kR, kGrads, kTile>(
-          f.rule, p, tile * kTile, kTile, m, f.state.v + at, kSyn ? f.state.i + at : nullptr,
-          kAda ? f.state.a + at : nullptr, sums, dx);
-      if (f.total)
-        for (int j = 0; j < kTile; ++j) out[j] += dx[j];
-      else
-        std::memcpy(out, dx, sizeof dx);
+    for (int64_t b = b0; b < b1; b += kGroup) {
+      const int64_t keep = tile * f.kept.rows + (t - f.kept.origin) * f.batch + b;
+      const int64_t at = (tile * f.batch + b) * kTile, word = (t * f.batch + b) * f.tiles + tile;
+      c.rows = std::min(kGroup, b1 - b);
+      const RowsAt<T> in = incoming_at(f, tile, t, b, c.rows, incoming);
+      c.grad = in.at, c.grad_row = in.apart;
+      c.reals = f.kept.reals + keep * kTile, c.reals_before = c.reals - step;
+      c.masks = f.kept.masks + keep, c.masks_before = c.masks - f.batch;
+      c.x = f.kept.current ? f.kept.current + keep * kTile : nullptr;
+      c.x_before = c.x ? c.x - step : nullptr;
+      if (f.spikes) c.spikes = f.spikes + word, c.spikes_before = c.spikes - words;
+      if (f.support) c.support = f.support + word, c.support_before = c.support - words;
+      c.first = t == f.kept.origin ? f.before + at : nullptr;
+      c.carry = f.carry + at;
+      c.dx = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * c.dx_row + tile * kTile;
+      const T* few = p.within ? few_at(f, tile, t, b) : nullptr;
+      c.few = &few;
+      run(c);
+      for (int64_t k = 0; n < kTile && k < c.rows; ++k)
+        std::memset(c.dx + k * c.dx_row + n, 0, (kTile - n) * sizeof(T));
     }
-  if (kGrads)
-    for (int row = 0; row <= kParams; ++row)
-      for (int j = 0; j < kTile; ++j) f.sums[row * kTile + j] += sums[row][j];
+  for (int64_t k = 0; k < p.learned; ++k)
+    for (int j = 0; j < n; ++j) f.sums[k * kTile + j] += sums.as<T>()[k * kTile + j];
 }
 
 }  // namespace spikegrad

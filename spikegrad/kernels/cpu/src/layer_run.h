@@ -1,36 +1,42 @@
 // The two entry points of a whole layer, per type of number, and what they are given.
 #pragma once
 
-#include "words.h"
+#include "connection_run.h"
+#include "programs.h"
 
 namespace spikegrad {
 
+// What a call is besides its tensors. keep: a backward pass may follow; lean: for it states are
+// kept now and then alone; dense: outputs are wanted as numbers, not only as bits; places: bits are
+// passed on with a gradient at the places of the support alone.
+struct How {
+  bool keep, lean, dense, places;
+};
+
 struct ForwardCall {
+  const Program& program;
   ConnectionCall in;
-  const Maybe &feedback, &first, &i0, &v0, &a0, &silent0;
-  const Tensor &params, &slope;
-  Words words;
+  const Maybe &feedback, &first;
+  const Tensor &states, &params;
+  How how;
 };
 
 struct ForwardResult {
-  Tensor y, last, u, i, a, ready, current, bits, support, packed, marks, i_end, v_end, a_end,
-      silent_end, choice, steady;
+  Tensor y, last, reals, masks, current, bits, support, packed, marks, ends, choice, steady;
 };
 
 struct BackwardCall {
+  const Program& program;
   ConnectionCall in;
   Needs needs;
-  const Maybe &grad_y, &grad_last, &grad_i, &grad_v, &grad_a, &grad_steady;
-  const Maybe &feedback, &first, &v0;
-  const Tensor &params, &slope, &amplitude;
-  const Maybe& derivative;
-  const Tensor &u, &i, &a, &ready, &current, &bits, &support, &marks;
-  bool grad_slope, need_feedback, need_first;
-  Words words;
+  const Maybe &grad_y, &grad_last, &grad_ends, &grad_steady;
+  const Maybe &feedback, &first;
+  const Tensor &states, &params, &reals, &masks, &current, &bits, &support, &marks;
+  bool need_feedback, need_first, lean;
 };
 
 struct BackwardResult {
-  Tensor dx, dweight, dbias, dfeedback, dfirst, di0, dv0, da0, sums;
+  Tensor dx, dweight, dbias, dfeedback, dfirst, dstates, sums;
 };
 
 template <class T>

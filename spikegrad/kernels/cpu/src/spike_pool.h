@@ -1,18 +1,17 @@
 // A spiking neuron and the max-pool behind it, over time, channels-last.
 //
-//   u[t] = v_rest + beta (v[t-1] - v_rest) + g x[t]
-//   s[t] = [u >= threshold];  v[t] = u after reset
-//   y[t] = the maximum of s[t] over a window
+//   y[t] = the maximum of the spikes of a window
 //   index[t] = which one it was, the first of equals
 //
-// Operations stand in the order of the reference, so that spikes and gradients equal those of the
-// scan and of torch's pool. Neither spikes nor membranes are stored: the backward pass runs the
-// membranes again. A piece is some windows of one row of windows, all steps, small enough for the
-// second-level cache.
+// What the neuron is, a generated program knows (programs.h). Neither spikes nor what is kept of a
+// step is stored: the backward pass runs the neurons again. A piece is some windows of one row of
+// windows, all steps, small enough for the second-level cache. Its neurons lie in rows of 64, each
+// run of them filled up to whole rows.
 #pragma once
 
-#include "common.h"
-#include "surrogate.h"
+#include "programs.h"
+#include "step.h"
+#include "tiles.h"
 #include "wide.h"
 
 #include <algorithm>
@@ -20,39 +19,33 @@
 namespace spikegrad {
 namespace {
 
-// Rows of the parameter matrix [10, 1], as in neuron.h.
-enum PoolParam {
-  kPoolBeta = 1,
-  kPoolGain = 3,
-  kPoolThreshold,
-  kPoolRest,
-  kPoolReset,
-  kPoolDrop = 9
-};
-enum class PoolReset : int64_t { subtract, zero, none };
-
 template <class T>
 struct SpikePool {
+  const Program* program;
+  const T* params;  // [kinds]
   int64_t steps, batch, height, width, channels, kh, kw;
   int64_t x_step;   // 0: the same input at every step
-  const T *x, *v0;  // [T or 1, B, H, W, C], [B, H, W, C]
-  T beta, gain, threshold, rest, reset_to, drop;
-  PoolReset reset;
+  const T* x;       // [T or 1, B, H, W, C]
+  const T* starts;  // [kinds][B H W C], or [kinds] where all begin alike
+  bool alike;
 
   int64_t out_height() const { return height / kh; }
   int64_t out_width() const { return width / kw; }
   int64_t image() const { return height * width * channels; }
+  int64_t neurons() const { return batch * image(); }
   int64_t pooled() const { return out_height() * out_width() * channels; }
-  // Windows of a piece: their membranes of all steps in 256 KB.
+  // Windows of a piece: what a backward pass has of all steps in 256 KB.
   int64_t windows() const {
-    const int64_t bytes = steps * kh * kw * channels * static_cast<int64_t>(sizeof(T));
+    const int64_t kept = std::max<int64_t>(1, program->reals);
+    const int64_t bytes = steps * kh * kw * channels * kept * static_cast<int64_t>(sizeof(T));
     return std::clamp<int64_t>((int64_t{1} << 15) / bytes, 1,
                                std::max<int64_t>(1, (width + kw - 1) / kw));
   }
   int64_t pieces_of_row() const { return ((width + kw - 1) / kw + windows() - 1) / windows(); }
   int64_t rows() const { return (height + kh - 1) / kh; }
   int64_t pieces() const { return batch * rows() * pieces_of_row(); }
-  int64_t piece_size() const { return kh * windows() * kw * channels; }
+  int64_t run() const { return tiles_of(windows() * kw * channels) * kTile; }  // filled up
+  int64_t piece_size() const { return kh * run(); }
 };
 
 // Where a piece lies: its rows are contiguous runs of `run` numbers, `rows` of them. Windows that
@@ -79,28 +72,99 @@ struct Piece {
   }
 };
 
-// One step of one run: spikes to s, v in place; membranes before reset to u, if kept.
-template <class T, PoolReset kR, bool kKept>
-void run_step(const SpikePool<T>& f, const T* x, T* v, T* u, T* s, int64_t n) {
-  using V = Lane<T>;
-  const V rest = all_of(f.rest), beta = all_of(f.beta), gain = all_of(f.gain);
-  const V threshold = all_of(f.threshold), drop = all_of(f.drop), reset_to = all_of(f.reset_to);
-  over_channels<T>(n, [&](int64_t j, auto some) {
-    const V now = rest + beta * (take(v + j, some) - rest) + gain * take(x + j, some);
-    const Mask<T> fired = at_least<T>(now - threshold, V{});
-    V after = now;
-    if (kR == PoolReset::subtract) after = now - keep<T>(fired, drop);
-    if (kR == PoolReset::zero) after = now + keep<T>(fired, reset_to - now);
-    if (kKept) put<T>(u + j, now, some);
-    put<T>(s + j, keep<T>(fired, all_of(T(1))), some);
-    put<T>(v + j, after, some);
-  });
+// What a thread has of its piece: states and outputs of the neurons; for the backward pass also
+// what is kept of all steps, the gradients of the states and of the input.
+template <class T>
+struct Room {
+  const SpikePool<T>& f;
+  const int64_t size, words, per_run;  // numbers and words of a step, words of a run
+  Scratch states, spikes_as_numbers, spikes, support, last_row;
+  Scratch reals, masks, inputs, carry, gradient, first, sums;
+  std::vector<T*> few;  // where what is kept of a run at a step begins, in the support alone
+
+  Room(const SpikePool<T>& problem, bool back)
+      : f(problem), size(f.piece_size()), words(size / kTile), per_run(words / f.kh),
+        states(scratch<T>(f.program->states * size)), spikes_as_numbers(scratch<T>(size)),
+        spikes(scratch<uint64_t>(words * (back ? f.steps : 1))),
+        support(scratch<uint64_t>(words * (back ? f.steps : 1))), last_row(scratch<T>(kTile)) {
+    if (!back) return;
+    const Program& p = *f.program;
+    reals = scratch<T>(p.reals * f.steps * size),
+    masks = scratch<uint64_t>(p.masks * f.steps * words);
+    inputs = scratch<T>(p.reads_input ? f.steps * size : 0);
+    carry = scratch<T>(p.smooth * size), gradient = scratch<T>(size);
+    first = scratch<T>(p.states * size), sums = scratch<T>(p.learned * kTile);
+    few.resize(f.steps * f.kh);
+  }
+};
+
+// The states at the beginning of one row of the piece.
+template <class T>
+void start(const SpikePool<T>& f, const Piece& p, int64_t size, T* states) {
+  for (int64_t kind = 0; kind < f.program->states; ++kind)
+    for (int64_t k = 0; k < p.rows; ++k) {
+      T* to = states + kind * size + k * f.run();
+      if (f.alike) {
+        std::fill(to, to + f.run(), f.starts[kind]);
+      } else {
+        std::memcpy(to, f.starts + kind * f.neurons() + p.at(f, k), p.run * sizeof(T));
+        std::fill(to + p.run, to + f.run(), to[p.run - 1]);
+      }
+    }
 }
 
-template <class T, PoolReset kR>
-void start(const SpikePool<T>& f, const Piece& p, T* v) {
+// Rows [first, first + n) of the 64-column rows of run k at step t.
+template <class T>
+void some_rows(const SpikePool<T>& f, Room<T>& r, int64_t t, int64_t k, int64_t first, int64_t n,
+               const T* x, bool keep, T*& few) {
+  const int64_t at = k * f.run() + first * kTile, word = k * r.per_run + first;
+  const int64_t step = keep ? t : 0;
+  RowsStep<T> c{};
+  c.rows = n, c.n = kTile, c.params = f.params, c.x = x, c.x_row = kTile;
+  c.states = r.states.template as<T>() + at, c.state = r.size;
+  c.spikes = r.spikes.template as<uint64_t>() + step * r.words + word;
+  c.support = r.support.template as<uint64_t>() + step * r.words + word;
+  c.word = 1, c.keep = keep;
+  if (keep) {
+    c.reals = r.reals.template as<T>() + t * r.size + at, c.real = f.steps * r.size;
+    c.masks = r.masks.template as<uint64_t>() + t * r.words + word, c.mask = f.steps * r.words;
+    c.few = &few;
+    if (f.program->reads_input)
+      std::memcpy(r.inputs.template as<T>() + t * r.size + at, x, n * kTile * sizeof(T));
+  }
+  reinterpret_cast<RowsFunction<T>>(f.program->forward)(c);
+}
+
+// One step of all neurons of a piece: their spikes as words, and what is kept.
+template <class T>
+void neurons_step(const SpikePool<T>& f, Room<T>& r, const Piece& p, int64_t t, bool keep) {
+  for (int64_t k = 0; k < p.rows; ++k) {
+    const T* x = f.x + t * f.x_step + p.at(f, k);
+    const int64_t whole = p.run / kTile, rest = p.run % kTile;
+    T* few = nullptr;
+    if (keep) few = r.few[t * f.kh + k] = r.reals.template as<T>() + t * r.size + k * f.run();
+    if (whole) some_rows(f, r, t, k, 0, whole, x, keep, few);
+    if (!rest) continue;
+    // The row is not read beyond its end, which may be that of the tensor.
+    T* last = r.last_row.template as<T>();
+    std::memcpy(last, x + whole * kTile, rest * sizeof(T));
+    std::fill(last + rest, last + kTile, last[rest - 1]);
+    some_rows(f, r, t, k, whole, 1, last, keep, few);
+  }
+}
+
+// The spikes of a step as numbers, in rows of the filled-up runs.
+template <class T>
+const T* numbers_of(const SpikePool<T>& f, Room<T>& r, const Piece& p) {
+  T* s = r.spikes_as_numbers.template as<T>();
+  const uint64_t* words = r.spikes.template as<uint64_t>();
   for (int64_t k = 0; k < p.rows; ++k)
-    for (int64_t j = 0; j < p.run; ++j) v[k * p.run + j] = f.v0 ? f.v0[p.at(f, k) + j] : f.rest;
+    for (int64_t w = 0; w < tiles_of(p.run); ++w)
+      for (int j = 0; j < kTile; j += kLanes<T>) {
+        const auto bits = static_cast<unsigned>(words[k * r.per_run + w] >> j);
+        store(s + k * f.run() + w * kTile + j, keep<T>(mask_from<T>(bits), all_of(T(1))));
+      }
+  return s;
 }
 
 // The maxima of the spikes s of a piece over its windows: to y and index [windows, C].
@@ -112,7 +176,7 @@ void pool_step(const SpikePool<T>& f, const Piece& p, const T* s, T* y, uint8_t*
       Integers<T> which{};
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * f.channels + c; k < (h + 1) * f.kw; ++k, at += f.channels) {
-          const Lane<T> spike = take(s + h * p.run + at, n);
+          const Lane<T> spike = take(s + h * f.run() + at, n);
           which = spike > most ? every<T>(k) : which;
           most = spike > most ? spike : most;
         }
@@ -121,31 +185,28 @@ void pool_step(const SpikePool<T>& f, const Piece& p, const T* s, T* y, uint8_t*
     });
 }
 
-template <class T, PoolReset kR>
-void forward_piece(const SpikePool<T>& f, int64_t number, T* scratch, T* y, uint8_t* index,
-                   T* v_end) {
+template <class T>
+void forward_piece(const SpikePool<T>& f, Room<T>& r, int64_t number, T* y, uint8_t* index,
+                   T* ends) {
   const Piece p(f, number);
-  T *v = scratch, *s = v + f.piece_size();
-  start<T, kR>(f, p, v);
+  start(f, p, r.size, r.states.template as<T>());
   for (int64_t t = 0; t < f.steps; ++t) {
     const int64_t out = t * f.batch * f.pooled() + p.out;
-    for (int64_t k = 0; k < p.rows; ++k)
-      run_step<T, kR, false>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run, nullptr,
-                             s + k * p.run, p.run);
-    pool_step(f, p, s, y + out, index + out);
+    neurons_step(f, r, p, t, false);
+    pool_step(f, p, numbers_of(f, r, p), y + out, index + out);
   }
-  for (int64_t k = 0; k < p.rows; ++k)
-    std::memcpy(v_end + p.at(f, k), v + k * p.run, p.run * sizeof(T));
+  for (int64_t kind = 0; kind < f.program->states; ++kind)
+    for (int64_t k = 0; k < p.rows; ++k)
+      std::memcpy(ends + kind * f.neurons() + p.at(f, k),
+                  r.states.template as<T>() + kind * r.size + k * f.run(), p.run * sizeof(T));
 }
 
 template <class T>
-struct SpikePoolBackward {
-  const T *grad_y, *grad_v;  // [T, B, OH, OW, C], [B, H, W, C]; null: zero
+struct SpikePoolBack {
+  const T *grad_y, *grad_ends;  // [T, B, OH, OW, C], [kinds][B, H, W, C]; null: zero
   const uint8_t* index;
-  Shape shape;
-  T slope, amplitude;
-  bool attached;
-  T *dx, *dv0;  // [T or 1, B, H, W, C]; [B, H, W, C] or null
+  T *dx, *dstarts;  // [T or 1, B, H, W, C]; [kinds][B, H, W, C]
+  double* sums;     // [pieces][learned]
 };
 
 // The pooled gradient [windows, C] at the neurons [rows, run] that it came from.
@@ -158,67 +219,76 @@ void route(const SpikePool<T>& f, const Piece& p, const T* y, const uint8_t* ind
       const Integers<T> which = take_bytes<T>(index + w * channels + c, n);
       for (int64_t h = 0, k = 0; h < f.kh; ++h)
         for (int64_t at = w * f.kw * channels + c; k < (h + 1) * f.kw; ++k, at += channels)
-          put<T>(to + h * p.run + at, which == every<T>(k) ? from : Lane<T>{}, n);
+          put<T>(to + h * f.run() + at, which == every<T>(k) ? from : Lane<T>{}, n);
     });
   for (int64_t k = 0; k < p.rows; ++k)
-    std::memset(to + k * p.run + covered, 0, (p.run - covered) * sizeof(T));
+    std::memset(to + k * f.run() + covered, 0, (f.run() - covered) * sizeof(T));
 }
 
-// One step back of all neurons of a piece: dv of v[t] becomes that of v[t-1].
-template <class T, PoolReset kR>
-void step_back(const SpikePool<T>& f, const SpikePoolBackward<T>& b, const T* __restrict u,
-               const T* __restrict g, const T* __restrict incoming, T* __restrict dv,
-               T* __restrict dx, int64_t n) {
-  const T beta = f.beta, gain = f.gain, threshold = f.threshold, drop = f.drop;
-  const T reset_to = f.reset_to, amplitude = b.amplitude;
-  const bool attached = b.attached, sum = f.x_step == 0;
-#pragma GCC ivdep
-  for (int64_t j = 0; j < n; ++j) {
-    T du = dv[j], ds = incoming[j];
-    if (kR == PoolReset::subtract) ds -= attached ? dv[j] * drop : T(0);
-    if (kR == PoolReset::zero) {
-      const T spike = u[j] - threshold >= T(0) ? T(1) : T(0);
-      ds += attached ? dv[j] * (reset_to - u[j]) : T(0);
-      du = dv[j] * (T(1) - spike);
-    }
-    du += ds * (amplitude * g[j]);
-    dx[j] = (sum ? dx[j] : T(0)) + gain * du;
-    dv[j] = beta * du;
+// One step back of all neurons of a piece.
+template <class T>
+void neurons_back(const SpikePool<T>& f, Room<T>& r, const Piece& p, int64_t t) {
+  const Program& program = *f.program;
+  const bool first = t == 0;
+  for (int64_t k = 0; k < p.rows; ++k) {
+    const int64_t at = k * f.run(), word = t * r.words + k * r.per_run;
+    RowsBack<T> c{};
+    c.rows = tiles_of(p.run), c.params = f.params;
+    c.grad = r.spikes_as_numbers.template as<T>() + at, c.grad_row = kTile;
+    c.spikes = r.spikes.template as<uint64_t>() + word, c.spikes_before = c.spikes - r.words;
+    c.support = r.support.template as<uint64_t>() + word, c.support_before = c.support - r.words;
+    c.word = 1;
+    c.reals = r.reals.template as<T>() + t * r.size + at, c.reals_before = c.reals - r.size;
+    c.real = f.steps * r.size;
+    c.masks = r.masks.template as<uint64_t>() + word, c.masks_before = c.masks - r.words;
+    c.mask = f.steps * r.words;
+    if (program.reads_input)
+      c.x = r.inputs.template as<T>() + t * r.size + at, c.x_before = c.x - r.size;
+    c.first = first ? r.first.template as<T>() + at : nullptr;
+    c.carry = r.carry.template as<T>() + at, c.state = r.size;
+    c.sums = r.sums.template as<T>();
+    c.dx = r.gradient.template as<T>() + at, c.dx_row = kTile, c.add = f.x_step == 0;
+    const T* few = r.few[t * f.kh + k];
+    c.few = &few;
+    reinterpret_cast<RowsBackFunction<T>>(program.backward)(c);
   }
 }
 
-template <class T, PoolReset kR>
-void backward_piece(const SpikePool<T>& f, const SpikePoolBackward<T>& b, int64_t number,
-                    T* scratch) {
+template <class T>
+void backward_piece(const SpikePool<T>& f, const SpikePoolBack<T>& b, Room<T>& r, int64_t number) {
+  const Program& program = *f.program;
   const Piece p(f, number);
-  const int64_t size = f.piece_size(), n = p.rows * p.run;
-  T *u = scratch, *v = u + f.steps * size, *s = v + size, *g = s + size, *dx = g + size;
-  start<T, kR>(f, p, v);
-  for (int64_t t = 0; t < f.steps; ++t)
+  T *carry = r.carry.template as<T>(), *dx = r.gradient.template as<T>();
+  T* incoming = r.spikes_as_numbers.template as<T>();
+  start(f, p, r.size, r.states.template as<T>());
+  std::memcpy(r.first.template as<T>(), r.states.template as<T>(),
+              program.states * r.size * sizeof(T));
+  for (int64_t t = 0; t < f.steps; ++t) neurons_step(f, r, p, t, true);
+  std::memset(carry, 0, program.smooth * r.size * sizeof(T));
+  for (int64_t kind = 0; b.grad_ends && kind < program.smooth; ++kind)
     for (int64_t k = 0; k < p.rows; ++k)
-      run_step<T, kR, true>(f, f.x + t * f.x_step + p.at(f, k), v + k * p.run,
-                            u + t * size + k * p.run, s, p.run);
-  T *dv = v, *distance = dx + size;
-  for (int64_t k = 0; k < p.rows; ++k)
-    for (int64_t j = 0; j < p.run; ++j)
-      dv[k * p.run + j] = b.grad_v ? b.grad_v[p.at(f, k) + j] : T(0);
-  std::memset(dx, 0, n * sizeof(T));
+      std::memcpy(carry + kind * r.size + k * f.run(),
+                  b.grad_ends + kind * f.neurons() + p.at(f, k), p.run * sizeof(T));
+  std::memset(dx, 0, r.size * sizeof(T));
+  std::memset(incoming, 0, r.size * sizeof(T));
+  if (program.learned) std::memset(r.sums.template as<T>(), 0, program.learned * kTile * sizeof(T));
   for (int64_t t = f.steps; t-- > 0;) {
     const int64_t out = t * f.batch * f.pooled() + p.out;
-    if (b.grad_y)
-      route(f, p, b.grad_y + out, b.index + out, s);
-    else
-      std::memset(s, 0, n * sizeof(T));
-    for (int64_t j = 0; j < n; ++j) distance[j] = u[t * size + j] - f.threshold;
-    const T slope = b.slope;
-    unit_derivative(b.shape, distance, [slope](int64_t) { return slope; }, g, static_cast<int>(n));
-    step_back<T, kR>(f, b, u + t * size, g, s, dv, dx, n);
+    if (b.grad_y) route(f, p, b.grad_y + out, b.index + out, incoming);
+    neurons_back(f, r, p, t);
     if (f.x_step != 0 || t == 0)
       for (int64_t k = 0; k < p.rows; ++k)
-        std::memcpy(b.dx + t * f.x_step + p.at(f, k), dx + k * p.run, p.run * sizeof(T));
+        std::memcpy(b.dx + t * f.x_step + p.at(f, k), dx + k * f.run(), p.run * sizeof(T));
   }
-  for (int64_t k = 0; b.dv0 && k < p.rows; ++k)
-    std::memcpy(b.dv0 + p.at(f, k), dv + k * p.run, p.run * sizeof(T));
+  for (int64_t kind = 0; kind < program.smooth; ++kind)
+    for (int64_t k = 0; k < p.rows; ++k)
+      std::memcpy(b.dstarts + kind * f.neurons() + p.at(f, k), carry + kind * r.size + k * f.run(),
+                  p.run * sizeof(T));
+  for (int64_t k = 0; k < program.learned; ++k) {
+    double* total = b.sums + number * program.learned + k;
+    *total = 0;
+    for (int j = 0; j < kTile; ++j) *total += r.sums.template as<T>()[k * kTile + j];
+  }
 }
 
 }  // namespace

@@ -17,11 +17,8 @@
 
 namespace spikegrad {
 
-// Columns of [B*N] that are walked together: their states stay in the first-level cache.
-constexpr int kStepBlock = 1024;
-
 // One scan. States, parameters and what is kept are numbered as in the generated file. What is kept
-// lies block by block: [blocks][T][reals][kStepBlock], and masks as bits of a vector's lanes.
+// lies block by block: [blocks][T][reals][block], and masks as bits of a vector's lanes.
 template <class T>
 struct StepScan {
   int64_t steps, columns;  // columns: B*N, also the distance of two steps
@@ -48,9 +45,67 @@ template <class T>
 using StepFunction = void (*)(const StepScan<T>&, int64_t block, int64_t offset, int64_t column,
                               int n, char* room);  // room: of one segment's reals and masks
 
-// The groups of lanes in a block.
+// One step of some rows of a tile: 64 columns of so many samples. Rows of what a program writes and
+// reads lie kTile apart unless it says otherwise, numbers of one kind behind those of another.
 template <class T>
-constexpr int kGroups = kStepBlock / kLanes<T>;
+struct RowsStep {
+  int64_t rows;
+  int n;            // columns that exist
+  const T* params;  // [kinds][64], or [kinds] where all neurons are alike
+  const T* x;
+  int64_t x_row;
+  T* states;  // [kinds][rows][64], `state` apart; in and out
+  int64_t state;
+  uint64_t *spikes, *support;  // a word a row, `word` apart; null: nobody asks
+  int64_t word;
+  T* y;  // of neurons whose output is no spike, else null
+  int64_t y_row;
+  bool keep, past;  // past: kept numbers go past the caches
+  T* reals;         // [kinds][rows][64], `real` apart
+  int64_t real;
+  uint64_t* masks;  // [kinds][rows], `mask` apart
+  int64_t mask;
+  int64_t ahead;  // from a row of reals to the same of the next step
+  T** few;        // where numbers of the support alone go on
+};
+
+// The same backward.
+template <class T>
+struct RowsBack {
+  int64_t rows;
+  const T* params;
+  const T* grad;
+  int64_t grad_row;
+  const uint64_t *spikes, *support, *spikes_before, *support_before;
+  int64_t word;
+  const T *reals, *reals_before;
+  int64_t real;
+  const uint64_t *masks, *masks_before;
+  int64_t mask;
+  int64_t ahead;
+  const T *x, *x_before;  // [rows][64], where a program reads them
+  const T* first;         // states before this step where it is the first that was kept, else null
+  T* carry;               // gradients of the states, in and out
+  int64_t state;
+  T* sums;  // [learned][64], added to
+  T* dx;
+  int64_t dx_row;
+  bool add;  // to dx
+  const T** few;
+};
+
+template <class T>
+using RowsFunction = void (*)(const RowsStep<T>&);
+template <class T>
+using RowsBackFunction = void (*)(const RowsBack<T>&);
+
+// Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.
+template <class T>
+inline void fetch(const T* row, bool write) {
+  const char* p = reinterpret_cast<const char*>(row);
+  for (size_t line = 0; line < kTile * sizeof(T); line += 64)
+    write ? __builtin_prefetch(p + line, 1) : __builtin_prefetch(p + line, 0);
+}
 
 template <class T>
 [[gnu::always_inline]] inline Lane<T> load_part(const T* p, int left) {
@@ -67,16 +122,16 @@ template <class T>
 }
 
 // n values, zeros behind them up to a whole block.
-template <class T>
+template <int kBlock, class T>
 inline void copy_block(const T* from, int n, T* to) {
   std::copy(from, from + n, to);
-  std::fill(to + n, to + kStepBlock, T(0));
+  std::fill(to + n, to + kBlock, T(0));
 }
 // A row of parameters from a column on; behind its end the last one, which no neuron reads.
-template <class T>
+template <int kBlock, class T>
 inline void copy_row(const T* from, int n, T* to) {
   std::copy(from, from + n, to);
-  std::fill(to + n, to + kStepBlock, from[n - 1]);
+  std::fill(to + n, to + kBlock, from[n - 1]);
 }
 
 }  // namespace spikegrad

@@ -1,56 +1,25 @@
 // Scans whose step was generated: memory and threads around functions of another library.
+#include "programs.h"
 #include "step.h"
 #include "tiles.h"
-
-#include <mutex>
-#include <unordered_map>
 
 namespace spikegrad {
 namespace {
 
-// Loaded programs by a digest of their text, which stays the same in other processes.
-struct Functions {
-  int64_t forward, backward;
-};
-struct Programs {
-  std::mutex mutex;
-  std::unordered_map<int64_t, Functions> known;
-};
-Programs& programs() {
-  static Programs* all = new Programs;  // for as long as the process: threads may outlive main
-  return *all;
-}
-void step_register(int64_t key, int64_t forward, int64_t backward) {
-  std::lock_guard<std::mutex> guard(programs().mutex);
-  programs().known[key] = {forward, backward};
-}
-Functions functions_of(int64_t key) {
-  std::lock_guard<std::mutex> guard(programs().mutex);
-  const auto found = programs().known.find(key);
-  SG_CHECK(found != programs().known.end(),
-           "expected a neuron whose program this process has loaded, got a graph made with another "
-           "one; call the network once without the saved graph");
-  return found->second;
-}
-
-// Sizes and choices of a call, in the order of kernels/cpu/step_operator.py.
+// One call: its program, and after how many steps states are kept instead of what the backward pass
+// reads; 0: never. keep: a backward pass may follow.
 struct Call {
-  int64_t states, smooth, reals, masks, learned, segment;
-  bool each, keep;
-  int64_t groups;
+  const Program& program;
+  bool keep;
+  int64_t segment;
 };
-Call call_of(const std::vector<int64_t>& w) {
-  SG_CHECK(w.size() >= 9, "expected nine numbers");
-  for (int64_t number : w) SG_CHECK(number >= 0, "sizes must not be negative");
-  return {w[0], w[1], w[2], w[3], w[4], w[5], w[6] != 0, w[7] != 0, w[8]};
-}
 
 // How [B, N] is cut into blocks of columns; with parameters for each neuron a block is of one row.
 struct StepBlocks {
-  int64_t columns, per_row, count;
-  StepBlocks(int64_t batch, int64_t features, bool each)
-      : columns(each ? features : batch * features),
-        per_row((columns + kStepBlock - 1) / kStepBlock), count(per_row * (each ? batch : 1)) {}
+  int64_t block, columns, per_row, count;
+  StepBlocks(int64_t batch, int64_t features, const Program& p)
+      : block(p.block), columns(p.each ? features : batch * features),
+        per_row((columns + block - 1) / block), count(per_row * (p.each ? batch : 1)) {}
 };
 
 template <class T>
@@ -64,18 +33,19 @@ StepScan<T> scan_of(const Tensor& x, const Tensor& starts, const Tensor& params,
 }
 
 void check(const Tensor& x, const Tensor& starts, const Tensor& params, const Call& call) {
-  const bool wide = x.scalar_type() == ScalarType::Double;
-  SG_CHECK(call.groups == (wide ? kGroups<double> : kGroups<float>),
-           "made for another instruction set");
+  const Program& p = call.program;
+  SG_CHECK(p.wide == (x.scalar_type() == ScalarType::Double), "a program of another dtype");
+  SG_CHECK(p.block > 0, "a program of a scan");
+  SG_CHECK(call.segment >= 0, "a segment must not be negative");
   SG_CHECK(x.dim() == 3 && x.size(0) > 0 && x.numel() > 0, "x must be [T, B, N]");
   SG_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
            "x must be float32 or float64");
   SG_CHECK(x.stride(2) == 1 && x.stride(1) == x.size(2), "x must be dense in [B, N]");
-  SG_CHECK(starts.is_contiguous() && starts.numel() == call.states * x.size(1) * x.size(2) &&
+  SG_CHECK(starts.is_contiguous() && starts.numel() == p.states * x.size(1) * x.size(2) &&
                starts.scalar_type() == x.scalar_type(),
            "states must be [states, B, N] in x's dtype");
-  SG_CHECK(params.dim() == 2 && params.is_contiguous() &&
-               params.size(1) == (call.each ? x.size(2) : 1) &&
+  SG_CHECK(params.dim() == 2 && params.is_contiguous() && params.size(0) == p.parameters &&
+               params.size(1) == (p.each ? x.size(2) : 1) &&
                params.scalar_type() == x.scalar_type(),
            "parameters must be [rows, 1 or N] in x's dtype");
 }
@@ -90,13 +60,13 @@ bool past(const T* p, const StepScan<T>& c) {
 template <class T>
 void over_blocks(const StepScan<T>& c, const StepBlocks& blocks, int64_t function, size_t room) {
   const auto run = reinterpret_cast<StepFunction<T>>(function);
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 14) / (c.steps * kStepBlock));
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 14) / (c.steps * blocks.block));
   parallel(blocks.count, grain, [&](int64_t begin, int64_t end) {
     const Scratch memory(room + 1);
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t column = block % blocks.per_row * kStepBlock;
+      const int64_t column = block % blocks.per_row * blocks.block;
       const int64_t offset = block / blocks.per_row * blocks.columns + column;
-      const int n = static_cast<int>(std::min<int64_t>(kStepBlock, blocks.columns - column));
+      const int n = static_cast<int>(std::min(blocks.block, blocks.columns - column));
       run(c, block, offset, column, n, memory.as<char>());
     }
   });
@@ -110,20 +80,22 @@ Forwards forward_as(int64_t function, const Tensor& x, const Tensor& starts, con
                     const Call& call) {
   const ScalarType dtype = x.scalar_type();
   const int64_t steps = x.size(0), batch = x.size(1), features = x.size(2);
-  const StepBlocks blocks(batch, features, call.each);
+  const StepBlocks blocks(batch, features, call.program);
   const bool keep = call.keep && !call.segment, marked = call.keep && call.segment;
   auto made = [&](bool there, const std::vector<int64_t>& sizes, ScalarType type) {
     return there ? pooled(sizes, type) : none(type);
   };
   Tensor y = pooled({steps, batch, features}, dtype);
-  Tensor reals = made(keep && call.reals, {blocks.count, steps, call.reals, kStepBlock}, dtype);
+  Tensor reals = made(keep && call.program.reals,
+                      {blocks.count, steps, call.program.reals, blocks.block}, dtype);
   Tensor masks =
-      made(keep && call.masks, {blocks.count, steps, call.masks, kGroups<T>}, ScalarType::Short);
-  Tensor marks =
-      made(marked,
-           {marked ? (steps + call.segment - 1) / call.segment : 0, call.states, batch, features},
-           dtype);
-  Tensor ends = fresh_tensor({call.states, batch, features}, dtype);
+      made(keep && call.program.masks,
+           {blocks.count, steps, call.program.masks, blocks.block / kLanes<T>}, ScalarType::Short);
+  Tensor marks = made(marked,
+                      {marked ? (steps + call.segment - 1) / call.segment : 0, call.program.states,
+                       batch, features},
+                      dtype);
+  Tensor ends = fresh_tensor({call.program.states, batch, features}, dtype);
   StepScan<T> c = scan_of<T>(x, starts, params, call);
   c.y = mutable_data<T>(y), c.ends = mutable_data<T>(ends);
   c.reals = mutable_data<T>(reals);
@@ -134,11 +106,11 @@ Forwards forward_as(int64_t function, const Tensor& x, const Tensor& starts, con
   return {y, reals, masks, marks, ends};
 }
 
-Forwards step_scan(int64_t key, const Tensor& x, const Tensor& starts, const Tensor& params,
-                   const std::vector<int64_t>& words) {
-  const Call call = call_of(words);
+Forwards step_scan(int64_t program, const Tensor& x, const Tensor& starts, const Tensor& params,
+                   bool keep, int64_t segment) {
+  const Call call{program_of(program), keep, segment};
   check(x, starts, params, call);
-  const int64_t function = functions_of(key).forward;
+  const int64_t function = call.program.forward;
   if (x.scalar_type() == ScalarType::Double)
     return forward_as<double>(function, x, starts, params, call);
   return forward_as<float>(function, x, starts, params, call);
@@ -150,12 +122,14 @@ Backwards backward_as(int64_t function, const Maybe& grad, const Maybe& grad_end
                       const Tensor& masks, const Tensor& marks, const Call& call) {
   const ScalarType dtype = x.scalar_type();
   const int64_t steps = x.size(0), batch = x.size(1), features = x.size(2);
-  const StepBlocks blocks(batch, features, call.each);
+  const StepBlocks blocks(batch, features, call.program);
   Tensor dx = pooled({steps, batch, features}, dtype);
-  Tensor dstarts = fresh_tensor({call.smooth, batch, features}, dtype);
-  const int64_t parts = call.each ? batch : blocks.count, width = call.each ? features : 1;
-  Tensor sums = call.learned ? fresh_tensor({parts, call.learned, width}, ScalarType::Double)
-                             : none(ScalarType::Double);
+  Tensor dstarts = fresh_tensor({call.program.smooth, batch, features}, dtype);
+  const int64_t parts = call.program.each ? batch : blocks.count,
+                width = call.program.each ? features : 1;
+  Tensor sums = call.program.learned
+                    ? fresh_tensor({parts, call.program.learned, width}, ScalarType::Double)
+                    : none(ScalarType::Double);
   StepScan<T> c = scan_of<T>(x, starts, params, call);
   c.reals = const_cast<T*>(data<T>(reals));
   c.masks = reinterpret_cast<uint16_t*>(const_cast<int16_t*>(data<int16_t>(masks)));
@@ -168,27 +142,29 @@ Backwards backward_as(int64_t function, const Maybe& grad, const Maybe& grad_end
              "the output's gradient must be one number or dense in [B, N]");
   }
   c.dx = mutable_data<T>(dx), c.dstarts = mutable_data<T>(dstarts);
-  c.sums = call.learned ? mutable_data<double>(sums) : nullptr;
+  c.sums = call.program.learned ? mutable_data<double>(sums) : nullptr;
   c.past = past(c.dx, c);
-  const size_t room = static_cast<size_t>(call.segment) *
-                      (call.reals * kStepBlock * sizeof(T) + call.masks * kGroups<T> * 2);
+  const size_t room =
+      static_cast<size_t>(call.segment) * (call.program.reals * blocks.block * sizeof(T) +
+                                           call.program.masks * (blocks.block / kLanes<T>)*2);
   over_blocks(c, blocks, function, room);
   return {dx, dstarts, sums};
 }
 
-Backwards step_scan_backward(int64_t key, const Maybe& grad, const Maybe& grad_ends,
+Backwards step_scan_backward(int64_t program, const Maybe& grad, const Maybe& grad_ends,
                              const Tensor& x, const Tensor& starts, const Tensor& params,
                              const Tensor& reals, const Tensor& masks, const Tensor& marks,
-                             const std::vector<int64_t>& words) {
-  const Call call = call_of(words);
+                             int64_t segment) {
+  const Call call{program_of(program), true, segment};
   check(x, starts, params, call);
   const bool kept = !call.segment;
-  const StepBlocks blocks(x.size(1), x.size(2), call.each);
-  SG_CHECK(!kept || reals.numel() == blocks.count * x.size(0) * call.reals * kStepBlock,
+  const StepBlocks blocks(x.size(1), x.size(2), call.program);
+  SG_CHECK(!kept || reals.numel() == blocks.count * x.size(0) * call.program.reals * blocks.block,
            "kept values of another call");
   SG_CHECK(kept || marks.numel() == (x.size(0) + call.segment - 1) / call.segment * starts.numel(),
            "kept states of another call");
-  SG_CHECK(!kept || masks.numel() == blocks.count * x.size(0) * call.masks * call.groups,
+  SG_CHECK(!kept || masks.numel() == blocks.count * x.size(0) * call.program.masks *
+                                         (blocks.block / call.program.lanes),
            "kept masks of another call");
   SG_CHECK(!grad.has_value() || (grad->dim() == 3 && grad->size(0) == x.size(0) &&
                                  grad->size(1) == x.size(1) && grad->size(2) == x.size(2)),
@@ -196,8 +172,8 @@ Backwards step_scan_backward(int64_t key, const Maybe& grad, const Maybe& grad_e
   for (const Maybe* g : {&grad, &grad_ends})
     SG_CHECK(!g->has_value() || (*g)->scalar_type() == x.scalar_type(),
              "gradients must have x's dtype");
-  check_size(grad_ends, call.smooth * x.size(1) * x.size(2));
-  const int64_t function = functions_of(key).backward;
+  check_size(grad_ends, call.program.smooth * x.size(1) * x.size(2));
+  const int64_t function = call.program.backward;
   if (x.scalar_type() == ScalarType::Double)
     return backward_as<double>(function, grad, grad_ends, x, starts, params, reals, masks, marks,
                                call);
@@ -206,17 +182,13 @@ Backwards step_scan_backward(int64_t key, const Maybe& grad, const Maybe& grad_e
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
-  m.def("step_register(int key, int forward, int backward) -> ()");
   m.def(
-      "step_scan(int key, Tensor x, Tensor starts, Tensor params, int[] words) -> "
+      "step_scan(int program, Tensor x, Tensor starts, Tensor params, bool keep, int segment) -> "
       "(Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "step_scan_backward(int key, Tensor? grad, Tensor? grad_ends, Tensor x, Tensor starts, "
-      "Tensor params, Tensor reals, Tensor masks, Tensor marks, int[] words) -> "
+      "step_scan_backward(int program, Tensor? grad, Tensor? grad_ends, Tensor x, Tensor starts, "
+      "Tensor params, Tensor reals, Tensor masks, Tensor marks, int segment) -> "
       "(Tensor, Tensor, Tensor)");
-}
-STABLE_TORCH_LIBRARY_IMPL(spikegrad, CompositeExplicitAutograd, m) {
-  m.impl("step_register", TORCH_BOX(&step_register));
 }
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("step_scan", TORCH_BOX(&step_scan));

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common.h"
-#include "simd/simd.h"
+#include "step.h"
 
 namespace spikegrad {
 
@@ -38,14 +38,6 @@ template <class T>
     for (int k = 0; k < kVectors<T>; ++k) stream<T>(to + k * kLanes<T>, from[k]);
   else
     for (int k = 0; k < kVectors<T>; ++k) store(to + k * kLanes<T>, from[k]);
-}
-
-// Ask for a row of a tile one step ahead: steps lie too far apart for the CPU to guess.
-template <class T>
-inline void fetch(const T* row, bool write) {
-  const char* p = reinterpret_cast<const char*>(row);
-  for (size_t line = 0; line < kTile * sizeof(T); line += 64)
-    write ? __builtin_prefetch(p + line, 1) : __builtin_prefetch(p + line, 0);
 }
 
 // Which of up to 64 values of a row hold: holds(a vector) -> mask. Nothing behind them is read.

@@ -1,6 +1,4 @@
 // The calls of a connection alone.
-#pragma once
-
 #include "connection_backward.h"
 
 namespace spikegrad {
@@ -21,5 +19,12 @@ ConnectionGradients connection_backward_call(const ConnectionCall& call, const N
   back.from(grad_y);
   return back.finish();
 }
+
+template ConnectionResult connection_call<float>(const ConnectionCall&);
+template ConnectionResult connection_call<double>(const ConnectionCall&);
+template ConnectionGradients connection_backward_call<float>(const ConnectionCall&, const Needs&,
+                                                             const Tensor&);
+template ConnectionGradients connection_backward_call<double>(const ConnectionCall&, const Needs&,
+                                                              const Tensor&);
 
 }  // namespace spikegrad

@@ -11,7 +11,10 @@ namespace spikegrad {{
 namespace {{
 
 using T = {type};
-using Rows = T[kStepBlock];
+constexpr int kBlock = {block}, kGroups = kBlock / kLanes<T>;
+// A cache line longer than a power of two, whose rows would lie in the same sets of the cache.
+constexpr int kRow = kBlock + 64 / sizeof(T);
+using Rows = T[kRow];
 constexpr int kStates = {states}, kSmooth = {smooth}, kReals = {reals}, kMasks = {masks};
 constexpr int kLearned = {learned}, kHeld = {held};
 constexpr bool kEach = {each}, kBefore = {before}, kInput = {input};
@@ -22,7 +25,7 @@ template <bool kOutput, bool kKeep>
                                      [[maybe_unused]] int64_t column, int n, int64_t t0, int64_t t1,
                                      Rows* states, T* reals, uint16_t* masks,
                                      [[maybe_unused]] bool past) {{
-  alignas(64) [[maybe_unused]] T held[kHeld + 1][kStepBlock];
+  alignas(64) [[maybe_unused]] T held[kHeld + 1][kRow];
 {parameters}
   for (int64_t t = t0; t < t1; ++t) {{
     const T* x = c.x + t * c.x_step + offset;
@@ -35,7 +38,7 @@ template <bool kOutput, bool kKeep>
       __builtin_prefetch(x + c.x_step + j);
 {forward}
     }}
-    if (kKeep) reals += kReals * kStepBlock, masks += kMasks * kGroups<T>;
+    if (kKeep) reals += kReals * kBlock, masks += kMasks * kGroups;
   }}
 }}
 
@@ -46,21 +49,21 @@ template <bool kOutput, bool kKeep>
                                       int64_t t1, [[maybe_unused]] Rows* first, Rows* carry,
                                       [[maybe_unused]] Rows* sums, const T* reals_from,
                                       const uint16_t* masks_from, const T* grad_row, bool past) {{
-  alignas(64) [[maybe_unused]] T held[kHeld + 1][kStepBlock];
+  alignas(64) [[maybe_unused]] T held[kHeld + 1][kRow];
 {parameters}
   auto step = [&]<bool kFirst>(int64_t t) {{
     [[maybe_unused]] const T* x = kInput ? c.x + t * c.x_step + offset : nullptr;
     [[maybe_unused]] const T* x_before = kInput && !kFirst ? x - c.x_step : nullptr;
     [[maybe_unused]] const T* grad = grad_row ? grad_row : c.grad + t * c.grad_step + offset;
-    [[maybe_unused]] const T* reals = reals_from + (t - t0) * kReals * kStepBlock;
-    [[maybe_unused]] const uint16_t* masks = masks_from + (t - t0) * kMasks * kGroups<T>;
-    [[maybe_unused]] const T* reals_before = kFirst ? nullptr : reals - kReals * kStepBlock;
+    [[maybe_unused]] const T* reals = reals_from + (t - t0) * kReals * kBlock;
+    [[maybe_unused]] const uint16_t* masks = masks_from + (t - t0) * kMasks * kGroups;
+    [[maybe_unused]] const T* reals_before = kFirst ? nullptr : reals - kReals * kBlock;
     [[maybe_unused]] const uint16_t* masks_before =
-        kFirst ? nullptr : masks - kMasks * kGroups<T>;
+        kFirst ? nullptr : masks - kMasks * kGroups;
     T* dx = c.dx + t * c.columns + offset;
     for (int j = 0; j < n; j += kLanes<T>) {{
       // Steps lie too far apart for the CPU to guess what comes next.
-      for (int k = 0; k < kReals; ++k) __builtin_prefetch(reals + (k - kReals) * kStepBlock + j);
+      for (int k = 0; k < kReals; ++k) __builtin_prefetch(reals + (k - kReals) * kBlock + j);
       if (!grad_row) __builtin_prefetch(grad - c.grad_step + j);
       if (kInput) __builtin_prefetch(x - c.x_step + j);
 {backward}
@@ -73,7 +76,7 @@ template <bool kOutput, bool kKeep>
 // What gradients of parameters a block has, added up in double or kept for each neuron.
 void write_sums(const StepScan<T>& c, int64_t block, int64_t column, int n, const Rows* sums) {{
   const int64_t width = kEach ? c.param_columns : 1;
-  const int64_t part = kEach ? block / ((width + kStepBlock - 1) / kStepBlock) : block;
+  const int64_t part = kEach ? block / ((width + kBlock - 1) / kBlock) : block;
   for (int k = 0; k < kLearned; ++k) {{
     double* out = c.sums + (part * kLearned + k) * width;
     if (kEach) {{
@@ -89,13 +92,14 @@ void write_sums(const StepScan<T>& c, int64_t block, int64_t column, int n, cons
 
 extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(forward)(
     const StepScan<T>& c, int64_t block, int64_t offset, int64_t column, int n, char*) {{
-  alignas(64) T states[kStates][kStepBlock];
-  for (int k = 0; k < kStates; ++k) copy_block(c.starts + k * c.columns + offset, n, states[k]);
+  alignas(64) T states[kStates][kRow];
+  for (int k = 0; k < kStates; ++k)
+    copy_block<kBlock>(c.starts + k * c.columns + offset, n, states[k]);
   const bool past = c.past && offset * sizeof(T) % 64 == 0;
   if (c.keep)
     forward_steps<true, true>(c, offset, column, n, 0, c.steps, states,
-                              c.reals + block * c.steps * kReals * kStepBlock,
-                              c.masks + block * c.steps * kMasks * kGroups<T>, past);
+                              c.reals + block * c.steps * kReals * kBlock,
+                              c.masks + block * c.steps * kMasks * kGroups, past);
   else
     forward_steps<true, false>(c, offset, column, n, 0, c.steps, states, nullptr, nullptr, past);
   for (int k = 0; k < kStates; ++k)
@@ -104,30 +108,31 @@ extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(forward)(
 
 extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(backward)(
     const StepScan<T>& c, int64_t block, int64_t offset, int64_t column, int n, char* room) {{
-  alignas(64) T carry[kSmooth][kStepBlock], first[kStates][kStepBlock], row[kStepBlock];
-  alignas(64) T sums[kLearned + 1][kStepBlock] = {{}};
+  alignas(64) T carry[kSmooth][kRow], first[kStates][kRow], row[kRow];
+  alignas(64) T sums[kLearned + 1][kRow] = {{}};
   for (int k = 0; k < kSmooth; ++k)
     if (c.grad_ends)
-      copy_block(c.grad_ends + k * c.columns + offset, n, carry[k]);
+      copy_block<kBlock>(c.grad_ends + k * c.columns + offset, n, carry[k]);
     else
-      std::fill(carry[k], carry[k] + kStepBlock, T(0));
+      std::fill(carry[k], carry[k] + kBlock, T(0));
   const T* grad_row = c.grad && !c.grad_same ? nullptr : row;
-  if (grad_row) std::fill(row, row + kStepBlock, c.grad ? *c.grad : T(0));
+  if (grad_row) std::fill(row, row + kBlock, c.grad ? *c.grad : T(0));
   const bool past = c.past && offset * sizeof(T) % 64 == 0;
   if (!c.segment) {{
-    for (int k = 0; k < kStates; ++k) copy_block(c.starts + k * c.columns + offset, n, first[k]);
+    for (int k = 0; k < kStates; ++k)
+      copy_block<kBlock>(c.starts + k * c.columns + offset, n, first[k]);
     backward_steps(c, offset, column, n, 0, c.steps, first, carry, sums,
-                   c.reals + block * c.steps * kReals * kStepBlock,
-                   c.masks + block * c.steps * kMasks * kGroups<T>, grad_row, past);
+                   c.reals + block * c.steps * kReals * kBlock,
+                   c.masks + block * c.steps * kMasks * kGroups, grad_row, past);
   }} else {{
-    alignas(64) T states[kStates][kStepBlock];
+    alignas(64) T states[kStates][kRow];
     T* reals = reinterpret_cast<T*>(room);
-    uint16_t* masks = reinterpret_cast<uint16_t*>(reals + c.segment * kReals * kStepBlock);
+    uint16_t* masks = reinterpret_cast<uint16_t*>(reals + c.segment * kReals * kBlock);
     for (int64_t s = (c.steps + c.segment - 1) / c.segment; s-- > 0;) {{
       const int64_t t0 = s * c.segment, t1 = std::min(c.steps, t0 + c.segment);
       for (int k = 0; k < kStates; ++k) {{
-        copy_block(c.marks + (s * kStates + k) * c.columns + offset, n, first[k]);
-        std::copy(first[k], first[k] + kStepBlock, states[k]);
+        copy_block<kBlock>(c.marks + (s * kStates + k) * c.columns + offset, n, first[k]);
+        std::copy(first[k], first[k] + kBlock, states[k]);
       }}
       forward_steps<false, true>(c, offset, column, n, t0, t1, states, reals, masks, false);
       backward_steps(c, offset, column, n, t0, t1, first, carry, sums, reals, masks, grad_row,

@@ -1,0 +1,72 @@
+"""Layers that run together in one native call, and why some cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from spikegrad.kernels import cpu
+from spikegrad.kernels.dispatch import obstacle
+from spikegrad.kernels.obstacles import obstacle_to_neuron, other_product
+from spikegrad.step import Step
+
+__all__ = [
+    "layer",
+    "obstacle_to_layer",
+    "obstacle_to_pool",
+    "packed",
+    "spike_pool",
+    "stilled",
+]
+
+
+def layer(x: Tensor | cpu.Spikes, state: Any = None, **args: Any) -> Any:
+    """A connection, its neurons and their feedback in one call, where `obstacle_to_layer` is ""."""
+    return cpu.layer(x, state, **args)
+
+
+def obstacle_to_layer(
+    x: Tensor | cpu.Spikes,
+    weight: Tensor,
+    neuron: str | Step | None,
+    surrogate: Any,
+    backends: tuple[str, ...],
+) -> str:
+    """Why a connection and its neurons cannot run as one call of the native kernels, or "".
+
+    neuron: a step, or a scan by its name; None: a connection alone.
+    """
+    if "reference" in backends:
+        return "the reference was chosen by name"
+    if "triton" in backends:
+        return "backend='triton' was chosen by name"
+    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate)):
+        return why
+    if isinstance(x, cpu.Spikes):
+        return other_product(x.edge.dtype, weight) or obstacle(
+            "layer", None, {"surrogate": surrogate}
+        )
+    return obstacle("layer", x, {"surrogate": surrogate, "weight": weight})
+
+
+def spike_pool(x: Tensor, state: Any = None, **args: Any) -> Any:
+    """Neurons and a max-pool behind them in one call, where `obstacle_to_pool` is ""."""
+    return cpu.spike_pool(x, state, **args)
+
+
+def obstacle_to_pool(
+    x: Tensor, kernel: tuple[int, int], neuron: str | Step, args: dict[str, Any]
+) -> str:
+    """Why neurons and a max-pool behind them cannot run as one call, or ""; kernel: of the pool."""
+    return cpu.obstacle_to_pool(x, kernel, neuron, args)
+
+
+def packed(x: Tensor) -> cpu.Spikes | None:
+    """The zeros and ones of x as bits, for a `layer`; None where x has other values."""
+    return cpu.packed(x)
+
+
+def stilled(x: Tensor) -> Tensor:
+    """x, for a `layer`, as one step seen T times where all its steps are equal."""
+    return cpu.stilled(x)

@@ -1,0 +1,110 @@
+"""C++ of a scan over time, forward and backward, for a block of columns."""
+
+from __future__ import annotations
+
+from textwrap import indent
+
+from spikegrad.kernels.emit.program import Program
+from spikegrad.kernels.emit.scan_template import TEMPLATE
+from spikegrad.kernels.emit.statements import has_functions, word
+from spikegrad.kernels.emit.writer import Writer
+from spikegrad.step.keep import Plan
+from spikegrad.step.trace import Traced
+
+__all__ = ["scan"]
+
+MOST_COLUMNS, FEWEST_COLUMNS = 1024, 128
+CACHED_BYTES = 16384
+"""Half of a small first-level cache: input, output and what is kept pass through the other half."""
+
+
+def scan(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:
+    """The program of a step. each: parameters are one per neuron; double: in float64."""
+    writer = ScanWriter(traced, plan, each)
+    block = block_of(traced, len(writer.held) if each else 0, 8 if double else 4)
+    text = TEMPLATE.format(
+        name=name,
+        functions='#include "functions.h"\n' if has_functions(traced.graph) else "",
+        type="double" if double else "float",
+        states=len(traced.states),
+        smooth=len(traced.smooth),
+        reals=len(plan.reals),
+        masks=len(plan.masks),
+        learned=len(traced.learned),
+        held=len(writer.held) if each else 0,
+        each=word(each),
+        block=block,
+        before=word("computed" in plan.states.values()),
+        input=word(plan.reads_input),
+        parameters=indent(writer.parameters(), "  "),
+        forward=indent(writer.forward(), "      "),
+        backward=indent(writer.backward(), "      "),
+    )
+    return Program.of(text, traced, plan, each=each, double=double, block=block)
+
+
+def block_of(traced: Traced, held: int, size: int) -> int:
+    """How many columns are walked together, so that what every step reads and writes again stays in
+    the first-level cache: states, gradients and their sums, parameters of neurons.
+    """
+    rows = len(traced.states) + len(traced.smooth) + len(traced.learned) + held + 1
+    block = MOST_COLUMNS
+    while block > FEWEST_COLUMNS and rows * block * size > CACHED_BYTES:
+        block //= 2
+    return block
+
+
+class ScanWriter(Writer):
+    """Columns of all samples side by side; what is kept lies block by block."""
+
+    def rows_of_parameters(self) -> list[str]:
+        rows = len(self.traced.parameters)
+        return [
+            f"alignas(64) T rows[{rows}][kRow];",
+            f"for (int row = 0; row < {rows}; ++row)",
+            "copy_row<kBlock>(c.params + row * c.param_columns + column, n, rows[row]);",
+        ]
+
+    def load_kept(self, prefix: str, before: str) -> list[str]:
+        lines = []
+        for place, k in enumerate(self.plan.reals):
+            at = f"reals{before} + {place} * kBlock + j"
+            lines.append(f"const Lane<T> {prefix}{k} = load({at});")
+        for place, k in enumerate(self.plan.masks):
+            at = f"masks{before}[{place} * kGroups + j / kLanes<T>]"
+            lines.append(f"const Mask<T> {prefix}{k} = mask_from<T>({at});")
+        return lines
+
+    def forward(self) -> str:
+        """One step of one group of lanes."""
+        graph, name = self.graph, self.name_of("n")
+        lines = self.forward_values("load_part(x + j, n - j)", lambda k: f"load(states[{k}] + j)")
+        y = self.real(graph.outputs["output"], name)
+        lines.append(f"if (kOutput) store_part(y + j, {y}, n - j, past);")
+        for place, k in enumerate(self.plan.reals):
+            at = f"reals + {place} * kBlock + j"
+            lines.append(f"if (kKeep) store_part({at}, {name(k)}, kLanes<T>, past);")
+        for place, k in enumerate(self.plan.masks):
+            lines.append(
+                f"if (kKeep) masks[{place} * kGroups + j / kLanes<T>] = "
+                f"static_cast<uint16_t>(bits_of<T>({name(k)}));"
+            )
+        for place, state in enumerate(self.traced.states):
+            value = self.real(graph.outputs[f"state {state}"], name)
+            lines.append(f"store(states[{place}] + j, {value});")
+        return "\n".join([*self.held_forward(), *lines])
+
+    def backward(self) -> str:
+        """One step backward of one group of lanes."""
+        lines = self.backward_values(
+            ("load_part(x + j, n - j)", "load_part(x_before + j, n - j)"),
+            "load_part(grad + j, n - j)",
+            lambda k: f"load(carry[{k}] + j)",
+            lambda k: f"load(first[{k}] + j)",
+        )
+        lines += self.gradients(
+            "store_part(dx + j, {}, n - j, past);",
+            lambda k: f"carry[{k}] + j",
+            lambda k: f"sums[{k}] + j",
+        )
+        return "\n".join(lines)
