@@ -172,9 +172,9 @@ class StepNeuron(Neuron):
 
 
 def neuron(
-    *,
-    states: Mapping[str, str | float],
-    parameters: Mapping[str, Parameter | TimeConstant | float],
+    *unnamed: Any,
+    states: Mapping[str, str | float] | None = None,
+    parameters: Mapping[str, Parameter | TimeConstant | float] | None = None,
     reset: Reset = "subtract",
     surrogate: Surrogate | None = None,
     spikes: bool = True,
@@ -208,6 +208,16 @@ def neuron(
     >>> s.shape, state.v.shape, layer.tau_mem().shape
     (torch.Size([5, 2, 3]), torch.Size([2, 3]), torch.Size([3]))
     """
+
+    if unnamed or states is None or parameters is None:
+        missing = "no states" if states is None else "no parameters"
+        raise TypeError(
+            message(
+                "expected @sg.neuron(states=..., parameters=...), each by name",
+                "an argument without a name" if unnamed and states is not None else missing,
+                "for example @sg.neuron(states={'v': 0.0}, parameters={'threshold': 1.0})",
+            )
+        )
 
     def made(function: Callable[..., Any]) -> type[StepNeuron]:
         step = Step(

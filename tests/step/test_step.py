@@ -281,3 +281,16 @@ def test_bounds_that_change_nothing_are_refused() -> None:
         Tired(threshold=per_neuron, bounds={"threshold": (0.0, 3.0)}, learn="jump")
     learned = Tired(learn="jump", bounds={"jump": (0.0, 0.5)})
     assert (learned.jump.low, learned.jump.high) == (0.0, 0.5)
+
+
+def test_a_decorator_without_arguments_shows_the_right_form() -> None:
+    """Python's own error named the arguments of an inner function."""
+    form = r"for example @sg.neuron\(states={'v': 0.0}, parameters={'threshold': 1.0}\)"
+    with pytest.raises(TypeError, match=f"got no states; {form}"):
+        sg.neuron(bad("nothing"))
+    with pytest.raises(TypeError, match=f"got no states; {form}"):
+        sg.neuron()
+    with pytest.raises(TypeError, match=f"got no parameters; {form}"):
+        sg.neuron(states={"v": 0.0})
+    with pytest.raises(TypeError, match=f"got an argument without a name; {form}"):
+        sg.neuron({"v": 0.0}, states={"v": 0.0}, parameters={})
