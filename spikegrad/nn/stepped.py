@@ -159,7 +159,7 @@ class StepNeuron(Neuron):
         layer = self() if isinstance(self, type) else self
         with torch.enable_grad():
             quantities = layer.quantities()
-        return explained(type(layer).__name__, layer.step, layer.backend, quantities)
+        return explained(type(layer).__name__, layer.definition(), layer.backend, quantities)
 
     def extra_repr(self) -> str:
         parts = [f"reset={self.reset!r}"] if self.step.spikes else []
