@@ -32,16 +32,18 @@ def obstacle_to_layer(
     neuron: str | Step | None,
     surrogate: Any,
     backends: tuple[str, ...],
+    *,
+    feedback: bool = False,
 ) -> str:
     """Why a connection and its neurons cannot run as one call of the native kernels, or "".
 
-    neuron: a step, or a scan by its name; None: a connection alone.
+    neuron: a step, or a scan by its name; None: a connection alone; feedback: of what it returns.
     """
     if "reference" in backends:
         return "the reference was chosen by name"
     if "triton" in backends:
         return "backend='triton' was chosen by name"
-    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate)):
+    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate, feedback=feedback)):
         return why
     if isinstance(x, cpu.Spikes):
         return other_product(x.edge.dtype, weight) or obstacle(
