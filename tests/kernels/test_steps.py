@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from native import Seen
+from steps import ALIF, AVERAGE, CURRENTS, LIF, PLAIN, ROWS, values_of
+from steps import compare as against
 from torch import Tensor
 
 import spikegrad as sg
@@ -14,102 +17,15 @@ from spikegrad import kernels, neurons
 from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu.instructions import LANE_BYTES
 from spikegrad.step import Step
-from spikegrad.surrogate import Surrogate, arctan, boxcar, gaussian, straight_through, triangle
+from spikegrad.surrogate import Surrogate, arctan, boxcar, gaussian, straight_through
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
-
-CURRENTS = {"AdEx": 1500.0, "GLIF": 800.0, "Izhikevich": 20.0, "QIF": 60.0, "EIF": 60.0,
-            "BalancedResonateAndFire": 40.0, "SEAdLIF": 12.0}  # fmt: skip
-"""About twice what makes a model fire, in its unit; 2 for others."""
-
-
-def lif_step(x: Tensor, s: Any, p: Any) -> Any:
-    """`functional.lif` as a step."""
-    u = p.v_rest + p.beta * (s.v - p.v_rest) + x
-    fired = p.spike(u, p.threshold)
-    return fired, {"v": p.reset(u, fired)}
-
-
-def alif_step(x: Tensor, s: Any, p: Any) -> Any:
-    """`functional.alif` as a step."""
-    u = p.v_rest + p.beta * (s.v - p.v_rest) + x
-    fired = p.spike(u, p.threshold + p.kappa * s.a)
-    return fired, {"v": p.reset(u, fired), "a": p.rho * s.a + fired}
-
-
-def average_step(x: Tensor, s: Any, p: Any) -> Any:
-    """A neuron that never spikes."""
-    v = p.beta * s.v + (1.0 - p.beta) * x
-    return v, {"v": v}
-
-
-PLAIN = {"beta": 0.9, "threshold": 1.0, "v_rest": 0.0, "v_reset": 0.0}
-LIF = Step(lif_step, states={"v": "v_rest"}, parameters=PLAIN)
-ALIF = Step(
-    alif_step, states={"v": "v_rest", "a": 0.0}, parameters={**PLAIN, "rho": 0.95, "kappa": 0.2}
-)
-AVERAGE = Step(average_step, states={"v": 0.0}, parameters={"beta": 0.9}, spikes=False)
-
-
-def results(run: Any, step: Step, x: Tensor, values: dict[str, Tensor], **args: Any) -> list[Any]:
-    """Outputs, states and gradients of two chunks."""
-    x = x.clone().requires_grad_()
-    values = {k: v.detach().requires_grad_(v.requires_grad) for k, v in values.items()}
-    y, state = run(x[:25], None, **args, **values)
-    more, state = run(x[25:], state, **args, **values)
-    y = torch.cat([y, more])
-    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
-    total = (y * weights).sum() + sum(0.5 * part.sum() for part in state[: len(step.states)])
-    total.backward()
-    return [y, *state, x.grad, *(v.grad for v in values.values())]
 
 
 def compare(step: Step, x: Tensor, values: dict[str, Tensor], exact: bool, **args: Any) -> float:
     """The generated kernel against the loop; returns the rate."""
-
-    def native(*given: Any, **named: Any) -> Any:
-        return kernels.step(step, *given, backend="cpu", **named)
-
-    lean = args.pop("lean", False)
-    loop = results(step, step, x, values, **args)
-    ours = results(native, step, x, values, lean=lean, **args)
-    states = 1 + len(step.states) + step.spikes
-    for k, (want, got) in enumerate(zip(loop, ours, strict=True)):
-        if want is None or got is None:  # a gradient that nothing has a part in is 0
-            assert got is None or not got.any()
-            assert want is None or not want.any()
-        elif exact and k <= states:
-            assert torch.equal(want, got), f"result {k}"
-        else:
-            tolerance = 1e-11 if x.dtype == torch.float64 else 3e-4
-            scale = want.abs().max().clamp(min=1.0) * tolerance
-            assert (want - got).abs().max() <= scale, f"result {k}"
-    return float(loop[0].detach().mean())
-
-
-def values_of(step: Step, dtype: torch.dtype, *, each: bool, learn: bool) -> dict[str, Tensor]:
-    """The parameters as tensors, one per neuron or per layer."""
-    noise = torch.rand(7, dtype=dtype) * 0.01 + 1.0
-    return {
-        name: (value * noise if each else torch.tensor(value, dtype=dtype)).requires_grad_(learn)
-        for name, value in step.defaults().items()
-    }
-
-
-# Rows that together have every pair of values: surrogate, reset, refractory, detach, each, learn,
-# lean, float64.
-ROWS = [
-    (arctan(2.0), "subtract", 0, True, False, False, False, True),
-    (arctan(2.0), "zero", 2, False, True, True, True, False),
-    (triangle(1.5), "zero", 0, False, False, True, True, True),
-    (triangle(1.5), "none", 2, True, True, False, False, False),
-    (boxcar(gain=2.0), "none", 0, False, True, False, True, False),
-    (boxcar(gain=2.0), "subtract", 2, True, False, True, False, True),
-    (arctan(3.0, normalisation="peak"), "zero", 0, True, True, True, False, True),
-    (arctan(3.0, normalisation="peak"), "subtract", 2, False, False, False, True, False),
-    (straight_through(), "subtract", 0, False, True, False, True, True),
-    (straight_through(), "zero", 2, True, False, True, False, False),
-]
+    native = partial(kernels.step, step, backend="cpu")
+    return against(step, native, x, values, exact=exact, **args)
 
 
 @pytest.mark.parametrize("step", [LIF, ALIF], ids=["lif", "alif"])
