@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.diagnose.probe import outputs_of
+from spikegrad.diagnose.probe import output_of
 from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.kernels.cpu.conv import spikes_of
@@ -125,10 +125,9 @@ def one_run(network: nn.Module, x: Tensor) -> Witness:
         for container in containers:
             container.witness = notes
         with alone(network, notes):
-            ends = outputs_of(network(x))
-        sums = [y.sum() for y in ends if y.requires_grad]
-        if sums and trained:
-            torch.autograd.grad(sums, trained, allow_unused=True)
+            y = output_of(network(x))
+        if y.requires_grad and trained:
+            torch.autograd.grad(y.sum(), trained, allow_unused=True)
             notes.arrived(None)
     finally:
         for container in containers:
@@ -147,7 +146,7 @@ def alone(network: nn.Module, notes: Witness) -> Iterator[None]:
         took = perf_counter() - began.pop()
         x = given[0] if given else None
         y = out[0] if isinstance(out, tuple) and out else out
-        if isinstance(y, (Tensor, tuple)):
+        if isinstance(y, Tensor):
             notes.saw(Seen((layer,), layer, "", x, took), y)
 
     try:
@@ -280,6 +279,8 @@ def of_block(
     layers = tuple(names.get(part, "?") for part in within if part is not None)
     if not choices:
         return Explained(layers, "reference", "", "", "", None, "torch's product")
+    if isinstance(choices[0], str):
+        return Explained(layers, "triton", "", "", "", None, choices[0])
     choice, neuron, given = choices[0]
     route, ones, nonzeros = _ROUTES[int(choice[0])], int(choice[1]), int(choice[2])
     steps, batch = given.shape[:2]

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.kernels import cpu
+from spikegrad.kernels import cpu, triton
 from spikegrad.kernels.dispatch import obstacle
+from spikegrad.kernels.gpu import obstacle_to_layer as obstacle_on_gpu
+from spikegrad.kernels.gpu import on_gpu
 from spikegrad.kernels.obstacles import obstacle_to_neuron, other_product
 from spikegrad.step import Step
 
@@ -23,7 +25,7 @@ __all__ = [
 
 def layer(x: Tensor | cpu.Spikes, state: Any = None, **args: Any) -> Any:
     """A connection, its neurons and their feedback in one call, where `obstacle_to_layer` is ""."""
-    return cpu.layer(x, state, **args)
+    return triton.layer(x, state, **args) if on_gpu(x) else cpu.layer(x, state, **args)
 
 
 def obstacle_to_layer(
@@ -32,18 +34,19 @@ def obstacle_to_layer(
     neuron: str | Step | None,
     surrogate: Any,
     backends: tuple[str, ...],
-    *,
-    feedback: bool = False,
 ) -> str:
     """Why a connection and its neurons cannot run as one call of the native kernels, or "".
 
-    neuron: a step, or a scan by its name; None: a connection alone; feedback: of what it returns.
+    neuron: a step, or a scan by its name; None: a connection alone.
     """
     if "reference" in backends:
         return "the reference was chosen by name"
     if "triton" in backends:
         return "backend='triton' was chosen by name"
-    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate, feedback=feedback)):
+    if on_gpu(x):
+        named = "cpu" in backends
+        return "cpu was chosen by name" if named else obstacle_on_gpu(x, weight, neuron, surrogate)
+    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate)):
         return why
     if isinstance(x, cpu.Spikes):
         return other_product(x.edge.dtype, weight) or obstacle(
@@ -66,9 +69,9 @@ def obstacle_to_pool(
 
 def packed(x: Tensor) -> cpu.Spikes | None:
     """The zeros and ones of x as bits, for a `layer`; None where x has other values."""
-    return cpu.packed(x)
+    return None if on_gpu(x) else cpu.packed(x)
 
 
 def stilled(x: Tensor) -> Tensor:
     """x, for a `layer`, as one step seen T times where all its steps are equal."""
-    return cpu.stilled(x)
+    return x if on_gpu(x) else cpu.stilled(x)

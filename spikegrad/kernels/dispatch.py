@@ -232,18 +232,19 @@ def recurrent(
     """
     bound = neuron.keywords if isinstance(neuron, partial) else {}
     choice = choose("recurrent", backend, x, {**bound, **args, "neuron": neuron})
-    if choice.backend == "cpu":
+    if choice.backend != "reference":
         args.pop("trace", None)
-        args["lean"] = lean
-        keywords = {k: v for k, v in bound.items() if k not in ("backend", "lean")}
-        native = partial(neuron.func, *neuron.args, **keywords)  # type: ignore[attr-defined]
+        native = choice.function
+        if choice.backend == "cpu":
+            keywords = {k: v for k, v in bound.items() if k not in ("backend", "lean")}
+            inner = partial(neuron.func, *neuron.args, **keywords)  # type: ignore[attr-defined]
+            native = partial(native, neuron=inner)
         try:
-            return choice.function(x, state, neuron=native, **args)
-        except cpu.BuildError as error:
+            return native(x, state, lean=lean, **args)
+        except (cpu.BuildError, NotLowered) as error:
             if backend != "auto":
                 raise refused("recurrent", backend, str(error)) from error
             warn_once("recurrent", str(error))
-        args.pop("lean")
     return REFERENCE["recurrent"](x, state, neuron=neuron, **args)
 
 

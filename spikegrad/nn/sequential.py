@@ -201,9 +201,7 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
 def is_neuron(layer: nn.Module) -> bool:
     """A neuron layer whose state says what its input was: one of this package."""
     kind = Recurrent if isinstance(layer, Recurrent) else Neuron
-    if not does_as_its_class(layer, kind):
-        return False
-    return isinstance(layer, Recurrent) or isinstance(layer.law, str)
+    return does_as_its_class(layer, kind)
 
 
 def check_stateless(layer: nn.Module, state: State) -> None:

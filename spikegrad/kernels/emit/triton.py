@@ -7,17 +7,16 @@ product and sum. Time is a loop in the program whose length is an argument.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from textwrap import indent
 
 from spikegrad.kernels.emit.program import Program
+from spikegrad.kernels.emit.triton_expression import expression
 from spikegrad.kernels.emit.triton_template import BACKWARD_STEPS, FORWARD_STEPS, TEMPLATE
-from spikegrad.step.graph import Node
 from spikegrad.step.keep import Plan
 from spikegrad.step.trace import Traced
 
-__all__ = ["triton"]
+__all__ = ["Writer", "triton"]
 
 Name = Callable[[int], str]
 
@@ -26,28 +25,11 @@ AHEAD = 4
 BEHIND = 2
 """The same of the backward pass, which loads more values a step; at least 1."""
 
-INFIX = {"add": "+", "sub": "-", "mul": "*", "ge": ">=", "gt": ">", "le": "<=", "lt": "<",
-         "eq": "==", "ne": "!=", "and": "&", "or": "|"}  # fmt: skip
-LIBRARY = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "atan", "erf", "pow")
-
 
 def triton(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:
     """The program of a step. each: parameters are one per neuron; double: in float64."""
     writer = Writer(traced, plan, each, double)
-    text = TEMPLATE.format(
-        name=name,
-        type="tl.float64" if double else "tl.float32",
-        states=len(traced.states),
-        parameters=indent(writer.parameters(), "    "),
-        starts=indent(writer.states_at("starts", "s"), "    "),
-        forward=indent(writer.forward(output=True), "    "),
-        ends=indent(writer.ends(), "    "),
-        carries=indent(writer.carries(), "    "),
-        marks=indent(writer.states_at("row", "f"), "        "),
-        again=indent(writer.forward(output=False), " " * 12),
-        backward=indent(writer.backward(), "        "),
-        results=indent(writer.results(), "    "),
-    )
+    text = writer.filled(TEMPLATE, name)
     return Program.of(text, traced, plan, each=each, double=double)
 
 
@@ -56,8 +38,12 @@ class Writer:
 
     Variables: c of parameters alone, n of the step, b of the step before; s states, f states before
     the first step, g gradients of states, p gradients of parameters; k kept values, w kept bits, x
-    and y what is loaded of the input and of the output's gradient, each with how many steps away.
+    and y what is loaded of the input and of the output's gradient, each with how many steps away;
+    offset: the bias, and p_offset its gradient.
     """
+
+    block, column = "[BLOCK]", "j % width"
+    ahead, behind = AHEAD, BEHIND
 
     def __init__(self, traced: Traced, plan: Plan, each: bool, double: bool) -> None:
         self.traced, self.plan, self.each, self.double = traced, plan, each, double
@@ -73,9 +59,26 @@ class Writer:
         self.held = sorted(read & self.constant)
         self.words = (len(plan.masks) + 7) // 8
 
+    def filled(self, template: str, name: str) -> str:
+        """The text of the program."""
+        return template.format(
+            name=name,
+            type="tl.float64" if self.double else "tl.float32",
+            states=len(self.traced.states),
+            parameters=indent(self.parameters(), "    "),
+            starts=indent(self.states_at("starts", "s"), "    "),
+            forward=indent(self.forward(output=True), "    "),
+            ends=indent(self.ends(), "    "),
+            carries=indent(self.carries(), "    "),
+            marks=indent(self.states_at("row", "f"), "        "),
+            again=indent(self.forward(output=False), " " * 12),
+            backward=indent(self.backward(), "        "),
+            results=indent(self.results(), "    "),
+        )
+
     def parameters(self) -> str:
         """Values of parameters and constants, once for a program."""
-        lines = ["column = j % width"] if self.each else []
+        lines = [f"column = {self.column}"] if self.each else []
         for k in self.graph.needed_for(self.held):
             node = self.graph.nodes[k]
             if node.op == "input":
@@ -84,7 +87,8 @@ class Writer:
                 value = f"tl.load({at} + column)" if self.each else f"tl.load({at})"
                 lines.append(f"c{k} = {value}")
             else:
-                lines.append(f"c{k} = {self.expression(node, [f'c{arg}' for arg in node.args])}")
+                value = expression(node, [f"c{arg}" for arg in node.args], double=self.double)
+                lines.append(f"c{k} = {value}")
         return "\n".join(lines) or "pass"
 
     def name_of(self, prefix: str) -> Name:
@@ -94,7 +98,7 @@ class Writer:
     def whole(self, k: int, name: Name) -> str:
         """A value as one number for each column, also where it is a mask or a parameter's."""
         value = f"{name(k)}.to(REAL)" if self.graph.nodes[k].is_mask else name(k)
-        return f"tl.broadcast_to({value}, [BLOCK])" if k in self.constant else value
+        return f"tl.broadcast_to({value}, {self.block})" if k in self.constant else value
 
     def states_at(self, place: str, prefix: str) -> str:
         """Load all states."""
@@ -115,29 +119,52 @@ class Writer:
         segment that the backward pass computes again.
         """
         name, outputs = self.name_of("n"), self.graph.outputs
-        body = [f"n{self.inputs['x']} = x0.to(REAL)"]
+        body = self.current("n", "x0")
         for n, state in enumerate(self.traced.states):
             body.append(f"n{self.inputs[f'state {state}']} = s{n}")
         body += self.statements(self.steps, name, "n")
-        if output:
-            y = self.whole(outputs["output"], name)
-            body.append(f"tl.store(y + t * row_step + j, {y}, mask=inside)")
+        body += self.sent(self.whole(outputs["output"], name), output)
         keep = self.keeping(name)
         body += ["if KEEP:", *(f"    {line}" for line in keep)] if output and keep else keep
         for n, state in enumerate(self.traced.states):
             body.append(f"e{n} = {self.whole(outputs[f'state {state}'], name)}")
         body += [f"s{n} = e{n}" for n in range(len(self.traced.states))]
-        rows = range(AHEAD)
-        first = [f"x{n} = {self.load('x', f't0 + {n}')}" for n in rows]
+        rows = range(self.ahead)
+        first = [*self.before(), *(f"x{n} = {self.load('x', f't0 + {n}')}" for n in rows)]
         if not output:
             first += [f"s{n} = f{n}" for n in range(len(self.traced.states))]
         return FORWARD_STEPS.format(
             first="\n".join(first),
-            next=f"    x{AHEAD} = {self.load('x', f't + {AHEAD}')}",
+            next=f"    x{self.ahead} = {self.load('x', f't + {self.ahead}')}",
             mark=indent(self.marking(), "    ") if output else "    # no marks again",
             body=indent("\n".join(body), "    "),
             shift="\n".join(f"    x{n} = x{n + 1}" for n in rows),
         )
+
+    def current(self, prefix: str, loaded: str) -> list[str]:
+        """What enters the neurons, from what was loaded of x."""
+        x = f"{prefix}{self.inputs['x']}"
+        return [f"{x} = {loaded}.to(REAL)", "if BIAS:", f"    {x} = {x} + offset"]
+
+    def before(self) -> list[str]:
+        """What a forward loop begins with."""
+        return []
+
+    def sent(self, y: str, output: bool) -> list[str]:
+        """What becomes of a step's output; output: of the call's own forward pass."""
+        return [f"tl.store(y + t * row_step + j, {y}, mask=inside)"] if output else []
+
+    def arriving(self) -> str:
+        """The gradient of a step's output."""
+        return "y_0.to(REAL)"
+
+    def passed(self) -> list[str]:
+        """What becomes of `into`, the gradient of what enters the neurons."""
+        return [
+            "tl.store(dx + t * row_step + j, into, mask=inside)",
+            "if BIAS:",
+            "    p_offset = p_offset + into",
+        ]
 
     def load(self, what: str, t: str) -> str:
         """A row of the input or of the output's gradient; t: its step, the next valid one is taken
@@ -183,9 +210,10 @@ class Writer:
             at = f"grad_ends + {n} * columns + j"
             lines.append(f"    g{n} = tl.load({at}, mask=inside, other=0.0)")
         lines.append("else:")
-        zeros = "tl.zeros([BLOCK], REAL)"
+        zeros = f"tl.zeros({self.block}, REAL)"
         lines += [f"    g{n} = {zeros}" for n in range(len(self.traced.smooth))]
         lines += [f"p{n} = {zeros}" for n in range(len(self.traced.learned))]
+        lines += ["if BIAS:", f"    p_offset = {zeros}"]
         return "\n".join(lines)
 
     def streams(self) -> dict[str, Callable[[str], str]]:
@@ -218,15 +246,16 @@ class Writer:
             if node.op != "input":
                 body += self.statements([k], name, "n")
             elif node.name == "gradient output":
-                body.append(f"n{k} = y_0.to(REAL)")
+                body.append(f"n{k} = {self.arriving()}")
             else:
                 place = self.traced.smooth.index(node.name.removeprefix("gradient "))
                 body.append(f"n{k} = g{place}")
         body += self.gradients(name)
-        first = [f"{v}_{n} = {load(f'count - 1 - {n}')}" for n in range(BEHIND)
+        first = [f"{v}_{n} = {load(f'count - 1 - {n}')}" for n in range(self.behind)
                  for v, load in streams.items()]  # fmt: skip
-        following = [f"{v}_{BEHIND} = {load(f'i - {BEHIND}')}" for v, load in streams.items()]
-        shift = [f"{v}_{n} = {v}_{n + 1}" for n in range(BEHIND) for v in streams]
+        many = self.behind
+        following = [f"{v}_{many} = {load(f'i - {many}')}" for v, load in streams.items()]
+        shift = [f"{v}_{n} = {v}_{n + 1}" for n in range(many) for v in streams]
         return BACKWARD_STEPS.format(
             first="\n".join(first),
             next=indent("\n".join(following), "    "),
@@ -242,7 +271,7 @@ class Writer:
             word = f"w{place // 8}_{away}.to(tl.int32)"
             lines.append(f"{prefix}{k} = ({word} & {1 << place % 8}) != 0")
         if plan.reads_input:
-            lines.append(f"{prefix}{self.inputs['x']} = x_{away}.to(REAL)")
+            lines += self.current(prefix, f"x_{away}")
         return lines
 
     def states_before(self) -> list[str]:
@@ -261,12 +290,12 @@ class Writer:
 
     def gradients(self, name: Name) -> list[str]:
         """Where the results of a step backward go."""
-        outputs, zeros = self.graph.outputs, "tl.zeros([BLOCK], REAL)"
+        outputs, zeros = self.graph.outputs, f"tl.zeros({self.block}, REAL)"
 
         def value(key: str) -> str:
             return self.whole(outputs[key], name) if key in outputs else zeros
 
-        lines = [f"tl.store(dx + t * row_step + j, {value('gradient x')}, mask=inside)"]
+        lines = [f"into = {value('gradient x')}", *self.passed()]
         smooth = self.traced.smooth
         lines += [f"h{n} = {value(f'gradient state {state}')}" for n, state in enumerate(smooth)]
         lines += [f"g{n} = h{n}" for n in range(len(smooth))]
@@ -285,54 +314,16 @@ class Writer:
             f"tl.store(sums + {n} * columns + j, p{n}, mask=inside)"
             for n in range(len(self.traced.learned))
         ]
+        at = f"sums + {len(self.traced.learned)} * columns + j"
+        lines += ["if BIAS:", f"    tl.store({at}, p_offset, mask=inside)"]
         return "\n".join(lines)
 
     def statements(self, wanted: Iterable[int], name: Name, prefix: str) -> list[str]:
         """Values that are no inputs."""
-        found = [(k, self.graph.nodes[k]) for k in wanted]
-        return [
-            f"{prefix}{k} = {self.expression(node, [name(arg) for arg in node.args])}"
-            for k, node in found
-            if node.op != "input"
-        ]
-
-    def expression(self, node: Node, args: list[str]) -> str:
-        """The operation in Triton."""
-        op = node.op
-        if op == "constant":
-            return f"tl.full([], {number(node.value)}, REAL)"
-        if op in INFIX:
-            return f"{args[0]} {INFIX[op]} {args[1]}"
-        if op in LIBRARY:
-            return f"libdevice.{op}({', '.join(args)})"
-        one, simple = "tl.full([], 1.0, REAL)", {
-            # Minus in Triton is 0 - x, whose zero has another sign.
-            "neg": "{0} * -1.0",
-            "abs": "tl.abs({0})",
-            "floor": "tl.floor({0})",
-            "ceil": "tl.ceil({0})",
-            "trunc": "tl.where({0} < 0.0, tl.ceil({0}), tl.floor({0}))",
-            # Of NaN and a number the result is NaN, as in torch.
-            "maximum": "tl.where(({0} >= {1}) | ({0} != {0}), {0}, {1})",
-            "minimum": "tl.where(({0} <= {1}) | ({0} != {0}), {0}, {1})",
-            "where": "tl.where({0}, {1}, {2})",
-            "not": "{0} == False",
-            "real": "{0}.to(REAL)",
-            "round": "libdevice.rint({0})",
-        }  # fmt: skip
-        if op in simple:
-            return simple[op].format(*args)
-        if op == "sigmoid":
-            return self.divided(one, f"(1.0 + libdevice.exp({args[0]} * -1.0))")
-        if op == "sqrt":
-            return f"tl.sqrt({args[0]})" if self.double else f"tl.sqrt_rn({args[0]})"
-        return self.divided(one if op == "reciprocal" else args[0], args[-1])
-
-    def divided(self, a: str, b: str) -> str:
-        """A quotient, rounded correctly: `/` of float32 is not."""
-        return f"{a} / {b}" if self.double else f"tl.div_rn({a}, {b})"
-
-
-def number(value: float) -> str:
-    """A constant in Triton."""
-    return repr(value) if math.isfinite(value) else f'float("{value}")'
+        lines = []
+        for k in wanted:
+            node = self.graph.nodes[k]
+            if node.op != "input":
+                args = [name(arg) for arg in node.args]
+                lines.append(f"{prefix}{k} = {expression(node, args, double=self.double)}")
+        return lines

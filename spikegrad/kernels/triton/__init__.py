@@ -8,12 +8,26 @@ import torch
 from torch import Tensor
 
 from spikegrad.functional.steps import as_step
+from spikegrad.kernels.triton.feedback import obstacle as obstacle_to_feedback
+from spikegrad.kernels.triton.feedback import recurrent
+from spikegrad.kernels.triton.layer import REASON, layer
 from spikegrad.kernels.triton.module import installed, interpreting, why_missing
 from spikegrad.kernels.triton.trial import FAILED, step, verdicts
 from spikegrad.step import Step
 from spikegrad.types import State
 
-__all__ = ["available", "installed", "obstacle", "scan", "step", "verdicts"]
+__all__ = [
+    "REASON",
+    "available",
+    "installed",
+    "layer",
+    "obstacle",
+    "obstacle_to_feedback",
+    "recurrent",
+    "scan",
+    "step",
+    "verdicts",
+]
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -43,8 +57,8 @@ def obstacle(definition: Step, x: Tensor | None, checked: bool) -> str:
         return f"Triton's kernels have no {x.dtype}"
     if checked and x is not None and x.shape[0] == 1:
         return "one step has no loop over time to fuse"
-    if checked and definition in FAILED:
-        return f"its Triton kernel is not used here: {FAILED[definition]}"
+    if checked and (found := FAILED.get(("scan", definition))):
+        return f"its Triton kernel is not used here: {found}"
     return ""
 
 

@@ -12,7 +12,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.kernels.emit import Program
 from spikegrad.kernels.triton.module import generated
 
-__all__ = ["BLOCK", "Call", "launch_backward", "launch_forward"]
+__all__ = ["BLOCK", "Call", "launch_backward", "launch_forward", "memory", "scratch", "start"]
 
 BLOCK = 128
 """Columns of a program instance: one for each of its threads."""
@@ -32,11 +32,14 @@ class Call(NamedTuple):
     segment: int
 
 
-def launch_forward(x: Tensor, starts: Tensor, parameters: Tensor, call: Call) -> tuple[Tensor, ...]:
+def launch_forward(
+    x: Tensor, bias: Tensor | None, starts: Tensor, parameters: Tensor, call: Call
+) -> tuple[Tensor, ...]:
     """Output, kept values, masks, states at the start of segments, and the states at the end.
 
-    x: `[T, B, N]`, dense in `[B, N]`, of any float; starts: `[states, B, N]`; parameters:
-    `[rows, 1 or N]`, both in the program's dtype. Raises UserError for more than 2^31 columns.
+    x: `[T, B, N]`, dense in `[B, N]`, of any float; bias: `[N]`, added to every x; starts:
+    `[states, B, N]`; parameters: `[rows, 1 or N]`, all but x in the program's dtype. Raises
+    UserError for more than 2^31 columns.
     """
     program, (steps, batch, features) = call.program, x.shape
     columns = batch * features
@@ -44,20 +47,15 @@ def launch_forward(x: Tensor, starts: Tensor, parameters: Tensor, call: Call) ->
         raise UserError(
             message("expected fewer than 2^31 neurons times samples", str(columns), "split them")
         )
-    kept = call.keep and not call.segment
-    marked = call.keep and call.segment > 0
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    reals = starts.new_empty((steps if kept else 0, program.reals, columns))
-    words = torch.empty(
-        (steps if kept else 0, words_of(program), columns), dtype=torch.uint8, device=x.device
-    )
-    parts = -(-steps // call.segment) if marked else 0
-    marks = starts.new_empty((parts, len(program.states), columns))
+    kept, marked = call.keep and not call.segment, call.keep and call.segment > 0
+    reals, words, marks = memory(call, steps, starts)
     ends = torch.empty_like(starts)
     launch(
         program,
         "forward",
         x=x,
+        bias=starts if bias is None else bias,
         starts=starts,
         parameters=parameters,
         y=y,
@@ -67,20 +65,38 @@ def launch_forward(x: Tensor, starts: Tensor, parameters: Tensor, call: Call) ->
         ends=ends,
         steps=steps,
         columns=columns,
+        features=features,
         width=parameters.shape[1],
         x_step=x.stride(0),
         row_step=columns,
         segment=max(call.segment, 1),
         KEEP=kept,
         MARK=marked,
+        BIAS=bias is not None,
     )
     return y, reals, words, marks, ends
+
+
+def memory(call: Call, steps: int, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a forward pass keeps numbers, masks, and the states at the start of segments."""
+    kept, columns = steps if call.keep and not call.segment else 0, starts[:1].numel()
+    parts = -(-steps // call.segment) if call.keep and call.segment else 0
+    marks = starts.new_empty((parts, len(call.program.states), columns))
+    return *scratch(call.program, kept, starts), marks
+
+
+def scratch(program: Program, steps: int, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Memory for what is kept of so many steps: numbers, and masks as bits of bytes."""
+    columns, words = starts[:1].numel(), (program.masks + 7) // 8
+    reals = starts.new_empty((steps, program.reals, columns))
+    return reals, starts.new_empty((steps, words, columns), dtype=torch.uint8)
 
 
 def launch_backward(
     grad: Tensor | None,
     grad_ends: Tensor | None,
     x: Tensor,
+    bias: Tensor | None,
     starts: Tensor,
     parameters: Tensor,
     reals: Tensor,
@@ -88,17 +104,17 @@ def launch_backward(
     marks: Tensor,
     call: Call,
 ) -> tuple[Tensor, ...]:
-    """Gradients of x, of the states at the start and of learned parameters, `[learned, B, N]`."""
+    """Gradients of x, of the states at the start, and of learned parameters and the bias,
+    `[learned + 1, B, N]`.
+    """
     program, (steps, batch, features) = call.program, x.shape
     columns = batch * features
     dx = torch.empty((steps, batch, features), dtype=x.dtype, device=x.device)
     dstarts = starts.new_empty((len(program.smooth), batch, features))
-    sums = starts.new_empty((len(program.learned), batch, features))
+    rows = len(program.learned) + (bias is not None)
+    sums = starts.new_empty((rows, batch, features))
     if call.segment:
-        reals = starts.new_empty((call.segment, program.reals, columns))
-        words = torch.empty(
-            (call.segment, words_of(program), columns), dtype=torch.uint8, device=x.device
-        )
+        reals, words = scratch(program, call.segment, starts)
     if grad is None:
         grad = starts.new_zeros(()).expand(steps, batch, features)
     launch(
@@ -107,6 +123,7 @@ def launch_backward(
         grad=grad,
         grad_ends=starts if grad_ends is None else grad_ends,
         x=x,
+        bias=starts if bias is None else bias,
         firsts=marks if call.segment else starts,
         parameters=parameters,
         reals=reals,
@@ -116,6 +133,7 @@ def launch_backward(
         sums=sums,
         steps=steps,
         columns=columns,
+        features=features,
         width=parameters.shape[1],
         x_step=x.stride(0),
         grad_step=grad.stride(0),
@@ -125,20 +143,20 @@ def launch_backward(
         parts=marks.shape[0] if call.segment else 1,
         ENDS=grad_ends is not None,
         AGAIN=call.segment > 0,
+        BIAS=bias is not None,
     )
     return dx, dstarts, sums
 
 
-def words_of(program: Program) -> int:
-    """Bytes that the masks of a neuron-step take."""
-    return (program.masks + 7) // 8
-
-
 def launch(program: Program, kernel: str, **args: Any) -> None:
-    """Run a kernel over all columns, on the device of its tensors."""
+    """Run a kernel over all columns."""
+    instances = -(-args["columns"] // BLOCK)
+    start(program, kernel, instances, **args, BLOCK=BLOCK, num_warps=WARPS)
+
+
+def start(program: Program, kernel: str, instances: int, **args: Any) -> None:
+    """Run so many instances of a kernel, on the device of its tensors."""
     device = args["x"].device
     there = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with there:
-        getattr(generated(program.text), kernel)[(-(-args["columns"] // BLOCK),)](
-            **args, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=False
-        )
+        getattr(generated(program.text), kernel)[(instances,)](**args, enable_fp_fusion=False)

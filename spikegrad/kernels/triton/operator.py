@@ -16,18 +16,19 @@ __all__ = ["run"]
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads; of an input that it does not read, the number of steps."""
-    x, starts, parameters, call = inputs
+    x, bias, starts, parameters, call = inputs
     _, reals, words, marks, _ = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(reals, words, marks)
     read = call.program.reads_input or call.segment
-    ctx.save_for_backward(x if read else None, starts, parameters, reals, words, marks)
+    ctx.save_for_backward(x if read else None, bias, starts, parameters, reals, words, marks)
     ctx.call, ctx.steps, ctx.dtype = call, x.shape[0], x.dtype
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    """Gradients of the input, the states before the first step and the parameters."""
-    x, starts, parameters, reals, words, marks = ctx.saved_tensors
+    """Gradients of the input, the bias, the states before the first step and the parameters."""
+    x, *others = ctx.saved_tensors
+    bias, starts, parameters = others[:3]
     call: Call = ctx.call
     if x is None:  # nobody reads it: something of its shape and dtype
         x = starts.new_empty((), dtype=ctx.dtype).expand(ctx.steps, *starts.shape[1:])
@@ -36,12 +37,13 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         incoming = readable(incoming)
     if ends is not None:
         ends = ends[: len(call.program.smooth)].contiguous()
-    dx, dstarts, sums = backward(incoming, ends, x, starts, parameters, reals, words, marks, call)
+    dx, dstarts, sums = backward(incoming, ends, x, *others, call)
     need = ctx.needs_input_grad
     return (
         dx if need[0] else None,
-        padded(dstarts, len(call.program.states)) if need[1] else None,
-        of_parameters(sums, parameters, call.program) if need[2] else None,
+        sums[-1].sum(0, dtype=torch.float64).to(bias.dtype) if need[1] else None,
+        padded(dstarts, len(call.program.states)) if need[2] else None,
+        of_parameters(sums, parameters, call.program) if need[3] else None,
         None,
     )
 
@@ -65,7 +67,7 @@ def of_parameters(sums: Tensor, parameters: Tensor, program: Program) -> Tensor:
     if program.learned:
         rows = [program.parameters.index(name) for name in program.learned]
         over = (1,) if program.each else (1, 2)
-        found = sums.sum(over, dtype=torch.float64).to(parameters.dtype)
+        found = sums[: len(rows)].sum(over, dtype=torch.float64).to(parameters.dtype)
         total[rows] = found.reshape(len(rows), -1)
     return total
 

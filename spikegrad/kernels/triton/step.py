@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.emit import Program, triton
+from spikegrad.kernels.emit.triton_feedback import triton_feedback
 from spikegrad.kernels.forms import (
     MOST_BYTES,
     SEGMENT,
@@ -27,7 +28,7 @@ from spikegrad.step.trace import Form
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Reset, State, Value
 
-__all__ = ["Prepared", "finished", "prepared"]
+__all__ = ["HALF", "Prepared", "finished", "prepared", "state_of"]
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -35,10 +36,12 @@ HALF = (torch.float16, torch.bfloat16)
 class Prepared(NamedTuple):
     """What the kernel of one call is given.
 
-    x: `[T, B, N]`, dense in `[B, N]`; starts: `[states, B, N]`; parameters: `[rows, 1 or N]`.
+    x: `[T, B, N]`, dense in `[B, N]`; bias: `[N]`; starts: `[states, B, N]`; parameters:
+    `[rows, 1 or N]`.
     """
 
     x: Tensor
+    bias: Tensor | None
     starts: Tensor
     parameters: Tensor
     call: Call
@@ -56,11 +59,15 @@ def prepared(
     detach_reset: bool = True,
     refractory: int = 0,
     lean: bool = False,
+    bias: Tensor | None = None,
+    feedback: tuple[Tensor, ...] = (),
     **values: Value,
 ) -> Prepared:
     """Check and put together a call over x `[T, B, *features]`: see `spikegrad.step.loop.run`.
 
-    lean: keep states now and then alone, and compute the rest again for the backward pass.
+    lean: keep states now and then alone, and compute the rest again for the backward pass; bias:
+    `[*features]`, added to x in the states' dtype; feedback: of neurons that are fed back, their
+    weight and the spikes before, which may ask for a gradient.
     Raises NotLowered for a step without a graph, and as the loop.
     """
     values = values_of(definition, values, dt)
@@ -78,7 +85,8 @@ def prepared(
     learned = names_learned(rows)
     form = form_of(definition, record, chosen, detach_reset, refractory > 0, learned)
     each = any(isinstance(value, Tensor) and value.numel() > 1 for value in rows.values())
-    program, bytes_kept = program_of(definition, form, each, one.dtype == torch.float64)
+    double = one.dtype == torch.float64
+    program, bytes_kept = program_of(definition, form, each, double, len(feedback) > 0)
     shape = x.shape
     flat = x.reshape(shape[0], shape[1], -1)
     if not (flat.stride(2) == 1 and flat.stride(1) == flat.shape[2]):
@@ -86,28 +94,37 @@ def prepared(
     before = [*now.values(), *([silent.to(one.dtype)] if silent is not None else [])]
     begin = torch.stack([part.reshape(shape[1], -1) for part in before])
     parameters = matrix(rows, program, shape[2:], one)
-    wanted = flat.requires_grad or begin.requires_grad or parameters.requires_grad
-    keep = torch.is_grad_enabled() and wanted
+    added = None if bias is None else bias.reshape(-1).to(one.dtype).contiguous()
+    tensors = [t for t in (flat, begin, parameters, added, *feedback) if t is not None]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     segment = SEGMENT if lean or bytes_kept > MOST_BYTES else 0
-    return Prepared(flat, begin, parameters, Call(program, keep, segment))
+    return Prepared(flat, added, begin, parameters, Call(program, keep, segment))
 
 
 def finished(definition: Step, x: Tensor, given: Prepared) -> tuple[Tensor, State]:
     """Run the kernel; the output in x's shape and dtype, and the state."""
     y, *_, ends = run(*given)
-    after: list[Any] = [end.reshape(x.shape[1:]) for end in ends.unbind(0)]
-    if "refractory" in given.call.program.states:
+    return y.reshape(x.shape), state_of(definition, given.call.program, ends, x.shape[1:])
+
+
+def state_of(definition: Step, program: Program, ends: Tensor, shape: torch.Size) -> State:
+    """The state of `[states, B, N]`, each of a shape."""
+    after: list[Any] = [end.reshape(shape) for end in ends.unbind(0)]
+    if "refractory" in program.states:
         after[-1] = after[-1].to(torch.int32)
     elif definition.spikes:
         after.append(None)
-    return y.reshape(x.shape), definition.State(*after)
+    return definition.State(*after)
 
 
 @lru_cache(maxsize=512)
-def program_of(definition: Step, form: Form, each: bool, double: bool) -> tuple[Program, float]:
-    """The generated program, and the bytes a neuron-step that it keeps."""
+def program_of(
+    definition: Step, form: Form, each: bool, double: bool, fed: bool
+) -> tuple[Program, float]:
+    """The generated program, and the bytes a neuron-step that it keeps; fed: with feedback."""
     graph, kept = traced(definition, form)
-    program = triton(definition.name, graph, kept, each=each, double=double)
+    emit = triton_feedback if fed else triton
+    program = emit(definition.name, graph, kept, each=each, double=double)
     return program, kept.bytes_kept * (2 if double else 1)
 
 

@@ -12,18 +12,20 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikegrad.errors import SpikegradWarning
+from spikegrad.kernels.triton.launch import Call
 from spikegrad.kernels.triton.module import folder, installed, interpreting, put
-from spikegrad.kernels.triton.step import Prepared, finished, prepared
+from spikegrad.kernels.triton.step import HALF, Prepared, finished, prepared
 from spikegrad.step import Step
-from spikegrad.types import State
+from spikegrad.types import RecurrentState, State
 
-__all__ = ["Verdict", "difference", "step", "verdicts"]
+__all__ = ["Verdict", "Way", "difference", "run", "step", "verdicts"]
 
 STEPS, SAMPLES = 24, 4
 """More steps than a segment has, so that a part is computed again too."""
@@ -41,13 +43,25 @@ class Verdict(NamedTuple):
     differs: str
 
 
+class Way(NamedTuple):
+    """A way to run neurons. name: one word; prepared: `(definition, x, state, **args)` to what the
+    kernel is given; finished: `(definition, x, given)`, which runs it; reference: what it must
+    give, with prepared's arguments but lean.
+    """
+
+    name: str
+    prepared: Callable[..., Any]
+    finished: Callable[..., tuple[Tensor, State]]
+    reference: Callable[..., tuple[Tensor, State]]
+
+
 CAPTURING = (
     "its first call compares it with the reference, which a CUDA graph cannot capture; call the "
     "neuron once before the capture"
 )
 KNOWN: dict[str, Verdict] = {}
-FAILED: dict[Step, str] = {}
-"""Neurons with a kernel that differs in this process, and how."""
+FAILED: dict[tuple[str, Step], str] = {}
+"""Ways and neurons with a kernel that differs in this process, and how."""
 
 
 def step(
@@ -62,13 +76,28 @@ def step(
     """The neuron over x `[T, B, *features]`, by its kernel.
 
     checked: the kernel is compared with the reference before its first use, and where they differ
-    the reference runs, with one warning; lean: keep little for the backward pass.
+    the reference runs, with one warning; lean: keep little for the backward pass; args: as of the
+    step, and `bias`, `[*features]`, which is added to x.
     """
-    given = prepared(definition, x, state, lean=lean, **args)
-    why = difference(definition, x, given, {**args, "lean": lean}) if checked else ""
+    return run(SCAN, definition, x, state, checked=checked, lean=lean, **args)
+
+
+def run(
+    way: Way,
+    definition: Step,
+    x: Tensor,
+    state: State = None,
+    *,
+    checked: bool,
+    lean: bool,
+    **args: Any,
+) -> tuple[Tensor, State]:
+    """A way of running neurons: `step`."""
+    given = way.prepared(definition, x, state, lean=lean, **args)
+    why = difference(way, definition, x, given, {**args, "lean": lean}) if checked else ""
     if not why:
-        return finished(definition, x, given)
-    if definition not in FAILED:
+        return way.finished(definition, x, given)
+    if (way.name, definition) not in FAILED:
         warnings.warn(
             f"{definition.name} runs in torch, one step after the other: its Triton kernel is not "
             f"used on {device_name(x.device)}: {why}",
@@ -76,27 +105,42 @@ def step(
             stacklevel=2,
         )
     if why != CAPTURING:
-        FAILED[definition] = why
-    y, end = definition(x, state, **args)
-    return y, end
+        FAILED[way.name, definition] = why
+    return way.reference(definition, x, state, **args)
 
 
-def difference(definition: Step, x: Tensor, given: Prepared, args: dict[str, Any]) -> str:
+def reference(
+    definition: Step, x: Tensor, state: State = None, *, bias: Tensor | None = None, **args: Any
+) -> tuple[Tensor, State]:
+    """What a kernel must give; like it, it adds a bias in float32 to half types."""
+    if bias is None:
+        y, end = definition(x, state, **args)
+        return y, end
+    wide = x.float() if x.dtype in HALF else x
+    y, end = definition(wide + bias.to(wide.dtype), state, **args)
+    return y.to(x.dtype), end
+
+
+SCAN = Way("scan", prepared, finished, reference)
+
+
+def difference(way: Way, definition: Step, x: Tensor, given: Any, args: dict[str, Any]) -> str:
     """How a call's kernel differs from the reference on this device, "" where it does not."""
     key = digest(x, given)
     if key not in KNOWN:
         verdict = stored(key)
         if verdict is None and x.is_cuda and torch.cuda.is_current_stream_capturing():
             return CAPTURING
-        KNOWN[key] = verdict or found(definition, x, args, key)
+        KNOWN[key] = verdict or found(way, definition, x, args, key)
     return KNOWN[key].differs
 
 
-def found(definition: Step, x: Tensor, args: dict[str, Any], key: str) -> Verdict:
+def found(way: Way, definition: Step, x: Tensor, args: dict[str, Any], key: str) -> Verdict:
     """Compare, and keep the verdict."""
-    about = (definition.name, device_name(x.device), torch.__version__, installed())
+    name = definition.name if way is SCAN else f"{definition.name}, {way.name}"
+    about = (name, device_name(x.device), torch.__version__, installed())
     try:
-        verdict = Verdict(*about, compared(definition, x, args))
+        verdict = Verdict(*about, compared(way, definition, x, args))
     except Exception as error:  # of the compiler, the driver, a launch, or no memory
         # The next process tries again.
         said = f"it failed with {type(error).__name__}: {str(error).strip()[:300]}"
@@ -121,13 +165,17 @@ def verdicts() -> list[Verdict]:
     return [verdict for file in files if (verdict := stored(file.stem))]
 
 
-def digest(x: Tensor, given: Prepared) -> str:
-    """What a verdict holds for: the kernels' text, dtype and way, the device and what compiles."""
-    call = given.call
+def digest(x: Tensor, given: Any) -> str:
+    """What a verdict holds for: the kernels' text, dtype and way, the device and what compiles.
+
+    With feedback the kernel also depends on how many neurons there are.
+    """
+    call: Call = given.call
+    size = "" if isinstance(given, Prepared) else f" {x.shape[-1]}"
     parts = (
         call.program.text,
         str(x.dtype),
-        str(call.segment),
+        f"{call.segment} {given.bias is not None}{size}",
         device_name(x.device),
         torch.__version__,
         str(torch.version.cuda or torch.version.hip),
@@ -144,7 +192,7 @@ def device_name(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)} ({major}.{minor})"
 
 
-def compared(definition: Step, x: Tensor, args: dict[str, Any]) -> str:
+def compared(way: Way, definition: Step, x: Tensor, args: dict[str, Any]) -> str:
     """How the kernel differs, "" where it does not.
 
     A membrane within a rounding error of its threshold may spike in one of the two, so one of three
@@ -152,9 +200,9 @@ def compared(definition: Step, x: Tensor, args: dict[str, Any]) -> str:
     """
     learned = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        if compared_once(definition, trial_input(x, 0), args, learned):
+        if compared_once(way, definition, trial_input(x, 0), args, learned):
             for seed in (1, 2):
-                if said := compared_once(definition, trial_input(x, seed), args, learned):
+                if said := compared_once(way, definition, trial_input(x, seed), args, learned):
                     return said
     return ""
 
@@ -170,14 +218,16 @@ def trial_input(x: Tensor, seed: int) -> Tensor:
     return part * (noise * 4.0 - 0.5).to(part)
 
 
-def compared_once(definition: Step, x: Tensor, args: dict[str, Any], learned: bool) -> str:
+def compared_once(
+    way: Way, definition: Step, x: Tensor, args: dict[str, Any], learned: bool
+) -> str:
     """The first of output, states and gradients that differs; learned: also of parameters."""
 
     def kernel(x: Tensor, **given: Any) -> tuple[Tensor, State]:
-        return finished(definition, x, prepared(definition, x, None, **given))
+        return way.finished(definition, x, way.prepared(definition, x, None, **given))
 
     plain = {name: value for name, value in args.items() if name != "lean"}
-    want = results(definition, definition, x, plain, learned)
+    want = results(partial(way.reference, definition), definition, x, plain, learned)
     got = results(kernel, definition, x, args, learned)
     tolerance = TOLERANCE[x.dtype]
     for name, one in want.items():
@@ -217,9 +267,10 @@ def results(
     y, state = run(x, **{**args, **leaves})
     weights = torch.linspace(-1.0, 1.0, y.numel(), device=y.device, dtype=torch.float32)
     total = (y * weights.reshape(y.shape).to(y.dtype)).sum()
-    ends = dict(zip(state._fields, state, strict=True))
-    for name in definition.states:
-        total = total + ends[name].sum().to(total.dtype)
+    ends = parts_of(state)
+    for name in (*definition.states, "the spikes"):
+        if name in ends:
+            total = total + ends[name].sum().to(total.dtype)
     asked = [x, *(leaf for leaf in leaves.values() if leaf.requires_grad)]
     names = ["x", *(name for name, leaf in leaves.items() if leaf.requires_grad)]
     grads = torch.autograd.grad(total, asked, allow_unused=True)
@@ -231,3 +282,10 @@ def results(
         **{f"state {n}": end.detach() for n, end in ends.items() if end is not None},
         **{f"gradient of {n}": g for n, g in zip(names, grads, strict=True)},
     }
+
+
+def parts_of(state: State) -> dict[str, Any]:
+    """The tensors of a state by name."""
+    if isinstance(state, RecurrentState):
+        return {**parts_of(state.neuron), "the spikes": state.s}
+    return dict(zip(state._fields, state, strict=True))

@@ -21,7 +21,7 @@ from spikegrad import neurons
 from spikegrad.functional.adaptive import ALIF
 from spikegrad.functional.lif import LIF
 from spikegrad.kernels.emit import Program
-from spikegrad.kernels.triton import launch, step
+from spikegrad.kernels.triton import feedback_launch, launch, recurrent, step
 from spikegrad.kernels.triton.step import prepared
 from spikegrad.step import Step
 from spikegrad.surrogate import triangle
@@ -75,16 +75,15 @@ def kernels(
     """The kernels of calls, which are compiled instead of run, and the assembler's reports."""
     found: dict[str, Any] = {}
 
-    def compiled(program: Program, kernel: str, **args: Any) -> None:
+    def compiled(program: Program, kernel: str, instances: int, **args: Any) -> None:
         capfd.readouterr()
         function = getattr(launch.generated(program.text), kernel)
-        made = function.warmup(
-            **args, grid=(1,), BLOCK=launch.BLOCK, num_warps=launch.WARPS, enable_fp_fusion=False
-        )
+        made = function.warmup(**args, grid=(1,), enable_fp_fusion=False)
         found[kernel] = {**made.asm, "log": capfd.readouterr().out}
 
     launch.generated.cache_clear()  # what was compiled already has no report
-    monkeypatch.setattr(launch, "launch", compiled)
+    for module in (launch, feedback_launch):
+        monkeypatch.setattr(module, "start", compiled)
     monkeypatch.setenv("SPIKEGRAD_CACHE", str(tmp_path))
     monkeypatch.setattr(knobs.nvidia, "dump_ptxas_log", True)
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
@@ -104,12 +103,12 @@ def call(definition: Step, dtype: torch.dtype = torch.float32, **args: Any) -> N
     y.sum().backward()
 
 
-def check(kernels: Any) -> None:
+def check(kernels: Any, most: int = MOST_REGISTERS) -> None:
     """Both were compiled, within the limits."""
     assert set(kernels) == {"forward", "backward"}
     for name, kernel in kernels.items():
         found = used(kernel["log"])
-        assert 16 <= found["registers"] <= MOST_REGISTERS, name
+        assert 16 <= found["registers"] <= most, name
         assert found["bytes spill stores"] == found["bytes spill loads"] == 0, name
 
 
@@ -134,6 +133,25 @@ def test_learned_parameters_of_each_neuron(
 def test_other_dtypes(dtype: torch.dtype, kernels: Any, generation: int) -> None:
     call(LIF, dtype)
     check(kernels)
+
+
+def test_a_bias_in_the_scan(kernels: Any, generation: int) -> None:
+    call(ALIF, bias=torch.zeros(64, requires_grad=True))
+    check(kernels)
+
+
+@pytest.mark.parametrize(
+    ("features", "dtype"),
+    [(64, torch.float32), (64, torch.float64), (256, torch.float32), (256, torch.bfloat16)],
+)
+def test_feedback(features: int, dtype: torch.dtype, kernels: Any, generation: int) -> None:
+    """512 threads have 128 registers each; the weight of 64 neurons is among them."""
+    x = torch.rand(20, 32, features, dtype=dtype)
+    weight = torch.rand(features, features, dtype=dtype, requires_grad=True)
+    y, _ = recurrent(LIF, x, weight=weight, bias=torch.zeros(features, requires_grad=True))
+    y.sum().backward()
+    check(kernels, 128)
+    assert "mma" in kernels["forward"]["ptx"]
 
 
 @pytest.mark.parametrize("shape", [(20, 1, 1), (1, 1, 1), (3, 2, 5)])

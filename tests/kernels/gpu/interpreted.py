@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from steps import ALIF, CURRENTS, LIF, ROWS, values_of
+from steps import compare as against
 from torch import Tensor
 
 import spikegrad as sg
@@ -21,38 +24,9 @@ from spikegrad.kernels.triton import module, step, trial
 from spikegrad.kernels.triton.launch import BLOCK
 from spikegrad.kernels.triton.step import finished, prepared
 from spikegrad.step import Step
-from spikegrad.surrogate import Surrogate, arctan, boxcar, gaussian, straight_through, triangle
+from spikegrad.surrogate import Surrogate, arctan, boxcar, gaussian, straight_through
 
 assert os.environ["TRITON_INTERPRET"] == "1"
-
-CURRENTS = {"AdEx": 1500.0, "GLIF": 800.0, "Izhikevich": 20.0, "QIF": 60.0, "EIF": 60.0,
-            "BalancedResonateAndFire": 40.0, "SEAdLIF": 12.0}  # fmt: skip
-"""About twice what makes a model fire, in its unit; 2 for others."""
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 3e-4}
-
-
-def lif_step(x: Tensor, s: Any, p: Any) -> Any:
-    """LIF with a unit gain."""
-    u = p.v_rest + p.beta * (s.v - p.v_rest) + x
-    fired = p.spike(u, p.threshold)
-    return fired, {"v": p.reset(u, fired)}
-
-
-def alif_step(x: Tensor, s: Any, p: Any) -> Any:
-    """The same with an adaptive threshold."""
-    u = p.v_rest + p.beta * (s.v - p.v_rest) + x
-    fired = p.spike(u, p.threshold + p.kappa * s.a)
-    return fired, {"v": p.reset(u, fired), "a": p.rho * s.a + fired}
-
-
-PLAIN = {"beta": 0.9, "threshold": 1.0, "v_rest": 0.0, "v_reset": 0.0}
-LIF = Step(lif_step, name="lif", states={"v": "v_rest"}, parameters=PLAIN)
-ALIF = Step(
-    alif_step,
-    name="alif",
-    states={"v": "v_rest", "a": 0.0},
-    parameters={**PLAIN, "rho": 0.95, "kappa": 0.2},
-)
 
 
 @pytest.fixture(autouse=True)
@@ -63,77 +37,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "FAILED", {})
 
 
-def results(
-    run: Any, definition: Step, x: Tensor, values: dict[str, Any], **args: Any
-) -> list[Any]:
-    """Outputs, states and gradients of two chunks."""
-    x = x.clone().requires_grad_()
-    leaves = {
-        k: v.detach().requires_grad_(v.requires_grad) if isinstance(v, Tensor) else v
-        for k, v in values.items()
-    }
-    y, state = run(x[:17], None, **args, **leaves)
-    more, state = run(x[17:], state, **args, **leaves)
-    y = torch.cat([y, more])
-    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
-    total = (y * weights).sum() + sum(
-        0.5 * part.sum().to(y.dtype) for part in state[: len(definition.states)]
-    )
-    total.backward()
-    return [y, *state, x.grad, *(v.grad for v in leaves.values() if isinstance(v, Tensor))]
-
-
 def compare(
-    definition: Step, x: Tensor, values: dict[str, Any], *, exact: bool, lean: bool = False,
-    **args: Any,
-) -> float:  # fmt: skip
+    definition: Step, x: Tensor, values: dict[str, Any], *, exact: bool, **args: Any
+) -> float:
     """The kernel against the loop, values and gradients; returns the rate."""
-
-    def kernel(*given: Any, **named: Any) -> Any:
-        return step(definition, *given, lean=lean, **named)
-
-    loop = results(definition, definition, x, values, **args)
-    ours = results(kernel, definition, x, values, **args)
-    states = len(definition.State._fields) + 1
-    for k, (want, got) in enumerate(zip(loop, ours, strict=True)):
-        if want is None or got is None:  # a gradient that nothing has a part in is 0
-            assert got is None or not got.any()
-            assert want is None or not want.any()
-            continue
-        assert want.dtype == got.dtype
-        if exact and k < states:
-            assert torch.equal(want, got), f"result {k}"
-        else:
-            scale = want.abs().max().clamp(min=1.0) * TOLERANCE[x.dtype]
-            assert (want - got).abs().max() <= scale, f"result {k}"
-    return float(loop[0].detach().mean())
-
-
-def values_of(
-    definition: Step, dtype: torch.dtype, *, each: bool, learn: bool, columns: int = 7
-) -> dict[str, Tensor]:
-    """The parameters as tensors, one per neuron or per layer."""
-    noise = torch.rand(columns, dtype=dtype) * 0.01 + 1.0
-    return {
-        name: (value * noise if each else torch.tensor(value, dtype=dtype)).requires_grad_(learn)
-        for name, value in definition.defaults().items()
-    }
-
-
-# Rows that together have every pair of values: surrogate, reset, refractory, detach, each, learn,
-# lean, float64.
-ROWS = [
-    (arctan(2.0), "subtract", 0, True, False, False, False, True),
-    (arctan(2.0), "zero", 2, False, True, True, True, False),
-    (triangle(1.5), "zero", 0, False, False, True, True, True),
-    (triangle(1.5), "none", 2, True, True, False, False, False),
-    (boxcar(gain=2.0), "none", 0, False, True, False, True, False),
-    (boxcar(gain=2.0), "subtract", 2, True, False, True, False, True),
-    (arctan(3.0, normalisation="peak"), "zero", 0, True, True, True, False, True),
-    (arctan(3.0, normalisation="peak"), "subtract", 2, False, False, False, True, False),
-    (straight_through(), "subtract", 0, False, True, False, True, True),
-    (straight_through(), "zero", 2, True, False, True, False, False),
-]
+    return against(definition, partial(step, definition), x, values, exact=exact, **args)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +288,8 @@ def test_a_kernel_that_differs_is_replaced_by_the_reference(
         y, end = finished(*args)
         return y * 0.5, end
 
-    monkeypatch.setattr(trial, "finished", wrong)
+    original = trial.SCAN
+    monkeypatch.setattr(trial, "SCAN", original._replace(finished=wrong))
     x = torch.rand(10, 2, 3)
     says = r"lif runs in torch.*the output differs at \d+ of \d+ places.*0.5 instead of 1"
     with pytest.warns(sg.SpikegradWarning, match=says):
@@ -389,7 +298,7 @@ def test_a_kernel_that_differs_is_replaced_by_the_reference(
     assert torch.equal(y, want)
     assert torch.equal(end.v, state.v)
     assert "the output differs" in trial.verdicts()[0].differs
-    monkeypatch.setattr(trial, "finished", finished)
+    monkeypatch.setattr(trial, "SCAN", original)
     monkeypatch.setattr(trial, "compared", None)
     trial.KNOWN.clear()  # another process reads the verdict, and warns again
     trial.FAILED.clear()
@@ -401,7 +310,7 @@ def test_a_kernel_that_fails_is_replaced_by_the_reference(monkeypatch: pytest.Mo
     def fails(*args: Any) -> Any:
         raise RuntimeError("no space left on the device")
 
-    monkeypatch.setattr(trial, "finished", fails)
+    monkeypatch.setattr(trial, "SCAN", trial.SCAN._replace(finished=fails))
     x = torch.rand(10, 2, 3)
     with pytest.warns(sg.SpikegradWarning, match="RuntimeError: no space left"):
         y, _ = step(LIF, x, checked=True)
@@ -414,7 +323,7 @@ def test_every_model_agrees_with_the_reference_in_its_trial(name: str) -> None:
     definition = neurons.models()[name].step
     torch.manual_seed(1)
     x = torch.rand(10, 2, 5) * 1.7 * CURRENTS.get(name, 2.0)
-    assert trial.compared(definition, x, {}) == ""
+    assert trial.compared(trial.SCAN, definition, x, {}) == ""
 
 
 SCANS: dict[str, dict[str, float]] = {
@@ -468,7 +377,7 @@ def test_choices_and_their_reasons() -> None:
     assert kernels.choose("lif", "triton", x).backend == "triton"
     assert kernels.choose_step(LIF, "triton", x).backend == "triton"
     assert kernels.choose("lif", "auto", x).backend != "triton"  # a CPU tensor
-    for scan in ("linear", "conv2d", "max_pool2d", "recurrent", "spiking"):
+    for scan in ("linear", "conv2d", "max_pool2d", "spiking"):
         assert kernels.choose(scan, "triton", x).backend == "reference"
     with pytest.raises(sg.UserError, match=r"backend='triton' can run.*soft mode"):
         kernels.choose_step(LIF, "triton", x, {"surrogate": arctan(2.0).soft()})
