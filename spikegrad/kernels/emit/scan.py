@@ -14,8 +14,8 @@ from spikegrad.step.trace import Traced
 __all__ = ["scan"]
 
 MOST_COLUMNS, FEWEST_COLUMNS = 1024, 128
-CACHED_BYTES = 16384
-"""Half of a small first-level cache: input, output and what is kept pass through the other half."""
+CACHED_BYTES = 32768
+"""A first-level cache: smaller blocks took as long or longer, for neurons with most states too."""
 
 
 def scan(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:
