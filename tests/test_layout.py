@@ -91,6 +91,64 @@ def wrong_imports(sources: Sources) -> list[str]:
     return found
 
 
+def module_of(path: str) -> str:
+    """`nn/lif.py` -> spikegrad.nn.lif, `nn/__init__.py` -> spikegrad.nn."""
+    return ".".join([PACKAGE, *path.removesuffix(".py").split("/")]).removesuffix(".__init__")
+
+
+def on_import(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The imports that run when a file is imported: not in functions, not for type checkers."""
+    todo: list[ast.stmt] = list(tree.body)
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            todo += node.orelse
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
+            for part in ("body", "handlers", "orelse", "finalbody"):
+                for inner in getattr(node, part, []):
+                    todo += inner.body if isinstance(inner, ast.ExceptHandler) else [inner]
+
+
+def imports_in_rooms(sources: Sources) -> dict[str, set[str]]:
+    """By module: the modules of its own room that it imports on import.
+
+    A name that a package offers counts as the package, whose `__init__` imports all it offers.
+    """
+    modules = {module_of(path): path for path in sources}
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        room = module.split(".")[:2]
+        found[module] = set()
+        for statement in on_import(ast.parse(sources[path])):
+            for _, name in absolute_imports(path, statement):
+                target = name if name in modules else name.rpartition(".")[0]
+                if target in modules and target.split(".")[:2] == room and target != module:
+                    found[module].add(target)
+    return found
+
+
+def circles(sources: Sources) -> list[str]:
+    """Modules of one room that import one another in a circle, each circle once."""
+    arrows = imports_in_rooms(sources)
+    found = set()
+    for first in arrows:
+        ways = [[first]]
+        seen = {first}
+        while ways:
+            way = ways.pop(0)
+            for target in sorted(arrows[way[-1]]):
+                if target == first:
+                    least = way.index(min(way))
+                    turned = [*way[least:], *way[:least]]
+                    found.add(" -> ".join([*turned, turned[0]]))
+                elif target not in seen:
+                    seen.add(target)
+                    ways.append([*way, target])
+    return sorted(found)
+
+
 def torch_modules(sources: Sources) -> set[str]:
     """Files that import torch by themselves."""
     return {
@@ -167,6 +225,10 @@ def tracked_files() -> list[str]:
 
 def test_imports_point_one_way():
     assert wrong_imports(package_sources()) == []
+
+
+def test_modules_of_a_room_import_one_another_in_no_circle():
+    assert circles(package_sources()) == []
 
 
 def test_report_and_what_it_imports_know_no_torch():
@@ -258,6 +320,27 @@ def test_arrows_of_the_design_are_accepted():
         "errors.py": "",
     }
     assert wrong_imports(sources) == []
+
+
+def test_a_circle_in_a_room_is_found():
+    two = {
+        "nn/a.py": "from spikegrad.nn.b import B",
+        "nn/b.py": "try:\n    from . import a\nexcept ImportError:\n    pass",
+        "nn/__init__.py": "from spikegrad.nn.a import A",
+    }
+    assert circles(two) == ["spikegrad.nn.a -> spikegrad.nn.b -> spikegrad.nn.a"]
+    of_room = {
+        "nn/__init__.py": "from spikegrad.nn.a import A",
+        "nn/a.py": "from spikegrad.nn import B",
+    }
+    assert circles(of_room) == ["spikegrad.nn -> spikegrad.nn.a -> spikegrad.nn"]
+    late = {
+        "nn/a.py": "from spikegrad.nn.b import B",
+        "nn/b.py": "def f():\n    from spikegrad.nn.a import A",
+        "nn/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import A",
+        "nn/d.py": "from spikegrad.nn import c",
+    }
+    assert circles(late) == []
 
 
 @pytest.mark.parametrize(
