@@ -78,9 +78,12 @@ def load(path: Path) -> dict[str, Any]:
         expected = f"expected {'only data' if code else 'a complete checkpoint'} in {path}"
         raise UserError(message(expected, damage, _REMEDY))
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        found = state.get("format", "none") if isinstance(state, dict) else type(state).__name__
         expected = f"expected a checkpoint of format {FORMAT} in {path}"
-        raise UserError(message(expected, str(found), _REMEDY))
+        remedy = (
+            "resume with the version of spikegrad that wrote it, or move it away to start again"
+        )
+        raise UserError(message(expected, str(found), remedy))
     return state
 
 
@@ -92,7 +95,7 @@ def understood(path: Path) -> Iterator[None]:
     ...     {"format": 1}["state"]
     Traceback (most recent call last):
         ...
-    spikegrad.errors.UserError: expected the state of this run in checkpoint.pt, got KeyError: ...
+    spikegrad.errors.UserError: expected the state of this run in checkpoint.pt, got no 'state'; ...
     """
     try:
         yield
@@ -100,6 +103,7 @@ def understood(path: Path) -> Iterator[None]:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {str(error)[:120]}".splitlines()[0]
+        reason = f"no {error}" if isinstance(error, KeyError) else reason
         expected = f"expected the state of this run in {path}"
         raise UserError(message(expected, reason, _REMEDY)) from error
 

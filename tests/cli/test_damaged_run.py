@@ -86,7 +86,7 @@ def _strange_notes(run, whole):
 TRAIN, EVAL = ["train", "--quiet", "--resume", "RUN"], ["eval", "RUN"]
 DAMAGES = [
     (_other_checkpoint, TRAIN, "expected weights of this network in"),
-    (_checkpoint_without_content, TRAIN, "got KeyError: 'state'; move it away"),
+    (_checkpoint_without_content, TRAIN, "got no 'state'; move it away"),
     (_checkpoint_with("state", "a word"), TRAIN, "expected the state of this run in"),
     (_checkpoint_with("state", {"tally": {}, "best": {}, "epoch": "1"}), TRAIN, "epoch as int"),
     (_checkpoint_with("network", [1]), TRAIN, "expected weights of this network in"),
