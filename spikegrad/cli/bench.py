@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
 
+from spikegrad.cli.bench_peers import Work, both, peers
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -44,6 +46,11 @@ TASKS = (
     Task("recurrent", "recurrent", 100, 64, (700, 512, 20), 0.03),
     Task("neuron scan", "scan", 100, 64, (1024,), 0.0),
 )
+GPU_TASKS = (
+    Task("layer", "dense", 100, 64, (700, 512, 20), 0.05),
+    Task("recurrent", "recurrent", 100, 64, (700, 256, 20), 0.03),
+    Task("neuron scan", "scan", 100, 64, (1024,), 0.0),
+)
 HIDDEN = (512, 1024)  # sizes that the quick version divides by four
 SECONDS = 5.0  # of timed steps, per task
 QUICK_SECONDS = 0.4
@@ -56,14 +63,22 @@ LEARNING_RATE = 1e-12
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of torch; by default torch's own choice."
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="What to time: the CPU, or a CUDA GPU.",
+)
 @click.option("--quick", is_flag=True, help="Smaller networks, about three seconds in all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(threads: int | None, quick: bool, as_json: bool) -> None:
+def bench(threads: int | None, device: str, quick: bool, as_json: bool) -> None:
     """Time a training step on this machine, beside a ReLU network of the same size.
 
     Forward, cross-entropy, backward and Adam, on random spikes, with weights scaled so that 5 % of
     the neurons fire per step. The ReLU network has the same layers and computes dense products
-    over the same sequence (torch's RNN where recurrent). Takes about 20 seconds.
+    over the same sequence (torch's RNN where recurrent). Takes about 20 seconds. On a GPU also
+    SpikingJelly's Triton LIF, where it is installed.
     """
     import torch
 
@@ -71,12 +86,14 @@ def bench(threads: int | None, quick: bool, as_json: bool) -> None:
     from spikegrad.train.settings import check_threads
 
     check_threads(threads or 0)
-    make_ready("auto")
+    check_device(device)
+    if device == "cpu":
+        make_ready("auto")
     before = torch.get_num_threads()
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        result = measured(quick)
+        result = measured(TASKS if device == "cpu" else GPU_TASKS, quick, device)
     finally:
         torch.set_num_threads(before)
     if as_json:
@@ -85,7 +102,23 @@ def bench(threads: int | None, quick: bool, as_json: bool) -> None:
         show(result)
 
 
-def measured(quick: bool) -> dict[str, Any]:
+def check_device(device: str) -> None:
+    """A GPU that torch finds; raises UserError where there is none."""
+    import torch
+
+    from spikegrad.errors import UserError, message
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            message(
+                "expected a CUDA GPU for --device cuda",
+                f"none (torch {torch.__version__})",
+                "omit --device to time the CPU",
+            )
+        )
+
+
+def measured(tasks: tuple[Task, ...], quick: bool, device: str) -> dict[str, Any]:
     """All tasks on this machine."""
     import torch
 
@@ -96,13 +129,21 @@ def measured(quick: bool) -> dict[str, Any]:
 
     rows = []
     with progress() as tell:
-        for task in TASKS:
+        for task in tasks:
+            task = smaller(task) if quick else task
             tell(f"{task.name}: scales the weights")
-            rows.append(row(smaller(task) if quick else task, quick, tell))
+            rows.append(row(task, pair(task, device), quick, tell))
+            if task.kind == "scan":
+                for name, step, activity in peers(scan_input(task, device)):
+                    relu = scan_pair(task, device)[1]
+                    rows.append(row(replace(task, name=name), (step, relu, activity), quick, tell))
+    choice = choose("lif", "auto", torch.zeros(2, 1, 1, device=device))
     return {
         "spikegrad": __version__,
         "torch": torch.__version__,
-        "backend": choose("lif").backend,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "backend": choice.backend,
+        "reason": choice.reason,
         "isa": isa(),
         "threads": torch.get_num_threads(),
         "processor": processor(),
@@ -116,12 +157,11 @@ def smaller(task: Task) -> Task:
     return replace(task, steps=25, batch=32, sizes=sizes)
 
 
-def row(task: Task, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Ours and the ReLU network in turns, until the time is up."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    step, relu, activity = (scan_pair if task.kind == "scan" else pair)(task, generator)
+def row(
+    task: Task, works: tuple[Work, Work, float], quick: bool, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """A training step and the ReLU network's in turns, until the time is up."""
+    step, relu, activity = works
     times: tuple[list[float], list[float]] = ([], [])
     for work in (step, relu):
         work()
@@ -149,24 +189,40 @@ def row(task: Task, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-Work = Callable[[], None]
+def pair(task: Task, device: str) -> tuple[Work, Work, float]:
+    """A training step of ours, one of the ReLU network, and the firing rate of ours."""
+    step, relu, activity = (scan_pair if task.kind == "scan" else network_pair)(task, device)
+    return finished(step, device), finished(relu, device), activity
 
 
-def pair(task: Task, generator: Any) -> tuple[Work, Work, float]:
-    """A training step of our network, one of the ReLU network, and the firing rate of ours."""
+def finished(work: Work, device: str) -> Work:
+    """The same, with the end of what a GPU was given to do."""
+    import torch
+
+    def run() -> None:
+        work()
+        torch.cuda.synchronize()
+
+    return run if device == "cuda" else work
+
+
+def network_pair(task: Task, device: str) -> tuple[Work, Work, float]:
+    """`pair` of networks."""
     import torch
 
     from spikegrad.diagnose import firing_rates
     from spikegrad.errors import UserError
     from spikegrad.nn import calibrate
 
+    generator = torch.Generator().manual_seed(0)
     x = torch.rand(task.steps, task.batch, task.sizes[0], generator=generator)
-    x = (x < task.density).float()
-    labels = torch.randint(task.sizes[-1], (task.batch,), generator=generator)
+    x = (x < task.density).float().to(device)
+    labels = torch.randint(task.sizes[-1], (task.batch,), generator=generator).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = spiking(task)
+        network = spiking(task).to(device)
         layers, dense = relu_network(task)
+        layers.to(device)
     # where a few neurons cannot fire at the rate, the activity in the result says so
     with suppress(UserError):
         calibrate(network, x, rate=task.rate, tolerance=0.1)
@@ -178,23 +234,22 @@ def pair(task: Task, generator: Any) -> tuple[Work, Work, float]:
     )
 
 
-def scan_pair(task: Task, generator: Any) -> tuple[Work, Work, float]:
+def scan_input(task: Task, device: str) -> Tensor:
+    """Currents `[T, B, N]` that ask for a gradient."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(task.steps, task.batch, task.sizes[0], generator=generator)
+    return (x * SCAN_INPUT).to(device).requires_grad_()
+
+
+def scan_pair(task: Task, device: str) -> tuple[Work, Work, float]:
     """Forward and backward of a neuron layer alone, and of ReLU on the same numbers."""
     import torch
 
-    x = torch.randn(task.steps, task.batch, task.sizes[0], generator=generator)
-    x = (x * SCAN_INPUT).requires_grad_()
-    layer = neuron()
-
-    def both(output: Callable[[], Tensor]) -> Work:
-        def step() -> None:
-            x.grad = None
-            output().sum().backward()
-
-        return step
-
+    x, layer = scan_input(task, device), neuron()
     activity = float(layer(x.detach())[0].mean())
-    return both(lambda: layer(x)[0]), both(lambda: torch.relu(x)), activity
+    return both(x, lambda x: layer(x)[0]), both(x, torch.relu), activity
 
 
 def training(layers: nn.Module, forward: Callable[[], Tensor], labels: Tensor) -> Work:
@@ -280,6 +335,9 @@ def show(result: dict[str, Any]) -> None:
     threads, backend = result["threads"], result["backend"]
     if backend == "cpu":
         backend = f"cpu with {result['isa']}"
+    if result.get("device", "cpu") != "cpu":
+        why = f" ({result['reason']})" if backend == "reference" else ""
+        backend += f"{why} on {result['device']}"
     console.print(
         f"\nMedians; {threads} thread{'s' if threads > 1 else ''}, backend {backend}. time / ReLU: "
         "the time of the spiking network divided by that of a ReLU network with the same layers "
