@@ -27,7 +27,7 @@ def run_ahead(
 
     x: `[T, B, C, H, W]`. The number of states is the number of layers that ran.
 
-    >>> import torch
+    >>> from spikegrad.nn import LIF
     >>> layers = [LIF(20.0), MaxPool2d(2)]
     >>> y, states = run_ahead(layers, torch.rand(4, 2, 1, 6, 6), [None, None])
     >>> y.shape, len(states)
