@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["train"] |= {"data"}
 ALLOWED["cli"] |= {"data", "report"}
+BACKENDS = ("cpu", "triton")
 ROOT_MODULE = "__init__"  # the public names: may import any room
 ALLOWED[ROOT_MODULE] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
@@ -88,6 +89,18 @@ def wrong_imports(sources: Sources) -> list[str]:
             target = parts[1] if len(parts) > 1 and parts[1] in rooms else ROOT_MODULE
             if target != room and target not in ALLOWED[room]:
                 found.append(f"{path}:{line}: {room} imports {target} ({name})")
+    return found
+
+
+def named_backends(sources: Sources) -> list[str]:
+    """Layers that reach for one backend: `kernels` chooses."""
+    found = []
+    for path, text in sources.items():
+        if room_of(path) not in ("nn", "neurons"):
+            continue
+        for line, name in absolute_imports(path, ast.parse(text)):
+            if name.startswith(tuple(f"{PACKAGE}.kernels.{each}" for each in BACKENDS)):
+                found.append(f"{path}:{line}: a layer imports {name}")
     return found
 
 
@@ -225,6 +238,12 @@ def tracked_files() -> list[str]:
 
 def test_imports_point_one_way():
     assert wrong_imports(package_sources()) == []
+
+
+def test_layers_name_no_backend():
+    assert named_backends(package_sources()) == []
+    wrong = {"nn/lif.py": "from spikegrad.kernels import cpu", "kernels/a.py": "import torch"}
+    assert named_backends(wrong) == ["nn/lif.py:1: a layer imports spikegrad.kernels.cpu"]
 
 
 def test_modules_of_a_room_import_one_another_in_no_circle():
