@@ -55,8 +55,13 @@ def layer(name: str, *, learned: bool, backend: str) -> Neuron:
 
 def current(name: str, shape: Sequence[int]) -> Tensor:
     """Noise of a scale at which about 5 % of the neurons fire, found by halving an interval."""
-    noise = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
-    few = noise[:, :1, : min(shape[2], 64)]
+    inputs = getattr(getattr(getattr(sg, name), "step", None), "inputs", ())
+    several = (len(inputs),) if inputs else ()
+    source = torch.Generator().manual_seed(0)
+    noise = torch.rand(*shape[:2], *several, *shape[2:], generator=source)
+    if inputs:  # the first one excites
+        noise[:, :, 1:] *= 0.2
+    few = noise[:, :1, ..., : min(shape[2], 64)]
     least, most = 1e-3, 1e6
     neuron = layer(name, learned=False, backend="auto")
     with torch.no_grad():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikegrad import kernels
+from spikegrad.diagnose.drive import by_chance, firing_current, input_shapes
 from spikegrad.diagnose.text import columns, number
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron, check_slope
@@ -28,8 +29,6 @@ OWN_ERRORS = 4.0
 """In float32 a backend may differ from the loop by so many times the loop's own rounding error."""
 UNSTABLE = 0.05
 """A rounding error of the loop itself from which on nothing can be said in float32."""
-LARGEST = 2.0**18
-"""The current at which the search for one that makes the neuron fire gives up."""
 
 Results = dict[str, list[Tensor | None]]
 
@@ -119,12 +118,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to call the neuron. learned: "", "per layer" or "per neuron"."""
+    """One way to call the neuron. learned: "", "per layer" or "per neuron"; features: of the
+    neurons.
+    """
 
     words: str
     learned: str = ""
     lean: bool = False
     args: tuple[tuple[str, Any], ...] = ()
+    features: tuple[int, ...] = ()
 
 
 def check(
@@ -153,22 +155,26 @@ def check(
             if isinstance(value, Tensor) and value.is_floating_point()
             else value
             for name, value in arguments_of(layer).items()
+            if name != "generator"  # `by_chance` draws
         }
         spikes = "surrogate" in values
         shape = torch.broadcast_shapes(
             *(value.shape for value in values.values() if isinstance(value, Tensor))
         ) or (FEATURES,)
-        noise = torch.rand(STEPS, BATCH, *shape, dtype=torch.float64).to(device)
-        run = runner(layer)
-        if current is None:
-            current = firing_current(spiking(layer), noise, values) if spikes else 1.0
-        # Mostly positive, so that neurons fire.
-        x = (1.2 * noise - 0.2) * current
+        shapes = [
+            given.to(device) for given in input_shapes((STEPS, BATCH), shape, inputs_of(layer))
+        ]
+        run, found = runner(layer), (shapes[0], 1.0)
+        if current is None and spikes:
+            found = firing_current(spiking(layer), shapes, values)
+        current = found[1] if current is None else current
+        x = found[0] * current
         y, state = run(x, None, backend="reference", **values)
         rate = None
         if spikes:
             rate = float(spiking(layer)(x, None, backend="reference", **values)[0].abs().mean())
-        rows = [row for form in forms(layer, values) for row in compared(run, form, x, values)]
+        called = [replace(form, features=tuple(shape)) for form in forms(layer, values)]
+        rows = [row for form in called for row in compared(run, form, x, values)]
     name = type(layer).__name__
     return Check(name, current, rate, tuple(rows), notes_of([y, *state], rate))
 
@@ -202,9 +208,16 @@ def runner(layer: Neuron) -> Callable[..., Any]:
             )
         )
     definition = layer.definition()
-    if definition is not None:
-        return partial(kernels.step, definition)
-    return partial(scan, layer.scan)
+    if definition is None:
+        return partial(scan, layer.scan)
+    run = partial(kernels.step, definition)
+    return by_chance(run, definition.inputs) if layer.noise_arguments() else run
+
+
+def inputs_of(layer: Neuron) -> tuple[str, ...]:
+    """The names of a neuron's several inputs, none where it has one."""
+    definition = layer.definition()
+    return () if definition is None else definition.inputs
 
 
 def spiking(layer: Neuron) -> Callable[..., Any]:
@@ -212,7 +225,9 @@ def spiking(layer: Neuron) -> Callable[..., Any]:
     definition = layer.definition()
     if definition is None or layer.output == "spikes":
         return runner(layer)
-    return partial(kernels.step, definition.plain.variant(spike=layer.spike, most=layer.most))
+    alone = definition.plain.variant(spike=layer.spike, most=layer.most)
+    run = partial(kernels.step, alone)
+    return by_chance(run, alone.inputs) if layer.noise_arguments() else run
 
 
 def arguments_of(layer: Neuron) -> dict[str, Any]:
@@ -223,18 +238,6 @@ def arguments_of(layer: Neuron) -> dict[str, Any]:
 def scan(name: str, *given: Any, lean: bool = False, **named: Any) -> Any:
     """A built-in scan, which keeps what it keeps."""
     return getattr(kernels, name)(*given, **named)
-
-
-def firing_current(run: Callable[..., Any], noise: Tensor, values: dict[str, Any]) -> float:
-    """About twice the current at which the neuron begins to fire; 1 where it never does."""
-    current = 2.0**-6
-    while current < LARGEST:
-        if run((1.2 * noise - 0.2) * current, None, backend="reference", **values)[0].any():
-            more = run((1.2 * noise - 0.2) * 2 * current, None, backend="reference", **values)
-            fine = all(part.isfinite().all() for part in more[1] if part is not None)
-            return 2 * current if fine else current
-        current *= 2
-    return 1.0
 
 
 def forms(layer: Neuron, values: dict[str, Any]) -> Iterator[Form]:
@@ -311,7 +314,7 @@ def is_real(part: Any) -> bool:
 
 def arguments(form: Form, x: Tensor, values: dict[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
     """The quantities of a call, and those that are learned; the same numbers in every call."""
-    features = x.shape[2:]
+    features = torch.Size(form.features)
     shift = torch.linspace(0.99, 1.0, features.numel(), dtype=torch.float64, device=x.device)
     given = {**values, **dict(form.args)}
     leaves = []

@@ -83,9 +83,14 @@ def form_of(
     learned: tuple[str, ...],
     known: Known = (),
 ) -> Form:
-    """What a graph depends on: of a surrogate its function and shape alone."""
+    """What a graph depends on: of a surrogate its function and shape alone.
+
+    Raises NotLowered for escape noise with a factor in its probability, which no graph has.
+    """
     if not definition.spikes:
         return Form(None, "none", True, False, learned, 0, known)
+    if definition.mode.word == "escape" and (record.normalisation, record.gain) != ("area", 1.0):
+        raise NotLowered("its surrogate has another normalisation or gain than the usual ones")
     content = record.family.content
     return Form(plain(record), reset, detach, refractory, learned, content, known)
 

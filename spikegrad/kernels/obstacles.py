@@ -86,6 +86,12 @@ def obstacle_to_neuron(neuron: str | Step, surrogate: Any, *, feedback: bool = F
     """Why neurons cannot run inside a layer, or ""; feedback: of what they return."""
     if isinstance(neuron, str):
         return own_surrogate(neuron, {"surrogate": surrogate}) if neuron in STEPS else ""
+    if neuron.inputs:
+        return "only the scan reads several inputs"
+    if neuron.output == "both":
+        return "only the scan returns spikes and membranes"
+    if neuron.mode.word == "escape":
+        return "only the scan reads noise"
     if feedback and neuron.mode.word != "binary":
         return f"spike={neuron.mode.word!r} is fed back in torch"
     if why := lowering(neuron, surrogate):

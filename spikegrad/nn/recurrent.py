@@ -47,7 +47,7 @@ class Recurrent(Stateful):
         """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`.
 
         Raises TypeError where the neuron has a forward of its own, which nobody would call, and
-        UserError where it returns its membrane.
+        UserError where it returns its membrane, or has several inputs.
         """
         if has_own_forward(self.neuron, Neuron):
             raise TypeError(
@@ -63,6 +63,15 @@ class Recurrent(Stateful):
                     "expected a neuron that returns its spikes in Recurrent, which feeds them back",
                     f"output={self.neuron.output!r}",
                     "omit output, and read membranes with spikegrad.record",
+                )
+            )
+        definition = self.neuron.definition()
+        if definition is not None and definition.inputs:
+            raise UserError(
+                message(
+                    "expected a neuron with one input in Recurrent, which adds the feedback to it",
+                    f"{definition.name} with {', '.join(definition.inputs)}",
+                    "put the spikes of the step before among the inputs yourself, step by step",
                 )
             )
         run = partial(

@@ -6,7 +6,7 @@ feedback, the native kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -174,6 +174,7 @@ def neuron(
     *,
     states: Mapping[str, str | float],
     parameters: Mapping[str, Parameter | TimeConstant | float],
+    inputs: Sequence[str] = (),
     reset: Reset = "subtract",
     surrogate: Surrogate | None = None,
     spikes: bool = True,
@@ -188,6 +189,8 @@ def neuron(
 
     states: by name the start, a number or the name of a parameter; parameters: by name a number, a
     `Parameter` with bounds and a unit, or a `TimeConstant` (ms) that the step reads as a decay;
+    inputs: names of several currents, which the step reads as `x.ampa`, `x.gaba`; the layer then
+    takes them side by side, `[T, B, inputs, *features]`, and returns `[T, B, *features]`;
     reset, surrogate: the layer's defaults; spikes: False for a neuron that never spikes;
     rest: the resting potential, by default the parameter `v_rest`, 0 where there is none.
     Raises UserError or TypeError for a declaration that does not fit together.
@@ -213,6 +216,7 @@ def neuron(
             function,
             states=states,
             parameters=parameters,
+            inputs=inputs,
             reset=reset,
             surrogate=surrogate,
             spikes=spikes,

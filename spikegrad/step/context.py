@@ -13,7 +13,7 @@ from spikegrad.errors import UserError, message, unknown
 from spikegrad.step.modes import BINARY, Mode, by_chance, sent
 from spikegrad.types import Reset, Value
 
-__all__ = ["Fired", "Firing", "Parameters", "States"]
+__all__ = ["Fired", "Firing", "Inputs", "Parameters", "States"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,8 @@ class Parameters:
 class States:
     """What a step is given as `s`: the states by name, `[B, *features]` each."""
 
+    kind = "state"
+
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         self._names = tuple(values)
         for name, value in values.items():
@@ -177,4 +179,10 @@ class States:
     def __getattr__(self, name: str) -> Any:  # of what is not there
         if name.startswith("_"):
             raise AttributeError(name)
-        raise AttributeError(unknown("state of this neuron", name, self._names))
+        raise AttributeError(unknown(f"{self.kind} of this neuron", name, self._names))
+
+
+class Inputs(States):
+    """What a step of several inputs is given as `x`: the currents by name, `[B, *features]`."""
+
+    kind = "input"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from keyword import iskeyword
 from typing import Any, NamedTuple, get_args
@@ -32,7 +32,7 @@ from spikegrad.types import Output, Reset, SpikeMode, State
 
 __all__ = ["Step"]
 
-RESERVED = ("refractory", "dt", "spike", "reset", "reset_by", "fired", "values", "x")
+RESERVED = ("refractory", "output", "dt", "spike", "reset", "reset_by", "fired", "values", "x")
 
 
 class Step:
@@ -40,6 +40,8 @@ class Step:
 
     function: the step, `(x, s, p) -> (output, states)`; states: by name the value at the start, a
     number or the name of a parameter; parameters: by name a number, `Parameter` or `TimeConstant`;
+    inputs: names of several input currents, which the step reads as `x.ampa`, `x.gaba`; the neuron
+    then takes them side by side, `[T, B, inputs, *features]`; none: the step reads x itself;
     reset, surrogate: what a layer takes by default; spikes: False for a neuron that never spikes;
     rest: the resting potential, a number or the name of a parameter; None: `v_rest`, and 0 for a
     neuron that does not declare it; name: the function's where None; state: the NamedTuple of the
@@ -63,6 +65,7 @@ class Step:
         *,
         states: Mapping[str, str | float],
         parameters: Mapping[str, Declared | float],
+        inputs: Sequence[str] = (),
         reset: Reset = "subtract",
         surrogate: Surrogate | None = None,
         spikes: bool = True,
@@ -75,6 +78,7 @@ class Step:
         check_declared(states, "states", "{'v': 0.0}")
         check_declared(parameters, "parameters", "{'threshold': 1.0}")
         check_function(function, name)
+        self.inputs = checked_inputs(inputs)
         self.function, self.name, self.spikes = function, name or function.__name__, spikes
         self.parameters = declared(parameters)
         self.states = dict(states)
@@ -145,7 +149,7 @@ class Step:
         return known[mode, output]
 
     def __call__(self, x: Tensor, state: State = None, **args: Any) -> Any:
-        """Run over x `[T, B, *features]` by the loop in torch: see `spikegrad.step.loop.run`."""
+        """Run over x by the loop in torch: see `spikegrad.step.loop.run`."""
         return run(self, x, state, **args)
 
     def __repr__(self) -> str:
@@ -182,6 +186,18 @@ def check_declared(given: object, name: str, example: str) -> None:
     """Names with their values."""
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
         raise TypeError(message(f"expected {name} by name", repr(given), f"for example {example}"))
+
+
+def checked_inputs(inputs: Sequence[str]) -> tuple[str, ...]:
+    """Names of several inputs, or none."""
+    example = "for example inputs=('ampa', 'gaba'); omit it where there is one"
+    if isinstance(inputs, str) or not isinstance(inputs, Sequence):
+        raise TypeError(message("expected inputs as several names", repr(inputs), example))
+    names = tuple(inputs)
+    good = all(is_name(name) and not name.startswith("_") and name != "kind" for name in names)
+    if len(names) == 1 or not good or len(set(names)) < len(names):
+        raise UserError(message("expected inputs as several names", repr(inputs), example))
+    return names
 
 
 def check_names(step: Step) -> None:

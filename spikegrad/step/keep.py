@@ -7,7 +7,7 @@ reset. A set of kept values is enough where everything that is read can be compu
 - the kept values of the step, the parameters, and
 - the states before the step, each kept itself or computed from what is kept of the step before.
 
-The search starts from the input and all states, which are always enough, and replaces one or two
+The search starts from all inputs and all states, which are always enough, and replaces one or two
 kept values by others as long as that takes fewer bytes.
 """
 
@@ -32,7 +32,8 @@ INPUT_BITS = 31
 class Plan:
     """Which values are kept of each step.
 
-    reals, masks: numbers of values in the graph; reads_input: whether the input is read again;
+    reals, masks: numbers of values in the graph; inputs: the inputs that are read again, noise
+    among them;
     backward: the values that the backward pass computes, in order, the recomputed ones first;
     before: those of the step before that give the states, in order; states: how each state before
     a step is known, "kept" or "computed", for those that are read; given: masks that are there
@@ -41,7 +42,9 @@ class Plan:
 
     reals: tuple[int, ...]
     masks: tuple[int, ...]
+    inputs: tuple[int, ...]
     reads_input: bool
+    reads_noise: bool
     recomputed: tuple[int, ...]
     backward: tuple[int, ...]
     before: tuple[int, ...]
@@ -66,7 +69,7 @@ def plan(traced: Traced, *, words: bool = False) -> Plan:
     graph = traced.graph
     derived = search.derived(kept)
     there = kept | search.given | search.constant
-    x, states = search.x, search.states
+    states = search.states
     needs = search.needs - search.constant
     known = there | {states[name] for name in derived}
     again = [k for k in graph.needed_for(needs, known) if k not in search.constant]
@@ -78,7 +81,8 @@ def plan(traced: Traced, *, words: bool = False) -> Plan:
     nodes = graph.nodes
     gradients = [k for n, k in graph.outputs.items() if n.startswith("gradient ")]
     backward = [k for k in graph.needed_for(gradients) if k in search.after]
-    reals = sorted(k for k in kept if not nodes[k].is_mask and k != x)
+    reals = sorted(k for k in kept if not nodes[k].is_mask and k not in search.inputs)
+    again_read = sorted(kept & search.inputs)
     everything = {arg for k in (*again, *backward, *before) for arg in nodes[k].args} | needs
     within = (
         words
@@ -90,7 +94,9 @@ def plan(traced: Traced, *, words: bool = False) -> Plan:
     return Plan(
         reals=tuple(reals),
         masks=tuple(sorted(k for k in kept if nodes[k].is_mask)),
-        reads_input=x in kept,
+        inputs=tuple(again_read),
+        reads_input=any(nodes[k].name != "noise" for k in again_read),
+        reads_noise=any(nodes[k].name == "noise" for k in again_read),
         recomputed=tuple(again),
         backward=tuple(backward),
         before=tuple(before),
@@ -117,9 +123,10 @@ class Search:
         graph = self.graph = traced.graph
         self.given = given
         inputs = graph.inputs()
-        self.x = inputs["x"]
+        entering = [*traced.currents, *(["noise"] if traced.noise else [])]
+        self.inputs = frozenset(inputs[name] for name in entering)
         self.states = {name: inputs[f"state {name}"] for name in traced.states}
-        moving = graph.depends_on(["x", *(f"state {name}" for name in traced.states)])
+        moving = graph.depends_on([*entering, *(f"state {name}" for name in traced.states)])
         self.after = graph.depends_on(n for n in inputs if n.startswith("gradient "))
         # Parameters, constants and what is made of them alone is there at every step.
         self.constant = set(range(len(graph.nodes))) - moving - self.after
@@ -131,14 +138,14 @@ class Search:
 
     def cost(self, kept: Iterable[int]) -> int:
         """Bits a neuron-step."""
-        masks, x = self.graph.nodes, self.x
+        nodes, free = self.graph.nodes, self.inputs
         return sum(
-            MASK_BITS if masks[k].is_mask else INPUT_BITS if k == x else REAL_BITS for k in kept
+            MASK_BITS if nodes[k].is_mask else INPUT_BITS if k in free else REAL_BITS for k in kept
         )
 
     def best(self) -> set[int]:
         """The cheapest set found."""
-        kept = {self.x, *self.states.values()}
+        kept = {*self.inputs, *self.states.values()}
         better: set[int] | None = kept
         while better is not None:
             kept = better

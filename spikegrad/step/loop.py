@@ -6,7 +6,7 @@ The loop goes over `x.unbind(0)`, never over `x[t]`: the backward of a select al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -22,16 +22,16 @@ from spikegrad.checks import (
     is_transformed,
 )
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.step.context import Firing, Parameters, States
+from spikegrad.step.context import Firing, Inputs, Parameters, States
 from spikegrad.step.modes import check_escape
-from spikegrad.step.sequence import enter, rest
+from spikegrad.step.sequence import enter, one_input, rest
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Reset, State, Trace, Value
 
 if TYPE_CHECKING:
     from spikegrad.step.definition import Step
 
-__all__ = ["check_firing", "firing_of", "one_step", "run", "starts", "values_of"]
+__all__ = ["check_firing", "firing_of", "noise_of", "one_step", "run", "starts", "values_of"]
 
 
 def run(
@@ -52,12 +52,13 @@ def run(
 ) -> Any:
     """A neuron over a whole sequence.
 
-    x: input current `[T, B, *features]`; state: from the call before, None for the start; dt: step
-    (ms); surrogate, reset: the step's defaults where None; slope: a tensor to learn the surrogate's
-    slope through; refractory: steps of silence after a spike; values: the parameters under the
-    names by which the step reads them, numbers or tensors that broadcast to `[*features]`; noise:
-    of escape noise, uniform in [0, 1), of x's shape; None: drawn from the generator (torch's own
-    where None) step after step, so that chunks draw what the whole draws.
+    x: input current `[T, B, *features]`, of several inputs `[T, B, inputs, *features]`; state: from
+    the call before, None for the start; dt: step (ms); surrogate, reset: the step's defaults where
+    None; slope: a tensor to learn the surrogate's slope through; refractory: steps of silence after
+    a spike; values: the parameters under the names by which the step reads them, numbers or tensors
+    that broadcast to `[*features]`; noise:
+    of escape noise, uniform in [0, 1), `[T, B, *features]`; None: drawn from the generator
+    (torch's own where None) step after step, so that chunks draw what the whole draws.
 
     Returns `(output, state)`, output `[T, B, *features]` in x's dtype, the spikes unless the step
     is a variant with another output; with `trace=True`
@@ -68,14 +69,16 @@ def run(
     check_positive(dt, "dt", unit="ms")
     values = values_of(step, values, dt)
     firing = firing_of(step, surrogate, slope, reset, detach_reset, refractory)
-    current = enter(x, state, step.State, **values)
+    current = enter(x, state, step.State, step.inputs, **values)
     inside = {**values, "dt": dt}
-    now, silent = starts(step, current, state, values, refractory)
-    draws = draws_of(firing, current, noise, generator)
+    one = one_input(current, step.inputs)
+    now, silent = starts(step, one, state, values, refractory)
+    draws = draws_of(firing, one, noise, generator)
     outputs, seen = [], []
     for t, x_t in enumerate(current.unbind(0)):
         p = Parameters(inside, firing, silent, next(draws), step.rest)
-        y, now = one_step(step, x_t, now, p, check=t == 0)
+        parts = x_t.unbind(1) if step.inputs else (x_t,)
+        y, now = one_step(step, parts, now, p, check=t == 0)
         silent = p.fired.silent if p.fired is not None else None
         outputs.append(y)
         if p.fired is not None and (trace or step.output != "spikes"):
@@ -89,6 +92,18 @@ def run(
     if not trace:
         return out, end
     return out, end, Trace(x, u, torch.stack([f.distance for f in seen]), s)
+
+
+def noise_of(
+    firing: Firing | None,
+    current: Tensor,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor | None:
+    """The noise of all steps `[T, B, *features]`, for a kernel: the numbers that the loop draws."""
+    draws = draws_of(firing, current, noise, generator)
+    drawn = [n for n, _ in zip(draws, range(len(current)), strict=False) if n is not None]
+    return torch.stack(drawn) if drawn else None
 
 
 def draws_of(
@@ -181,18 +196,25 @@ def starts(
 
 
 def one_step(
-    step: Step, x_t: Tensor, now: Mapping[str, Tensor], p: Parameters, *, check: bool
+    step: Step, parts: Sequence[Tensor], now: Mapping[str, Tensor], p: Parameters, *, check: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One call of the step's function; check: whether what it returns is looked at."""
-    if not (check and is_plain(x_t)):
-        y, after = step.function(x_t, States(now), p)
+    """One call of the step's function. parts: its inputs, `[B, *features]` each; check: whether
+    what it returns is looked at.
+    """
+    x: Any = Inputs(dict(zip(step.inputs, parts, strict=True))) if step.inputs else parts[0]
+    if not (check and is_plain(parts[0])):
+        y, after = step.function(x, States(now), p)
         return y, after
-    watched = {"its input": x_t, **{f"the state {name!r}": part for name, part in now.items()}}
+    named = [f"the input {name!r}" for name in step.inputs] or ["its input"]
+    watched = {
+        **dict(zip(named, parts, strict=True)),
+        **{f"the state {name!r}": part for name, part in now.items()},
+    }
     watched |= {f"the parameter {n!r}": v for n, v in p.values().items() if isinstance(v, Tensor)}
     watched = {what: part for what, part in watched.items() if is_plain(part)}
     versions = [part._version for part in watched.values()]
     try:
-        out = step.function(x_t, States(now), p)
+        out = step.function(x, States(now), p)
     except RuntimeError as error:
         if "in-place" not in str(error) and "inplace" not in str(error):
             raise
@@ -200,7 +222,7 @@ def one_step(
     for (what, part), version in zip(watched.items(), versions, strict=True):
         if part._version != version:
             raise in_place(step, what)
-    check_output(step, x_t, out, p)
+    check_output(step, parts[0], out, p)
     y, after = out
     return y, after
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from spikegrad.checks import check_current, check_parameter, check_state
+from spikegrad.errors import UserError, message
 from spikegrad.types import State, Value
 
-__all__ = ["enter", "rest", "scan_dtype"]
+__all__ = ["enter", "one_input", "rest", "scan_dtype"]
 
 
 def scan_dtype(x: Tensor) -> torch.dtype:
@@ -16,15 +17,34 @@ def scan_dtype(x: Tensor) -> torch.dtype:
     return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
 
 
-def enter(x: Tensor, state: State, kind: type, **parameters: Value) -> Tensor:
-    """Check input, state and parameters; return x in the scan's dtype."""
+def enter(
+    x: Tensor, state: State, kind: type, inputs: tuple[str, ...] = (), /, **parameters: Value
+) -> Tensor:
+    """Check input, state and parameters; return x in the scan's dtype.
+
+    inputs: the names of several inputs, x is then `[T, B, inputs, *features]`.
+    """
     check_current(x)
+    if inputs and (x.dim() < 3 or x.shape[2] != len(inputs)):
+        raise UserError(
+            message(
+                f"expected x with the inputs {', '.join(inputs)}, [T, B, {len(inputs)}, *features]",
+                str(list(x.shape)),
+                f"put them together: torch.stack([{', '.join(inputs)}], dim=2)",
+            )
+        )
+    one = one_input(x, inputs)
     dtype = scan_dtype(x)
     if state is not None:
-        check_state(state, kind, x, dtype)
+        check_state(state, kind, one, dtype)
     for name, value in parameters.items():
-        check_parameter(value, name, x)
+        check_parameter(value, name, one)
     return x.to(dtype)
+
+
+def one_input(x: Tensor, inputs: tuple[str, ...]) -> Tensor:
+    """x, or of several inputs the first one: `[T, B, *features]`."""
+    return x[:, :, 0] if inputs else x
 
 
 def rest(x: Tensor, value: Value = 0.0) -> Tensor:

@@ -13,8 +13,8 @@ __all__ = ["simplified"]
 
 
 def simplified(graph: Graph, known: Mapping[str, float]) -> Graph:
-    """The same values with inputs replaced by numbers, less `x + 0`, `x - 0`, `1 x`, `x / 1` and
-    products of numbers that are 1 and 0.
+    """The same values with inputs replaced by numbers, less `x + 0`, `x - 0`, `1 x`, `x / 1`, and
+    products and differences of numbers that are 1 and 0.
 
     Exact but for the sign of a zero. known: by the input's name.
 
@@ -37,6 +37,8 @@ def simplified(graph: Graph, known: Mapping[str, float]) -> Graph:
         if same is None:
             same = both(made, node.op, args)
         if same is None:
+            same = put_in_place(made, node.op, args)
+        if same is None:
             same = made.add(node.op, *args, name=node.name, value=node.value)
         where.append(same)
     made.outputs = {name: where[k] for name, k in graph.outputs.items()}
@@ -49,6 +51,17 @@ def both(graph: Graph, op: str, args: list[int]) -> int | None:
     if op != "mul" or any(node.op != "real" for node in nodes):
         return None
     return graph.add("real", graph.add("and", *(node.args[0] for node in nodes)))
+
+
+def put_in_place(graph: Graph, op: str, args: list[int]) -> int | None:
+    """b of `a + (b - a)` where both are 1 and 0: a spike by chance, see `modes.by_chance`."""
+    if op != "add":
+        return None
+    a, rest = args
+    node = graph.nodes[rest]
+    if node.op != "sub" or node.args[1] != a:
+        return None
+    return node.args[0] if all(graph.nodes[k].op == "real" for k in (a, node.args[0])) else None
 
 
 def unchanged(graph: Graph, op: str, args: list[int]) -> int | None:

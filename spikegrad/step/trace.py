@@ -60,12 +60,15 @@ class Form:
 
 @dataclass(frozen=True)
 class Traced:
-    """A step's graph. Inputs are named "x", "state NAME", "parameter NAME", "gradient output",
-    "gradient NAME"; outputs "output", "state NAME", "gradient x", "gradient state NAME", "gradient
-    parameter NAME". states, parameters: the names in order, the counter "refractory" last;
-    learned: the parameters that have gradients; named: the "membrane" and the "distance" to the
-    threshold of a neuron that spikes; support: the mask outside of which the output's gradient has
-    no part in any other, None where the surrogate has tails; within: the masks that it consists of.
+    """A step's graph. Inputs are named "x" (of several "x NAME"), "state NAME", "parameter NAME",
+    "noise", "gradient output", "gradient output membrane", "gradient NAME"; outputs "output",
+    "output membrane", "state NAME", "gradient x" ("gradient x NAME"), "gradient state NAME",
+    "gradient parameter NAME". currents: the inputs that have gradients; results: "output", and the
+    second one; noise: whether uniform numbers are read; states, parameters: the names in order, the
+    counter "refractory" last; learned: the parameters that have gradients; named: the "membrane"
+    and the "distance" to the threshold of a neuron that spikes; support: the mask outside of which
+    the output's gradient has no part in any other, None where the surrogate has tails; within: the
+    masks that it consists of.
     """
 
     graph: Graph
@@ -75,6 +78,9 @@ class Traced:
     named: dict[str, int] = field(default_factory=dict)
     support: int | None = None
     within: frozenset[int] = frozenset()
+    currents: tuple[str, ...] = ("x",)
+    results: tuple[str, ...] = ("output",)
+    noise: bool = False
 
     @property
     def spike(self) -> int | None:
@@ -100,14 +106,18 @@ class Amplified:
     def derivative(self, x: Tensor, slope: Tensor) -> Tensor:
         return self.amplitude * self.family.derivative(x * slope, **self.shape)
 
+    def primitive(self, x: Tensor, slope: Tensor) -> Tensor:
+        """Of area 1 and gain 1: `forms.form_of` lets no other be a probability."""
+        function = self.family.primitive
+        assert function is not None
+        return function(x * slope, **self.shape)
+
     def slope_derivative(self, x: Tensor, slope: Tensor) -> Tensor:
         return self.gain * (x * self.family.derivative(x * slope, **self.shape))
 
 
 def trace(step: Step, form: Form) -> Traced:
     """The graph of a step; raises NotLowered, whose message says which operation and why.
-
-    Escape noise and a second output have none.
 
     It is made in a thread of its own: modes of torch that are in force for the caller (no_grad,
     inference mode, autocast, hooks on saved tensors, a tracer) must have no part in it.
@@ -118,10 +128,11 @@ def trace(step: Step, form: Form) -> Traced:
 
 def traced(step: Step, form: Form) -> Traced:
     """`trace` in the thread of the caller."""
-    if step.mode.word == "escape":
-        raise NotLowered("its noise is drawn in torch")
-    if step.output == "both":
-        raise NotLowered("it returns spikes and membranes")
+    by_chance = step.mode.word == "escape"
+    if by_chance and (form.surrogate is None or not form.surrogate.has_primitive):
+        raise NotLowered("its surrogate has no primitive, the probability of a spike")
+    currents = tuple(f"x {name}" for name in step.inputs) or ("x",)
+    results = ("output", *(("output membrane",) if step.output == "both" else ()))
     states = (*step.states, *(("refractory",) if form.refractory else ()))
     fires = SURROGATE if step.spikes else ()
     counts = ("refractory steps",) if form.refractory else ()
@@ -129,16 +140,17 @@ def traced(step: Step, form: Form) -> Traced:
     smooth = tuple(step.states)
     function = joint(step, form, states, parameters)
     inputs = [
-        "x",
+        *currents,
         *(f"state {name}" for name in states),
         *(f"parameter {name}" for name in parameters),
-        "gradient output",
+        *(["noise"] if by_chance else []),
+        *(f"gradient {name}" for name in results),
         *(f"gradient {name}" for name in smooth),
     ]
     outputs = [
-        "output",
+        *results,
         *(f"state {name}" for name in states),
-        "gradient x",
+        *(f"gradient {name}" for name in currents),
         *(f"gradient state {name}" for name in smooth),
         *(f"gradient parameter {name}" for name in form.learned),
         *SEEN,
@@ -150,7 +162,8 @@ def traced(step: Step, form: Form) -> Traced:
     graph = simplified(graphs[0], known)
     named = {name: graph.outputs.pop(name) for name in SEEN if name in graph.outputs}
     support, within = support_of(graph) or (None, frozenset())
-    return Traced(graph, states, parameters, form.learned, named, support, within)
+    rest = (named, support, within, currents, results, by_chance)
+    return Traced(graph, states, parameters, form.learned, *rest)
 
 
 def graph_of(
@@ -186,25 +199,28 @@ def joint(
 ) -> Callable[..., Any]:
     """The step and its gradient as one function of tensors, `[lanes]` each."""
 
-    def run(x: Tensor, *rest: Tensor) -> list[Tensor | None]:
-        parts = iter(rest)
+    def run(*given: Tensor) -> list[Tensor | None]:
+        parts = iter(given)
+        xs = [leaf(next(parts)) for _ in step.inputs or ("x",)]
         before = {name: next(parts) for name in states}
         values = {name: next(parts) for name in parameters}
+        noise = next(parts) if step.mode.word == "escape" else None
         incoming = list(parts)
-        x = leaf(x)
         before = {n: v if n == "refractory" else leaf(v) for n, v in before.items()}
         values = {n: leaf(v) if n in form.learned else v for n, v in values.items()}
         firing = firing_of(step, form, values)
         read = {name: values[name] for name in (*step.reads, "dt")}
         silent = before.get("refractory")
-        p = Parameters(read, firing, silent, rest=step.rest)
+        p = Parameters(read, firing, silent, noise, step.rest)
         smooth = {name: before[name] for name in step.states}
-        y, after = one_step(step, x, smooth, p, check=True)
+        y, after = one_step(step, xs, smooth, p, check=True)
         if step.output == "membrane" and p.fired is not None:
             y = p.fired.membrane
+        second = [p.fired.membrane] if step.output == "both" and p.fired is not None else []
         ends = [after[name] for name in step.states]
-        made = [(out, g) for out, g in zip([y, *ends], incoming, strict=True) if out.requires_grad]
-        wanted = [x, *smooth.values(), *(values[name] for name in form.learned)]
+        results = [y, *second, *ends]
+        made = [(out, g) for out, g in zip(results, incoming, strict=True) if out.requires_grad]
+        wanted = [*xs, *smooth.values(), *(values[name] for name in form.learned)]
         grads: tuple[Tensor | None, ...] = (None,) * len(wanted)
         if made:  # else nothing depends on anything
             grads = torch.autograd.grad(
@@ -212,7 +228,7 @@ def joint(
             )
         counter = [p.fired.silent] if form.refractory and p.fired is not None else []
         seen = (p.fired.membrane, p.fired.distance) if p.fired is not None else (None, None)
-        return [y, *ends, *counter, *grads, *seen]
+        return [*results, *counter, *grads, *seen]
 
     return run
 
@@ -232,4 +248,10 @@ def firing_of(step: Step, form: Form, values: dict[str, Tensor]) -> Firing | Non
         return spike_by(distance, values[SURROGATE[0]], amplified)
 
     steps = values["refractory steps"] if form.refractory else 0
-    return Firing(fire, form.reset, form.detach, steps, step.mode)
+    if step.mode.word != "escape":
+        return Firing(fire, form.reset, form.detach, steps, step.mode)
+
+    def chance(distance: Tensor) -> Tensor:
+        return amplified.primitive(distance.detach(), values[SURROGATE[0]].detach())
+
+    return Firing(fire, form.reset, form.detach, steps, step.mode, chance)

@@ -29,7 +29,7 @@ names = program.parameters[: len(program.parameters) - {missing}]
 wrong = replace(program, parameters=names)
 step_library.enter(12345, wrong, step_library.addresses(library, ""))
 x, starts = torch.rand(2, 3, 64), torch.rand(1, 3, 64)
-torch.ops.spikegrad.step_scan(12345, x, starts, torch.ones(len(names), 1), False, 0)
+torch.ops.spikegrad.step_scan(12345, x, None, starts, torch.ones(len(names), 1), False, 0)
 print("survived")
 """
 

@@ -36,7 +36,8 @@ class Drawn:
     """A random step and how it is called.
 
     membrane, threshold, ends, output: trees of operations; ends: of each state; output: None for
-    the spikes; learned: which parameters are learned; inside: as neurons of a layer, with another
+    the spikes; learned: which parameters are learned; several: it has two inputs; both: it returns
+    its membranes too; escape: it spikes by chance; inside: as neurons of a layer, with another
     connection behind them.
     """
 
@@ -49,6 +50,9 @@ class Drawn:
     each: bool
     lean: bool
     inside: bool
+    several: bool
+    both: bool
+    escape: bool
     reset: Reset
     detach: bool
     refractory: int
@@ -99,8 +103,10 @@ def drawn(draw: st.DrawFn) -> Drawn:
     """One to three states, one to three parameters."""
     states = [f"s{k}" for k in range(draw(st.integers(1, 3)))]
     parameters = [f"p{k}" for k in range(draw(st.integers(1, 3)))]
-    known = ["x", *states, *parameters]
     spikes = draw(st.integers(0, 3)) > 0
+    several = draw(st.integers(0, 3)) == 0
+    both, escape = (spikes and draw(st.integers(0, 3)) == 0 for _ in range(2))
+    known = ["x", *(["x2"] if several else []), *states, *parameters]
     later = [*known, "u", *(["fired", "reset"] if spikes else [])]
     return Drawn(
         membrane=draw(trees(known)),
@@ -111,12 +117,17 @@ def drawn(draw: st.DrawFn) -> Drawn:
         learned=tuple(draw(st.booleans()) for _ in parameters),
         each=draw(st.booleans()),
         lean=draw(st.booleans()),
-        inside=draw(st.booleans()),
+        inside=draw(st.booleans()) and not (several or both or escape),
+        several=several,
+        both=both,
+        escape=escape,
         reset=draw(st.sampled_from(["subtract", "zero", "none"])),
         detach=draw(st.booleans()),
         refractory=draw(st.sampled_from([0, 2])) if spikes else 0,
         surrogate=draw(
-            st.sampled_from([arctan(2.0), triangle(1.0), boxcar(0.5), straight_through()])
+            st.sampled_from(
+                [arctan(2.0), triangle(1.0), boxcar(0.5), *([] if escape else [straight_through()])]
+            )
         ),
         seed=draw(st.integers(0, 10**6)),
     )
@@ -127,8 +138,10 @@ def step_of(case: Drawn) -> Step:
     states = [f"s{k}" for k in range(len(case.ends))]
     parameters = [f"p{k}" for k in range(len(case.learned))]
 
-    def random_step(x: Tensor, s: Any, p: Any) -> Any:
-        named = {"x": x, **{n: getattr(s, n) for n in states}}
+    def random_step(x: Any, s: Any, p: Any) -> Any:
+        named = {"x2": x.second} if case.several else {}
+        x = x.first if case.several else x
+        named |= {"x": x, **{n: getattr(s, n) for n in states}}
         named |= {n: getattr(p, n) + x * 0.0 for n in parameters}
         u = named["u"] = value_of(case.membrane, named)
         y = u
@@ -141,18 +154,25 @@ def step_of(case: Drawn) -> Step:
         ends = (torch.clamp(value_of(end, named), -2.0, 2.0) for end in case.ends)
         return y + x * 0.0, dict(zip(states, ends, strict=True))
 
-    return Step(
+    step = Step(
         random_step,
+        inputs=("first", "second") if case.several else (),
         states={name: 0.25 * k for k, name in enumerate(states)},
         parameters={name: 0.4 - 0.7 * k for k, name in enumerate(parameters)},
         spikes=case.spikes,
+    )
+    if not case.spikes:
+        return step
+    return step.variant(
+        spike="escape" if case.escape else "binary", output="both" if case.both else "spikes"
     )
 
 
 def results(case: Drawn, step: Step, backend: str) -> tuple[list[Tensor], list[Any]]:
     """Output and states of two chunks, and the gradients of everything."""
     torch.manual_seed(case.seed)
-    x = (torch.randn(STEPS, 2, NEURONS, dtype=torch.float64) * 1.5).requires_grad_()
+    shape = (STEPS, 2, 2, NEURONS) if case.several else (STEPS, 2, NEURONS)
+    x = (torch.randn(shape, dtype=torch.float64) * 1.5).requires_grad_()
     noise = torch.randn(NEURONS, dtype=torch.float64) * 0.1 if case.each else torch.tensor(0.0)
     values = {
         name: (value + noise).to(torch.float64).requires_grad_(learned)
@@ -163,12 +183,15 @@ def results(case: Drawn, step: Step, backend: str) -> tuple[list[Tensor], list[A
     if case.spikes:
         how = {"surrogate": case.surrogate, "reset": case.reset, "detach_reset": case.detach}
         how["refractory"] = case.refractory
+    if case.escape:
+        how["generator"] = torch.Generator().manual_seed(case.seed)
 
     def run(part: Tensor, state: Any) -> Any:
         if not case.inside or backend == "reference":
             y, after = kernels.step(
                 step, part, state, backend=backend, lean=case.lean, **how, **values
             )
+            y = torch.cat(y) if case.both else y  # its chunks one behind the other
             return (y @ behind.T if case.inside else y), after
         args = {**how, **values}
         y, after = cpu.layer(

@@ -56,7 +56,10 @@ def test_every_model_equals_the_loop(name: str, row: Any) -> None:
     torch.manual_seed(1)
     dtype = torch.float64 if double else torch.float32
     current = CURRENTS.get(name, 2.0)
-    x = torch.rand(40, 3, 7, dtype=dtype) * 1.7 * current - 0.2 * current
+    several = (len(step.inputs),) if step.inputs else ()
+    x = torch.rand(40, 3, *several, 7, dtype=dtype) * 1.7 * current - 0.2 * current
+    if several:  # the others may inhibit
+        x[:, :, 1:] *= 0.2
     values = values_of(step, dtype, each=each, learn=learn)
     rate = compare(
         step, x, values, exact=False, refractory=refractory, detach_reset=detach, lean=lean

@@ -31,10 +31,18 @@ def current_of(kind: type[StepNeuron]) -> float:
     return float(found.group(1))
 
 
-def noise(kind: type[StepNeuron], *shape: int, scale: float = 1.0, **options: Any) -> Tensor:
+def entering(kind: type[StepNeuron], x: Tensor, others: float = 0.1) -> Tensor:
+    """x as the input of a model; of one with several inputs as the first, others that share of it
+    at other steps, which may inhibit.
+    """
+    more = [others * x.roll(k, 0) for k in range(1, len(kind.step.inputs))]
+    return torch.stack([x, *more], dim=2) if kind.step.inputs else x
+
+
+def noise(kind: type[StepNeuron], *shape: int) -> Tensor:
     """Random currents around the one at which the model fires."""
     torch.manual_seed(0)
-    return current_of(kind) * (1.0 + scale * torch.randn(*shape, **options))
+    return entering(kind, current_of(kind) * (1.0 + torch.randn(*shape)))
 
 
 each = pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)
@@ -131,7 +139,8 @@ def test_two_models_of_one_name_are_an_error(tmp_path: Path) -> None:
 
 @each
 def test_it_fires_regularly_where_it_says(kind: type[StepNeuron]) -> None:
-    spikes, _ = kind()(torch.full((1000, 1, 2), current_of(kind)))
+    x = torch.full((1000, 1, 2), current_of(kind))
+    spikes, _ = kind()(entering(kind, x, others=0.0))
     assert torch.equal(spikes[..., 0], spikes[..., 1])
     times = spikes[:, 0, 0].nonzero().flatten()
     assert 10 <= len(times) <= 500
@@ -141,7 +150,7 @@ def test_it_fires_regularly_where_it_says(kind: type[StepNeuron]) -> None:
 
 @each
 def test_it_is_silent_without_input(kind: type[StepNeuron]) -> None:
-    spikes, state = kind()(torch.zeros(500, 1, 1))
+    spikes, state = kind()(entering(kind, torch.zeros(500, 1, 1)))
     assert spikes.sum() == 0
     assert all(torch.isfinite(part).all() for part in state if part is not None)
 
@@ -209,7 +218,7 @@ def test_no_current_gives_infinity_or_nan(kind: type[StepNeuron], factor: float)
     shape = torch.ones(150, 1, 3)
     shape[:, :, 1] *= (-1.0) ** torch.arange(150).unsqueeze(1)
     shape[:, :, 2] = torch.randn(150, 1)
-    x = (current_of(kind) * factor * shape).requires_grad_()
+    x = entering(kind, current_of(kind) * factor * shape).requires_grad_()
     layer = kind(learn=tuple(kind.step.parameters), size=3)
     spikes, state, trace = layer.bound()(x, None, trace=True)
     for part in (spikes, trace.membrane, trace.distance, *state):
@@ -251,7 +260,8 @@ def test_gradients_are_the_derivatives_of_the_soft_neuron(
         name: torch.full((2,), value, dtype=torch.float64, requires_grad=True)
         for name, value in step.defaults().items()
     }
-    x = (0.7 * current_of(kind) * torch.rand(6, 1, 2, dtype=torch.float64)).requires_grad_()
+    x = entering(kind, 0.7 * current_of(kind) * torch.rand(6, 1, 2, dtype=torch.float64))
+    x.requires_grad_()
 
     def soft(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         y, state = step(

@@ -63,5 +63,6 @@ def test_the_native_scan_is_one_node() -> None:
 @needs_kernels
 def test_a_saved_graph_of_a_neuron_that_this_process_does_not_know() -> None:
     inputs = (torch.rand(4, 2, 3), torch.zeros(1, 2, 3), torch.zeros(5, 1))
+    x, *others = inputs
     with pytest.raises(RuntimeError, match="expected a neuron whose program this process has load"):
-        torch.ops.spikegrad.step_scan(1234567, *inputs, True, 0)
+        torch.ops.spikegrad.step_scan(1234567, x, None, *others, True, 0)

@@ -14,8 +14,9 @@ from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.cpu.prepare import Kind, Loaded, prepared
 from spikegrad.kernels.forms import known_of, names_learned, surrogate_rows
 from spikegrad.step import Step
+from spikegrad.step.context import Firing
 from spikegrad.step.loop import firing_of, starts, values_of
-from spikegrad.step.sequence import enter
+from spikegrad.step.sequence import enter, one_input
 from spikegrad.surrogate import Surrogate
 from spikegrad.types import Reset, State, Value
 
@@ -25,9 +26,10 @@ __all__ = ["Neuron", "alike", "described", "named", "shareable", "usual"]
 class Neuron(NamedTuple):
     """One call's neuron.
 
-    current: the input in the dtype of the states (of a `usual` neuron nothing but its dtype);
+    current: the input in the dtype of the states (of a `usual` neuron nothing but its dtype), of
+    several inputs `[T, B, inputs, *features]`;
     states: before the first step, `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; wrap:
-    from the states at the end `[states, B, N]` to the state.
+    from the states at the end `[states, B, N]` to the state; firing: how neurons spike in torch.
     """
 
     current: Tensor
@@ -35,6 +37,7 @@ class Neuron(NamedTuple):
     states: Tensor
     params: Tensor
     wrap: Callable[[Tensor], State]
+    firing: Firing | None
 
     def wanted(self, *others: Tensor | None) -> bool:
         """Whether a backward pass may follow, through the neuron or what else enters the call."""
@@ -63,9 +66,10 @@ def described(
     where its program cannot be compiled, and as the loop.
     """
     values = values_of(definition, values, dt)
-    firing_of(definition, surrogate, slope, reset, detach_reset, refractory)  # checks
-    current = enter(x, state, definition.State, **values)
-    now, silent = starts(definition, current, state, values, refractory)
+    firing = firing_of(definition, surrogate, slope, reset, detach_reset, refractory)  # checks
+    current = enter(x, state, definition.State, definition.inputs, **values)
+    one = one_input(current, definition.inputs)
+    now, silent = starts(definition, one, state, values, refractory)
     record = definition.surrogate if surrogate is None else surrogate
     rows: dict[str, Value] = {**values, "dt": dt}
     if definition.spikes:
@@ -85,7 +89,7 @@ def described(
         not alike(rows),
         current.dtype == torch.float64,
     )
-    batch, features = current.shape[1], current.shape[2:]
+    batch, features = one.shape[1], one.shape[2:]
     flat_already = len(features) == 1
     parts = [*now.values(), *([silent.to(current.dtype)] if silent is not None else [])]
     flat = [part.reshape(batch, -1) for part in parts]
@@ -101,7 +105,8 @@ def described(
             after.append(None)  # type: ignore[arg-type]
         return definition.State(*after)
 
-    return Neuron(current, loaded, states, matrix(rows, loaded, features, current), wrap)
+    params = matrix(rows, loaded, features, current)
+    return Neuron(current, loaded, states, params, wrap, firing)
 
 
 def alike(values: Mapping[str, Value]) -> bool:

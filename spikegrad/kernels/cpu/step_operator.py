@@ -23,11 +23,19 @@ def register() -> None:
 
 
 def fake(
-    program: int, x: Tensor, starts: Tensor, params: Tensor, keep: bool, segment: int
+    program: int,
+    x: Tensor,
+    noise: Tensor | None,
+    starts: Tensor,
+    params: Tensor,
+    keep: bool,
+    segment: int,
 ) -> tuple[Tensor, ...]:
-    """The outputs' shapes and dtypes: output, kept values, masks, marks, states at the end."""
+    """The outputs' shapes and dtypes: output, membrane, kept values, masks, marks, states at the
+    end.
+    """
     p = PROGRAMS[program]
-    steps, batch, features = x.shape
+    steps, batch, features = x.shape[-3:]
     columns = features if p.each else batch * features
     blocks = -(-columns // p.block) * (batch if p.each else 1)
     every = keep and not segment
@@ -37,7 +45,8 @@ def fake(
 
     segments, groups = -(-steps // segment) if segment else 0, p.block // lanes(p.double)
     return (
-        x.new_empty(x.shape),
+        x.new_empty((steps, batch, features)),
+        made(p.outputs > 1, steps, batch, features),
         made(every and p.reals > 0, blocks, steps, p.reals, p.block),
         made(every and p.masks > 0, blocks, steps, p.masks, groups, dtype=torch.int16),
         made(bool(keep and segment), segments, len(p.states), batch, features),
@@ -47,32 +56,44 @@ def fake(
 
 def keep_parts(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads; of an input that it does not read, the number of steps."""
-    program, x, starts, params, _, segment = inputs
-    _, reals, masks, marks, ends = output
+    program, x, noise, starts, params, _, segment = inputs
+    _, membrane, reals, masks, marks, ends = output
+    p = PROGRAMS[program]
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(reals, masks, marks)
-    read = PROGRAMS[program].reads_input or segment
-    ctx.save_for_backward(x if read else None, starts, params, reals, masks, marks, ends)
-    ctx.program, ctx.segment, ctx.steps = program, segment, x.shape[0]
+    nothing = () if p.outputs > 1 else (membrane,)
+    ctx.mark_non_differentiable(reals, masks, marks, *nothing)
+    ctx.save_for_backward(
+        x if p.reads_input or segment else None,
+        noise if p.reads_noise or segment else None,
+        starts,
+        params,
+        reals,
+        masks,
+        marks,
+        ends,
+    )
+    ctx.program, ctx.segment, ctx.leading = program, segment, x.shape[:-2]
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     """Gradients of the input, the states before the first step and the parameters."""
-    x, starts, params, reals, masks, marks, after = ctx.saved_tensors
+    x, noise, starts, params, reals, masks, marks, after = ctx.saved_tensors
     p = PROGRAMS[ctx.program]
     if x is None:  # nobody reads it: something of its shape
-        x = starts[:1].expand(ctx.steps, -1, -1)
+        x = starts[0].expand(*ctx.leading, -1, -1)
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         # Whoever asks for the gradient's gradient must reach `refuse`, whatever was saved: the
         # states at the end are part of the graph.
         starts = starts + (after - after.detach())
-    incoming, ends = grads[0], grads[4]
+    incoming, membrane, ends = grads[0], grads[1], grads[5]
     dx, dstarts, sums = below_autograd(
         torch.ops.spikegrad.step_scan_backward,
         ctx.program,
         None if incoming is None else readable(incoming),
+        None if membrane is None else readable(membrane),
         None if ends is None else ends[: len(p.smooth)].contiguous(),
         x,
+        noise,
         starts,
         params,
         reals,
@@ -84,8 +105,9 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     return (
         None,
         dx if need[1] else None,
-        padded(dstarts, p) if need[2] else None,
-        of_parameters(sums.sum(0), params, p) if need[3] else None,
+        None,
+        padded(dstarts, p) if need[3] else None,
+        of_parameters(sums.sum(0), params, p) if need[4] else None,
         None,
         None,
     )
@@ -94,8 +116,10 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
 def fake_backward(
     program: int,
     grad: Tensor | None,
+    grad_membrane: Tensor | None,
     grad_ends: Tensor | None,
     x: Tensor,
+    noise: Tensor | None,
     starts: Tensor,
     params: Tensor,
     reals: Tensor,
@@ -105,7 +129,7 @@ def fake_backward(
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes: of the input, the states, the parameters' sums."""
     p = PROGRAMS[program]
-    _, batch, features = x.shape
+    batch, features = x.shape[-2:]
     parts = batch if p.each else -(-batch * features // p.block)
     sums = (parts, len(p.learned), features if p.each else 1) if p.learned else (0,)
     return (

@@ -16,10 +16,11 @@ class Program:
 
     states, parameters: names in the order of their rows; smooth: the states with gradients;
     learned: the parameters with gradients, in the order of the sums; reals, masks: how many values
-    of a step are kept; reads_input: whether the backward pass reads x; spikes: the output is 1 and
-    0; support: the surrogate's derivative is 0 outside of a mask, which leaves a step; within: the
-    kept numbers are those in it alone; given: which of the words of spikes and support the backward
-    pass reads; each: one value per neuron; block: columns that a scan walks together.
+    of a step are kept; inputs, outputs: of a scan, where noise is no input; noise: it is read;
+    reads_input, reads_noise: whether the backward pass reads inputs, or noise; spikes: the output
+    is 1 and 0; support: the surrogate's derivative is 0 outside of a mask, which leaves a step;
+    within: the kept numbers are those in it alone; given: which of the words of spikes and support
+    the backward pass reads; each: one value per neuron; block: columns that a scan walks together.
     """
 
     text: str
@@ -29,7 +30,11 @@ class Program:
     learned: tuple[str, ...]
     reals: int
     masks: int
+    inputs: int
+    outputs: int
+    noise: bool
     reads_input: bool
+    reads_noise: bool
     spikes: bool
     support: bool
     within: bool
@@ -51,7 +56,11 @@ class Program:
             traced.learned,
             len(plan.reals),
             len(plan.masks),
+            len(traced.currents),
+            len(traced.results),
+            traced.noise,
             plan.reads_input,
+            plan.reads_noise,
             traced.spike is not None,
             traced.support is not None,
             plan.within,

@@ -97,7 +97,7 @@ class RowsWriter(Writer):
     def forward(self) -> str:
         """One step of one group of lanes."""
         graph, name, plan = self.graph, self.name_of("n"), self.plan
-        lines = self.forward_values("load(x + j)", lambda k: f"load(states + {k} * c.state + j)")
+        lines = self.forward_values(input_at, lambda k: f"load(states + {k} * c.state + j)")
         if self.spike < 0:
             y = self.real(graph.outputs["output"], name)
             lines.append(f"store(y + j, {y});")
@@ -160,17 +160,22 @@ class RowsWriter(Writer):
     def backward(self) -> str:
         """One step backward of one group of lanes."""
         lines = self.backward_values(
-            ("load(x + j)", "load(x_before + j)"),
-            "load(grad + j)",
+            input_at,
+            lambda _: "load(grad + j)",
             lambda k: f"load(carry + {k} * c.state + j)",
             lambda k: f"load(first + {k} * c.state + j)",
         )
         lines += self.gradients(
-            "store(dx + j, kAdd ? load(dx + j) + {0} : {0});",
+            lambda _, value: f"store(dx + j, kAdd ? load(dx + j) + {value} : {value});",
             lambda k: f"carry + {k} * c.state + j",
             lambda k: f"c.sums + {k} * kTile + j",
         )
         return "\n".join(lines)
+
+
+def input_at(_: str, before: str) -> str:
+    """The one input of a step inside a layer."""
+    return f"load(x{before} + j)"
 
 
 def mask_line(prefix: str, k: int, variable: str) -> str:

@@ -35,7 +35,11 @@ def scan(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> 
         each=word(each),
         block=block,
         before=word("computed" in plan.states.values()),
+        inputs=len(traced.currents),
+        outputs=len(traced.results),
+        noise=word(traced.noise),
         input=word(plan.reads_input),
+        read_noise=word(plan.reads_noise),
         parameters=indent(writer.parameters(), "  "),
         forward=indent(writer.forward(), "      "),
         backward=indent(writer.backward(), "      "),
@@ -65,6 +69,19 @@ class ScanWriter(Writer):
             "copy_row<kBlock>(c.params + row * c.param_columns + column, n, rows[row]);",
         ]
 
+    def input_at(self, name: str, before: str) -> str:
+        """An input of a step, or noise."""
+        if name == "noise":
+            return f"load_part(noise{before} + j, n - j)"
+        at = self.of_input(f"x{before}", self.traced.currents.index(name))
+        return f"load_part({at} + j, n - j)"
+
+    @staticmethod
+    def of_input(row: str, place: int) -> str:
+        """The row of one of several inputs, of which the first is known."""
+        apart = "c.steps * c.columns" if row == "dx" else "c.x_input"
+        return f"{row} + {place} * {apart}" if place else row
+
     def load_kept(self, prefix: str, before: str) -> list[str]:
         lines = []
         for place, k in enumerate(self.plan.reals):
@@ -78,9 +95,10 @@ class ScanWriter(Writer):
     def forward(self) -> str:
         """One step of one group of lanes."""
         graph, name = self.graph, self.name_of("n")
-        lines = self.forward_values("load_part(x + j, n - j)", lambda k: f"load(states[{k}] + j)")
-        y = self.real(graph.outputs["output"], name)
-        lines.append(f"if (kOutput) store_part(y + j, {y}, n - j, past);")
+        lines = self.forward_values(self.input_at, lambda k: f"load(states[{k}] + j)")
+        for place, result in enumerate(self.traced.results):
+            y = self.real(graph.outputs[result], name)
+            lines.append(f"if (kOutput) store_part(y[{place}] + j, {y}, n - j, past);")
         for place, k in enumerate(self.plan.reals):
             at = f"reals + {place} * kBlock + j"
             lines.append(f"if (kKeep) store_part({at}, {name(k)}, kLanes<T>, past);")
@@ -97,13 +115,13 @@ class ScanWriter(Writer):
     def backward(self) -> str:
         """One step backward of one group of lanes."""
         lines = self.backward_values(
-            ("load_part(x + j, n - j)", "load_part(x_before + j, n - j)"),
-            "load_part(grad + j, n - j)",
+            self.input_at,
+            lambda k: f"load_part(grad[{k}] + j, n - j)",
             lambda k: f"load(carry[{k}] + j)",
             lambda k: f"load(first[{k}] + j)",
         )
         lines += self.gradients(
-            "store_part(dx + j, {}, n - j, past);",
+            lambda k, value: f"store_part({self.of_input('dx', k)} + j, {value}, n - j, past);",
             lambda k: f"carry[{k}] + j",
             lambda k: f"sums[{k}] + j",
         )

@@ -13,6 +13,8 @@ from spikegrad.step.trace import Traced
 __all__ = ["Writer"]
 
 Name = Callable[[int], str]
+Reads = Callable[[str, str], str]
+"""How an input is read, by its name; the second word is "", or "_before" for the step before."""
 
 
 class Writer:
@@ -26,6 +28,8 @@ class Writer:
         self.traced, self.plan, self.each = traced, plan, each
         graph = self.graph = traced.graph
         self.inputs = graph.inputs()
+        self.entering = {self.inputs[name] for name in (*traced.currents, "noise")
+                         if name in self.inputs}  # fmt: skip
         moving = graph.depends_on(name for name in self.inputs if not name.startswith("parameter "))
         self.constant = set(range(len(graph.nodes))) - moving
         outs = [k for n, k in graph.outputs.items() if not n.startswith("gradient ")]
@@ -105,16 +109,16 @@ class Writer:
         """The statement of one value."""
         return statement(self.graph, k, name, prefix)
 
-    def forward_values(self, x: str, state: Callable[[int], str]) -> list[str]:
-        """The values of one step, from its input and the states before."""
+    def forward_values(self, read: Reads, state: Callable[[int], str]) -> list[str]:
+        """The values of one step, from its inputs and the states before."""
         graph, name = self.graph, self.name_of("n")
         lines = []
         for k in self.steps:
             node = graph.nodes[k]
             if node.op != "input":
                 lines.append(self.made(k, name, "n"))
-            elif node.name == "x":
-                lines.append(f"const Lane<T> n{k} = {x};")
+            elif k in self.entering:
+                lines.append(f"const Lane<T> n{k} = {read(node.name, '')};")
             else:
                 place = self.traced.states.index(node.name.removeprefix("state "))
                 lines.append(f"const Lane<T> n{k} = {state(place)};")
@@ -129,35 +133,36 @@ class Writer:
 
     def backward_values(
         self,
-        x: tuple[str, str],
-        grad: str,
+        input_at: Reads,
+        grad: Callable[[int], str],
         carry: Callable[[int], str],
         first: Callable[[int], str],
     ) -> list[str]:
-        """The values of one step backward. x: the step's input and that of the step before; carry,
+        """The values of one step backward. grad: of an output by its place; carry,
         first: gradients of the states, and states before the first step, by their place.
         """
         graph, plan, name = self.graph, self.plan, self.name_of("n")
         read = {arg for k in (*plan.recomputed, *plan.backward) for arg in graph.nodes[k].args}
         read |= {k for n, k in graph.outputs.items() if n.startswith("gradient ")}
         lines = self.load_kept("n", "")
-        if plan.reads_input and self.inputs["x"] in read:
-            lines.append(f"const Lane<T> n{self.inputs['x']} = {x[0]};")
-        lines += self.states_before(x[1], first)
+        for k in plan.inputs:
+            if k in read:
+                lines.append(f"const Lane<T> n{k} = {input_at(graph.nodes[k].name, '')};")
+        lines += self.states_before(input_at, first)
         lines += [self.made(k, name, "n") for k in plan.recomputed]
         for k in plan.backward:
             node = graph.nodes[k]
             if node.op != "input":
                 lines.append(self.made(k, name, "n"))
-            elif node.name == "gradient output":
-                lines.append(f"const Lane<T> n{k} = {grad};")
+            elif (result := node.name.removeprefix("gradient ")) in self.traced.results:
+                value = grad(self.traced.results.index(result))
+                lines.append(f"const Lane<T> n{k} = {value};")
             else:
-                place = self.traced.smooth.index(node.name.removeprefix("gradient "))
-                lines.append(f"const Lane<T> n{k} = {carry(place)};")
+                lines.append(f"const Lane<T> n{k} = {carry(self.traced.smooth.index(result))};")
         used = read | {arg for k in plan.before for arg in graph.nodes[k].args}
         return [*self.there(used), *lines]
 
-    def states_before(self, x: str, first: Callable[[int], str]) -> list[str]:
+    def states_before(self, input_at: Reads, first: Callable[[int], str]) -> list[str]:
         """The states before the step that are computed from what the step before kept."""
         graph, plan = self.graph, self.plan
         computed = [name for name, how in plan.states.items() if how == "computed"]
@@ -168,8 +173,9 @@ class Writer:
         start = [f"n{at[s]} = {first(self.traced.states.index(s))};" for s in computed]
         name = self.name_of("b")
         body = self.load_kept("b", "_before")
-        if plan.reads_input:
-            body.append(f"[[maybe_unused]] const Lane<T> b{self.inputs['x']} = {x};")
+        for k in plan.inputs:
+            value = input_at(graph.nodes[k].name, "_before")
+            body.append(f"[[maybe_unused]] const Lane<T> b{k} = {value};")
         body += [self.made(k, name, "b") for k in plan.before]
         body += [f"n{at[s]} = {self.real(graph.outputs[f'state {s}'], name)};" for s in computed]
         return [*lines, "if constexpr (kFirst) {", *start, "} else {", *body, "}"]
@@ -180,12 +186,18 @@ class Writer:
         return self.name_of("n")(outputs[key]) if key in outputs else None
 
     def gradients(
-        self, dx: str, carry: Callable[[int], str], total: Callable[[int], str]
+        self,
+        dx: Callable[[int, str], str],
+        carry: Callable[[int], str],
+        total: Callable[[int], str],
     ) -> list[str]:
-        """Where the results of a step backward go: `dx` has a place for the value, carry and total
-        are addresses by place.
+        """Where the results of a step backward go. dx: stores a value as the gradient of an input
+        by its place; carry, total: addresses by place.
         """
-        lines = [dx.format(self.gradient("gradient x") or "Lane<T>{}")]
+        lines = [
+            dx(place, self.gradient(f"gradient {name}") or "Lane<T>{}")
+            for place, name in enumerate(self.traced.currents)
+        ]
         for place, state in enumerate(self.traced.smooth):
             value = self.gradient(f"gradient state {state}") or "Lane<T>{}"
             lines.append(f"store({carry(place)}, {value});")

@@ -47,6 +47,12 @@ def obstacle(definition: Step, x: Tensor | None, checked: bool) -> str:
     checked: the caller chose no kernel by name, so that one step runs in torch, and a kernel that
     was found to differ from the reference is refused.
     """
+    if definition.inputs:
+        return "Triton's kernels read one input"
+    if definition.output == "both":
+        return "Triton's kernels return one output"
+    if definition.mode.word == "escape":
+        return "Triton's kernels read no noise"
     if torch.compiler.is_compiling():
         return "torch.compile compiles the loop"
     if why := available():

@@ -31,7 +31,7 @@ MOST_REGISTERS = 96
 STEPS: dict[str, Step] = {
     "LIF": LIF,
     "ALIF": ALIF,
-    **{n: layer.step for n, layer in neurons.models().items()},
+    **{n: m.step for n, m in neurons.models().items() if not m.step.inputs},
 }
 
 

@@ -17,27 +17,31 @@
 
 namespace spikegrad {
 
+constexpr int kMostOutputs = 2;  // spikes, and the membrane
+
 // One scan. States, parameters and what is kept are numbered as in the generated file. What is kept
 // lies block by block: [blocks][T][reals][block], and masks as bits of a vector's lanes.
 template <class T>
 struct StepScan {
   int64_t steps, columns;  // columns: B*N, also the distance of two steps
-  const T* x;              // [T, B, N], steps x_step apart
-  int64_t x_step;
+  const T* x;              // [inputs][T, B, N], steps x_step apart
+  int64_t x_step, x_input;
+  const T* noise;   // [T, B, N], null where nothing is by chance
   const T* starts;  // [states][B*N]
   const T* params;  // [rows][1 or N]
   int64_t param_columns;
-  T *y, *ends;  // [T, B, N], [states][B*N]
+  T* y[kMostOutputs];  // [T, B, N]
+  T* ends;             // [states][B*N]
   T* reals;
   uint16_t* masks;
   T* marks;         // [segments][states][B*N], null without segments
   int64_t segment;  // steps after which states are kept, 0: never
   bool keep, past;  // keep: reals and masks are written; past: past the caches
   // Backward.
-  const T *grad, *grad_ends;  // null: zero
-  int64_t grad_step;          // 0 with grad_same: one number for all
-  bool grad_same;
-  T *dx, *dstarts;
+  const T *grad[kMostOutputs], *grad_ends;  // null: zero
+  int64_t grad_step[kMostOutputs];          // 0 with grad_same: one number for all
+  bool grad_same[kMostOutputs];
+  T *dx, *dstarts;  // [inputs][T, B, N], [smooth][B*N]
   double* sums;  // [parts][learned][1 or N]
 };
 

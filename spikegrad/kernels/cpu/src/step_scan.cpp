@@ -22,11 +22,31 @@ struct StepBlocks {
         per_row((columns + block - 1) / block), count(per_row * (p.each ? batch : 1)) {}
 };
 
+// Steps, samples and neurons of x, [T, B, N] or, of several inputs, [inputs, T, B, N].
+struct Sizes {
+  int64_t first, steps, batch, features;
+  explicit Sizes(const Tensor& x)
+      : first(x.dim() - 3), steps(x.size(first)), batch(x.size(first + 1)),
+        features(x.size(first + 2)) {}
+  int64_t columns() const { return batch * features; }
+};
+
+// The same sizes with the inputs in front where there are several.
+std::vector<int64_t> like(const Tensor& x) {
+  std::vector<int64_t> sizes;
+  for (int64_t k = 0; k < x.dim(); ++k) sizes.push_back(x.size(k));
+  return sizes;
+}
+
 template <class T>
-StepScan<T> scan_of(const Tensor& x, const Tensor& starts, const Tensor& params, const Call& call) {
+StepScan<T> scan_of(const Tensor& x, const Maybe& noise, const Tensor& starts, const Tensor& params,
+                    const Call& call) {
+  const Sizes sizes(x);
   StepScan<T> c{};
-  c.steps = x.size(0), c.columns = x.size(1) * x.size(2);
-  c.x = data<T>(x), c.x_step = x.stride(0);
+  c.steps = sizes.steps, c.columns = sizes.columns();
+  c.x = data<T>(x), c.x_step = x.stride(sizes.first);
+  c.x_input = sizes.first ? x.stride(0) : 0;
+  c.noise = data<T>(noise);
   c.starts = data<T>(starts), c.params = data<T>(params), c.param_columns = params.size(1);
   c.segment = call.segment;
   return c;
@@ -34,20 +54,32 @@ StepScan<T> scan_of(const Tensor& x, const Tensor& starts, const Tensor& params,
 
 void check(const Tensor& x, const Tensor& starts, const Tensor& params, const Call& call) {
   const Program& p = call.program;
+  SG_CHECK(x.dim() == (p.inputs > 1 ? 4 : 3) && x.numel() > 0 &&
+               (p.inputs == 1 || x.size(0) == p.inputs),
+           "x must be [T, B, N], or [inputs, T, B, N]");
+  const Sizes sizes(x);
   SG_CHECK(p.wide == (x.scalar_type() == ScalarType::Double), "a program of another dtype");
   SG_CHECK(p.block > 0, "a program of a scan");
   SG_CHECK(call.segment >= 0, "a segment must not be negative");
-  SG_CHECK(x.dim() == 3 && x.size(0) > 0 && x.numel() > 0, "x must be [T, B, N]");
   SG_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
            "x must be float32 or float64");
-  SG_CHECK(x.stride(2) == 1 && x.stride(1) == x.size(2), "x must be dense in [B, N]");
-  SG_CHECK(starts.is_contiguous() && starts.numel() == p.states * x.size(1) * x.size(2) &&
+  SG_CHECK(x.stride(sizes.first + 2) == 1 && x.stride(sizes.first + 1) == sizes.features,
+           "x must be dense in [B, N]");
+  SG_CHECK(starts.is_contiguous() && starts.numel() == p.states * sizes.columns() &&
                starts.scalar_type() == x.scalar_type(),
            "states must be [states, B, N] in x's dtype");
   SG_CHECK(params.dim() == 2 && params.is_contiguous() && params.size(0) == p.parameters &&
-               params.size(1) == (p.each ? x.size(2) : 1) &&
+               params.size(1) == (p.each ? sizes.features : 1) &&
                params.scalar_type() == x.scalar_type(),
            "parameters must be [rows, 1 or N] in x's dtype");
+}
+
+void check_noise(const Maybe& noise, const Tensor& x, bool wanted) {
+  const Sizes sizes(x);
+  SG_CHECK(noise.has_value() == wanted, "noise for the neurons that spike by chance, and no others");
+  SG_CHECK(!wanted || (noise->is_contiguous() && noise->scalar_type() == x.scalar_type() &&
+                       noise->numel() == sizes.steps * sizes.columns()),
+           "noise must be [T, B, N] in x's dtype");
 }
 
 // Rows that nobody reads again before the caches lose them.
@@ -72,20 +104,22 @@ void over_blocks(const StepScan<T>& c, const StepBlocks& blocks, int64_t functio
   });
 }
 
-using Forwards = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Forwards = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Backwards = std::tuple<Tensor, Tensor, Tensor>;
 
 template <class T>
-Forwards forward_as(int64_t function, const Tensor& x, const Tensor& starts, const Tensor& params,
-                    const Call& call) {
+Forwards forward_as(int64_t function, const Tensor& x, const Maybe& noise, const Tensor& starts,
+                    const Tensor& params, const Call& call) {
   const ScalarType dtype = x.scalar_type();
-  const int64_t steps = x.size(0), batch = x.size(1), features = x.size(2);
+  const auto [first, steps, batch, features] = Sizes(x);
   const StepBlocks blocks(batch, features, call.program);
   const bool keep = call.keep && !call.segment, marked = call.keep && call.segment;
   auto made = [&](bool there, const std::vector<int64_t>& sizes, ScalarType type) {
     return there ? pooled(sizes, type) : none(type);
   };
+  const bool two = call.program.outputs > 1;
   Tensor y = pooled({steps, batch, features}, dtype);
+  Tensor membrane = made(two, {steps, batch, features}, dtype);
   Tensor reals = made(keep && call.program.reals,
                       {blocks.count, steps, call.program.reals, blocks.block}, dtype);
   Tensor masks =
@@ -96,51 +130,66 @@ Forwards forward_as(int64_t function, const Tensor& x, const Tensor& starts, con
                        batch, features},
                       dtype);
   Tensor ends = fresh_tensor({call.program.states, batch, features}, dtype);
-  StepScan<T> c = scan_of<T>(x, starts, params, call);
-  c.y = mutable_data<T>(y), c.ends = mutable_data<T>(ends);
+  StepScan<T> c = scan_of<T>(x, noise, starts, params, call);
+  c.y[0] = mutable_data<T>(y), c.ends = mutable_data<T>(ends);
+  c.y[1] = two ? mutable_data<T>(membrane) : nullptr;
   c.reals = mutable_data<T>(reals);
   c.masks = reinterpret_cast<uint16_t*>(mutable_data<int16_t>(masks));
   c.marks = marked ? mutable_data<T>(marks) : nullptr;
-  c.keep = keep, c.past = past(c.y, c);
+  c.keep = keep, c.past = past(c.y[0], c) && (!two || past(c.y[1], c));
   over_blocks(c, blocks, function, 0);
-  return {y, reals, masks, marks, ends};
+  return {y, membrane, reals, masks, marks, ends};
 }
 
-Forwards step_scan(int64_t program, const Tensor& x, const Tensor& starts, const Tensor& params,
-                   bool keep, int64_t segment) {
+Forwards step_scan(int64_t program, const Tensor& x, const Maybe& noise, const Tensor& starts,
+                   const Tensor& params, bool keep, int64_t segment) {
   const Call call{program_of(program), keep, segment};
   check(x, starts, params, call);
+  check_noise(noise, x, call.program.noise);
   const int64_t function = call.program.forward;
   if (x.scalar_type() == ScalarType::Double)
-    return forward_as<double>(function, x, starts, params, call);
-  return forward_as<float>(function, x, starts, params, call);
+    return forward_as<double>(function, x, noise, starts, params, call);
+  return forward_as<float>(function, x, noise, starts, params, call);
+}
+
+// What a backward pass is given besides what the forward pass was: gradients of the two outputs and
+// of the states at the end, none where they are 0.
+struct Incoming {
+  const Maybe &grad, &grad_membrane, &grad_ends;
+};
+
+// The gradient of one output.
+template <class T>
+void take(StepScan<T>& c, int output, const Maybe& grad) {
+  c.grad[output] = data<T>(grad);
+  if (!grad.has_value()) return;
+  c.grad_step[output] = grad->stride(0);
+  c.grad_same[output] = grad->stride(0) == 0 && grad->stride(1) == 0 && grad->stride(2) == 0;
+  SG_CHECK(c.grad_same[output] || (grad->stride(2) == 1 && grad->stride(1) == grad->size(2)),
+           "an output's gradient must be one number or dense in [B, N]");
 }
 
 template <class T>
-Backwards backward_as(int64_t function, const Maybe& grad, const Maybe& grad_ends, const Tensor& x,
-                      const Tensor& starts, const Tensor& params, const Tensor& reals,
-                      const Tensor& masks, const Tensor& marks, const Call& call) {
+Backwards backward_as(int64_t function, const Incoming& incoming, const Tensor& x,
+                      const Maybe& noise, const Tensor& starts, const Tensor& params,
+                      const Tensor& reals, const Tensor& masks, const Tensor& marks,
+                      const Call& call) {
   const ScalarType dtype = x.scalar_type();
-  const int64_t steps = x.size(0), batch = x.size(1), features = x.size(2);
+  const auto [first, steps, batch, features] = Sizes(x);
   const StepBlocks blocks(batch, features, call.program);
-  Tensor dx = pooled({steps, batch, features}, dtype);
+  Tensor dx = pooled(like(x), dtype);
   Tensor dstarts = fresh_tensor({call.program.smooth, batch, features}, dtype);
   const int64_t parts = call.program.each ? batch : blocks.count,
                 width = call.program.each ? features : 1;
   Tensor sums = call.program.learned
                     ? fresh_tensor({parts, call.program.learned, width}, ScalarType::Double)
                     : none(ScalarType::Double);
-  StepScan<T> c = scan_of<T>(x, starts, params, call);
+  StepScan<T> c = scan_of<T>(x, noise, starts, params, call);
   c.reals = const_cast<T*>(data<T>(reals));
   c.masks = reinterpret_cast<uint16_t*>(const_cast<int16_t*>(data<int16_t>(masks)));
   c.marks = call.segment ? const_cast<T*>(data<T>(marks)) : nullptr;
-  c.grad = data<T>(grad), c.grad_ends = data<T>(grad_ends);
-  if (grad.has_value()) {
-    c.grad_step = grad->stride(0);
-    c.grad_same = grad->stride(0) == 0 && grad->stride(1) == 0 && grad->stride(2) == 0;
-    SG_CHECK(c.grad_same || (grad->stride(2) == 1 && grad->stride(1) == features),
-             "the output's gradient must be one number or dense in [B, N]");
-  }
+  take(c, 0, incoming.grad), take(c, 1, incoming.grad_membrane);
+  c.grad_ends = data<T>(incoming.grad_ends);
   c.dx = mutable_data<T>(dx), c.dstarts = mutable_data<T>(dstarts);
   c.sums = call.program.learned ? mutable_data<double>(sums) : nullptr;
   c.past = past(c.dx, c);
@@ -151,43 +200,49 @@ Backwards backward_as(int64_t function, const Maybe& grad, const Maybe& grad_end
   return {dx, dstarts, sums};
 }
 
-Backwards step_scan_backward(int64_t program, const Maybe& grad, const Maybe& grad_ends,
-                             const Tensor& x, const Tensor& starts, const Tensor& params,
-                             const Tensor& reals, const Tensor& masks, const Tensor& marks,
-                             int64_t segment) {
+Backwards step_scan_backward(int64_t program, const Maybe& grad, const Maybe& grad_membrane,
+                             const Maybe& grad_ends, const Tensor& x, const Maybe& noise,
+                             const Tensor& starts, const Tensor& params, const Tensor& reals,
+                             const Tensor& masks, const Tensor& marks, int64_t segment) {
   const Call call{program_of(program), true, segment};
   check(x, starts, params, call);
+  const auto [first, steps, batch, features] = Sizes(x);
   const bool kept = !call.segment;
-  const StepBlocks blocks(x.size(1), x.size(2), call.program);
-  SG_CHECK(!kept || reals.numel() == blocks.count * x.size(0) * call.program.reals * blocks.block,
+  if (!kept || noise.has_value()) check_noise(noise, x, call.program.noise);
+  const StepBlocks blocks(batch, features, call.program);
+  SG_CHECK(!kept || reals.numel() == blocks.count * steps * call.program.reals * blocks.block,
            "kept values of another call");
-  SG_CHECK(kept || marks.numel() == (x.size(0) + call.segment - 1) / call.segment * starts.numel(),
+  SG_CHECK(kept || marks.numel() == (steps + call.segment - 1) / call.segment * starts.numel(),
            "kept states of another call");
-  SG_CHECK(!kept || masks.numel() == blocks.count * x.size(0) * call.program.masks *
+  SG_CHECK(!kept || masks.numel() == blocks.count * steps * call.program.masks *
                                          (blocks.block / call.program.lanes),
            "kept masks of another call");
-  SG_CHECK(!grad.has_value() || (grad->dim() == 3 && grad->size(0) == x.size(0) &&
-                                 grad->size(1) == x.size(1) && grad->size(2) == x.size(2)),
-           "the output's gradient must be [T, B, N]");
-  for (const Maybe* g : {&grad, &grad_ends})
+  SG_CHECK(!grad_membrane.has_value() || call.program.outputs > 1, "a gradient without an output");
+  for (const Maybe* g : {&grad, &grad_membrane})
+    SG_CHECK(!g->has_value() || ((*g)->dim() == 3 && (*g)->size(0) == steps &&
+                                 (*g)->size(1) == batch && (*g)->size(2) == features),
+             "an output's gradient must be [T, B, N]");
+  for (const Maybe* g : {&grad, &grad_membrane, &grad_ends})
     SG_CHECK(!g->has_value() || (*g)->scalar_type() == x.scalar_type(),
              "gradients must have x's dtype");
-  check_size(grad_ends, call.program.smooth * x.size(1) * x.size(2));
+  check_size(grad_ends, call.program.smooth * batch * features);
   const int64_t function = call.program.backward;
+  const Incoming incoming{grad, grad_membrane, grad_ends};
   if (x.scalar_type() == ScalarType::Double)
-    return backward_as<double>(function, grad, grad_ends, x, starts, params, reals, masks, marks,
+    return backward_as<double>(function, incoming, x, noise, starts, params, reals, masks, marks,
                                call);
-  return backward_as<float>(function, grad, grad_ends, x, starts, params, reals, masks, marks,
+  return backward_as<float>(function, incoming, x, noise, starts, params, reals, masks, marks,
                             call);
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
   m.def(
-      "step_scan(int program, Tensor x, Tensor starts, Tensor params, bool keep, int segment) -> "
-      "(Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "step_scan(int program, Tensor x, Tensor? noise, Tensor starts, Tensor params, bool keep, "
+      "int segment) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "step_scan_backward(int program, Tensor? grad, Tensor? grad_ends, Tensor x, Tensor starts, "
-      "Tensor params, Tensor reals, Tensor masks, Tensor marks, int segment) -> "
+      "step_scan_backward(int program, Tensor? grad, Tensor? grad_membrane, Tensor? grad_ends, "
+      "Tensor x, Tensor? noise, Tensor starts, Tensor params, Tensor reals, Tensor masks, Tensor "
+      "marks, int segment) -> "
       "(Tensor, Tensor, Tensor)");
 }
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
