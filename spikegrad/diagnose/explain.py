@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.diagnose.probe import output_of
+from spikegrad.diagnose.probe import outputs_of
 from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.kernels.cpu.conv import spikes_of
@@ -125,9 +125,10 @@ def one_run(network: nn.Module, x: Tensor) -> Witness:
         for container in containers:
             container.witness = notes
         with alone(network, notes):
-            y = output_of(network(x))
-        if y.requires_grad and trained:
-            torch.autograd.grad(y.sum(), trained, allow_unused=True)
+            ends = outputs_of(network(x))
+        sums = [y.sum() for y in ends if y.requires_grad]
+        if sums and trained:
+            torch.autograd.grad(sums, trained, allow_unused=True)
             notes.arrived(None)
     finally:
         for container in containers:
@@ -146,7 +147,7 @@ def alone(network: nn.Module, notes: Witness) -> Iterator[None]:
         took = perf_counter() - began.pop()
         x = given[0] if given else None
         y = out[0] if isinstance(out, tuple) and out else out
-        if isinstance(y, Tensor):
+        if isinstance(y, (Tensor, tuple)):
             notes.saw(Seen((layer,), layer, "", x, took), y)
 
     try:

@@ -21,7 +21,17 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.tape import Recorded, Tape, listened, record
 
-__all__ = ["Loss", "Probe", "check_network", "forward", "output_of", "probe", "shown", "spiking"]
+__all__ = [
+    "Loss",
+    "Probe",
+    "check_network",
+    "forward",
+    "output_of",
+    "outputs_of",
+    "probe",
+    "shown",
+    "spiking",
+]
 
 Loss: TypeAlias = Callable[..., Tensor]
 """`loss(y, labels)`, or `loss(y)` where there are no labels, to a scalar."""
@@ -149,6 +159,13 @@ def output_of(out: Any) -> Tensor:
     if not isinstance(y, Tensor):
         raise TypeError(message("expected a tensor, or (tensor, states)", type(y).__name__))
     return y
+
+
+def outputs_of(out: Any) -> tuple[Tensor, ...]:
+    """The same, or the spikes and the membranes of a last layer that returns both."""
+    y = out[0] if isinstance(out, (tuple, list)) and out else out
+    pair = isinstance(y, tuple) and bool(y) and all(isinstance(part, Tensor) for part in y)
+    return y if pair else (output_of(out),)
 
 
 def spiking(network: nn.Module, tapes: dict[str, Tape]) -> Iterator[tuple[str, Any, Tape]]:

@@ -34,10 +34,12 @@ def obstacle_to_layer(
     neuron: str | Step | None,
     surrogate: Any,
     backends: tuple[str, ...],
+    *,
+    feedback: bool = False,
 ) -> str:
     """Why a connection and its neurons cannot run as one call of the native kernels, or "".
 
-    neuron: a step, or a scan by its name; None: a connection alone.
+    neuron: a step, or a scan by its name; None: a connection alone; feedback: of what it returns.
     """
     if "reference" in backends:
         return "the reference was chosen by name"
@@ -46,7 +48,7 @@ def obstacle_to_layer(
     if on_gpu(x):
         named = "cpu" in backends
         return "cpu was chosen by name" if named else obstacle_on_gpu(x, weight, neuron, surrogate)
-    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate)):
+    if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate, feedback=feedback)):
         return why
     if isinstance(x, cpu.Spikes):
         return other_product(x.edge.dtype, weight) or obstacle(

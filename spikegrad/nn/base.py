@@ -212,7 +212,7 @@ class SpikingNeuron(Neuron):
         self.dt, self.v_rest, self.reset, self.detach_reset = dt, v_rest, reset, detach_reset
         self.refractory = steps_of(refractory, dt)
         self.surrogate = record_of(surrogate)
-        low, high = threshold_bounds or default_bounds(threshold)
+        low, high = threshold_interval(threshold, threshold_bounds, self.learn)
         self.threshold = Quantity(
             threshold, learn="threshold" in self.learn, size=size, low=low, high=high
         )
@@ -286,6 +286,8 @@ def words(learn: str | Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]
     for word in chosen:
         if word not in known:
             raise UserError(unknown("learnable quantity", word, known))
+        if chosen.count(word) > 1:
+            raise UserError(message("expected each word of learn once", f"{word!r} twice"))
     return chosen
 
 
@@ -312,6 +314,16 @@ def check_threshold(threshold: Value, v_rest: float, reset: Reset) -> None:
         raise UserError(
             message(f"expected threshold > v_rest = {v_rest}", f"{lowest:g}", "raise the threshold")
         )
+
+
+def threshold_interval(
+    threshold: Value, given: tuple[float, float] | None, learn: tuple[str, ...]
+) -> tuple[float, float]:
+    """The open interval of a learned threshold; a fixed one has none."""
+    if given is not None and "threshold" not in learn:
+        expected = "expected threshold_bounds with a learned threshold"
+        raise UserError(message(expected, "a fixed one", "add learn='threshold', or omit them"))
+    return default_bounds(threshold) if given is None else given
 
 
 def default_bounds(threshold: Value) -> tuple[float, float]:

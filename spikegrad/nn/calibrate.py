@@ -12,15 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikegrad.checks import check_current, check_finite
+from spikegrad.checks import check_current, check_finite, check_positive
 from spikegrad.errors import UserError, message
+from spikegrad.nn.init import spikes
 from spikegrad.nn.measuring import measuring
-from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.tape import Recorded, record
 from spikegrad.nn.wiring import Wire, drivers, wiring
 
 __all__ = ["Calibrated", "calibrate"]
+
+USUAL, REACH, LEVEL = 1e4, 1e12, 8
+"""Where nothing is said: the search goes to `REACH`, for currents in pA; beyond `USUAL` it ends
+when `LEVEL` doublings in a row left a rate that is not 0 as it was."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,16 @@ def calibrate(
     *,
     rate: float = 0.05,
     tolerance: float = 0.05,
-    largest: float = 1e4,
+    largest: float | None = None,
 ) -> list[Calibrated]:
     """Scale what drives each spiking layer, in the order of the run, until it fires at `rate`.
 
     x: a representative batch `[T, B, *features]`; rate: spikes per neuron and step; tolerance:
-    relative; largest: bound of the factor, either way. The weights and the biases of the
-    connections that drive the layer are scaled by one factor, or those of the norms behind them;
-    nothing else changes, and on an error nothing at all. Returns one `Calibrated` per spiking layer
-    that a connection drives.
+    relative; largest: bound of the factor, either way; None: as far as the rate still changes, at
+    most 1e12, for neurons whose currents have a unit. The weights and the biases of the connections
+    that drive the layer are scaled by one factor, or those of the norms behind them; nothing else
+    changes, and on an error nothing at all. Returns one `Calibrated` per spiking layer that a
+    connection drives.
     Raises UserError when a layer cannot reach the rate (its input is silent, for example), and when
     two layers are driven by the same connections alone; TypeError for a layer with a state that is
     no neuron of this package, whose rate nobody can measure.
@@ -62,6 +67,8 @@ def calibrate(
     """
     check_current(x)
     check_finite(x)
+    if largest is not None:
+        check_positive(largest, "largest")
     if not 0.0 < rate < 1.0:
         raise UserError(message("expected rate in (0, 1) spikes per neuron and step", str(rate)))
     names = {module: name for name, module in network.named_modules()}
@@ -83,7 +90,7 @@ def planned(wires: list[Wire], names: dict[nn.Module, str]) -> list[tuple[str, l
     plan = []
     taken: dict[nn.Module, str] = {}
     for neuron, driving in drivers(wires).items():
-        if isinstance(neuron, LI):
+        if not spikes(neuron):
             continue
         spiking = neuron.neuron if isinstance(neuron, Recurrent) else neuron
         name = names[spiking]
@@ -133,7 +140,7 @@ def bisect(
     layer: str,
     rate: float,
     tolerance: float,
-    largest: float,
+    largest: float | None,
 ) -> Calibrated:
     """Find the factor on a geometric grid, then by bisection of its logarithm."""
     both = [p for target in targets for p in (target.weight, target.bias)]
@@ -145,17 +152,20 @@ def bisect(
             p.copy_(s * factor)
         return fires()
 
-    before = now = at(1.0)
-    factor, low, high = 1.0, 0.0, float("inf")
-    for _ in range(60):
+    before, tried = (now := at(1.0)), 1.0
+    factor, low, high, same = 1.0, 0.0, float("inf"), 0
+    bound = REACH if largest is None else largest
+    for _ in range(100):
         if abs(now - rate) <= tolerance * rate:
             return Calibrated(layer, factor, before, now)
         low, high = (factor, high) if now < rate else (low, factor)
         factor = 2 * low if high == float("inf") else high / 2 if low == 0 else (low * high) ** 0.5
-        if not 1 / largest <= factor <= largest or (low and high / low < 1 + 1e-6):
+        settled = largest is None and factor > USUAL and same >= LEVEL
+        if settled or not 1 / bound <= factor <= bound or (low and high / low < 1 + 1e-6):
             break
-        now = at(factor)
-    best = f"rate {now:.4g} at factor {factor:.4g}"
+        last, tried, now = now, factor, at(factor)
+        same = same + 1 if 0 < now == last else 0
+    best = f"rate {now:.4g} at a factor of {tried:.4g}"
     raise UserError(
         message(
             f"expected layer {layer} to reach {rate:g} spikes per neuron and step",

@@ -56,6 +56,7 @@ def block_at(
         None if block.neuron is None else block.neuron.law,
         getattr(block.neuron, "surrogate", None),
         block.backends,
+        feedback=block.feedback is not None,
     )
     return why_not or block
 

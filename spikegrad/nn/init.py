@@ -10,6 +10,9 @@ PSP kernel eps[t] of the receiving neuron, summed on the grid of dt,
 
     W ~ N(mu / (n nu sum eps), ((theta - mu)/xi)^2 / (n nu sum eps^2) - mean^2)
 
+with mu and theta counted from rest. Of a neuron that is written as a step the response is measured,
+and theta is where it fires (`response.py`).
+
 Source: Rossbroich, Gygax & Zenke (2022), Neuromorphic Computing and Engineering 2(4), eqs. 7-13;
 He, Zhang, Ren & Sun (2015), ICCV.
 """
@@ -30,7 +33,9 @@ from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.measuring import measuring
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
+from spikegrad.nn.response import response
 from spikegrad.nn.spiking import Spiking
+from spikegrad.nn.stepped import StepNeuron
 from spikegrad.nn.wiring import Connection, Wire, drivers, wiring
 
 __all__ = ["fluctuation_driven", "initialise", "kaiming", "psp"]
@@ -67,7 +72,7 @@ def initialise(
     if method == "fluctuation":
         for neuron in together:
             if spikes(neuron) and not isinstance(neuron, Spiking):
-                psp(inner(neuron))  # raises for a neuron that it does not know
+                response_of(inner(neuron))  # raises for a neuron that it does not know
     for wire in wires:
         start(wire, together, method, gain, rate, xi, generator)
 
@@ -101,7 +106,8 @@ def start(
 
 def spikes(neuron: nn.Module) -> bool:
     """Whether a driven layer is a spiking one."""
-    return not isinstance(neuron, LI)
+    within = inner(neuron)
+    return within.step.spikes if isinstance(within, StepNeuron) else not isinstance(within, LI)
 
 
 def inner(neuron: nn.Module) -> nn.Module:
@@ -146,16 +152,15 @@ def fluctuation_driven(
     """Weights that put the membrane's standard deviation at `(theta - mu)/xi`.
 
     layer: the connection; neuron: the layer behind it; rate: of the inputs, spikes per step;
-    xi: 1 to 3 in the paper; mu: the mean membrane; feedforward: share of the variance that comes
-    from the input when the neuron is `Recurrent`, the rest comes from its feedback; connections:
-    how many drive the neuron together, each with its part of mean and variance.
-    Raises UserError when mu alone needs more variance than there is, TypeError for a neuron of an
-    unknown kind.
+    xi: 1 to 3 in the paper; mu: the mean membrane, from rest; feedforward: share of the variance
+    that comes from the input when the neuron is `Recurrent`, the rest comes from its feedback;
+    connections: how many drive the neuron together, each with its part of mean and variance.
+    Raises UserError when mu alone needs more variance than there is, and for a neuron whose
+    response is not linear or does not decay; TypeError for a neuron of an unknown kind.
     """
     check_positive(rate, "rate")
     check_positive(xi, "xi")
-    total, squared = psp(inner(neuron))
-    theta = float(inner(neuron).threshold().mean())  # type: ignore[operator]
+    total, squared, theta = response_of(inner(neuron))
     sigma = (theta - mu) / xi
     share = (feedforward if isinstance(neuron, Recurrent) else 1.0) / connections
     n, mean = fan_in(layer.weight), mu / connections
@@ -193,17 +198,32 @@ def fan_in(weight: Tensor) -> int:
     return weight[0].numel()
 
 
+def response_of(neuron: nn.Module) -> tuple[float, float, float]:
+    """Sum and sum of squares of the response, and how far from rest the neuron fires."""
+    if isinstance(neuron, StepNeuron):
+        found = response(neuron)
+        return float(found.membrane.sum()), float(found.membrane.square().sum()), found.distance
+    total, squared = psp(neuron)
+    above = neuron.threshold().mean() - neuron.v_rest  # type: ignore[operator]
+    return total, squared, float(above)
+
+
 def psp(neuron: nn.Module, *, steps: int = 1000) -> tuple[float, float]:
     """Sum and sum of squares of the membrane's response to one input spike of weight 1.
 
-    The response is followed on the grid of dt for at most `steps` steps, without spikes.
-    Raises TypeError for a neuron whose equation is not known here.
+    The response is followed on the grid of dt for at most `steps` steps, without spikes; of a
+    neuron that is written as a step it is measured (`response.py`).
+    Raises TypeError for a neuron whose equation is not known here, UserError for a step whose
+    response does not decay within the steps, or is not linear.
 
     >>> from spikegrad.nn import LIF
     >>> total, squared = psp(LIF(beta=0.5))
     >>> round(total, 6), round(squared, 6)          # 1/(1-b), 1/(1-b^2)
     (2.0, 1.333333)
     """
+    if isinstance(neuron, StepNeuron):
+        membrane = response(neuron, steps=steps).membrane
+        return float(membrane.sum()), float(membrane.square().sum())
     alpha, beta, gain = 0.0, 1.0, 1.0
     if isinstance(neuron, (LIF, ALIF, LI)):
         beta = float(neuron.decay_mem().mean())
@@ -215,7 +235,7 @@ def psp(neuron: nn.Module, *, steps: int = 1000) -> tuple[float, float]:
     elif not isinstance(neuron, IF):
         raise TypeError(
             message(
-                "expected a neuron whose response is known: IF, LIF, CUBALIF, ALIF, LI",
+                "expected a neuron whose response is known: IF, LIF, CUBALIF, ALIF, LI, or a step",
                 type(neuron).__name__,
                 "set the weights yourself, or use initialise(network, 'kaiming')",
             )

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from spikegrad import kernels
-from spikegrad.nn.base import check_slope, default_bounds, record_of, words
+from spikegrad.nn.base import check_slope, record_of, threshold_interval, words
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.tape import Recorded, taped
 from spikegrad.surrogate import Surrogate, arctan
@@ -40,7 +40,7 @@ class Spiking(Recorded):
         super().__init__()
         self.learn = words(learn, ("threshold", "slope"))
         self.surrogate = record_of(surrogate)
-        low, high = threshold_bounds or default_bounds(threshold)
+        low, high = threshold_interval(threshold, threshold_bounds, self.learn)
         learned = "threshold" in self.learn
         self.threshold = Quantity(threshold, learn=learned, size=size, low=low, high=high)
         self.slope: Quantity | None = None

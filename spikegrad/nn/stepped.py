@@ -42,8 +42,9 @@ class StepNeuron(Neuron):
     dt: step (ms); surrogate, reset: by default the definition's; detach_reset: no gradient through
     the reset's spike; refractory: silence after a spike (ms); spike, most, output, generator: as of
     `SpikingNeuron`; learn: which parameters are learned, a word or several ("slope" is the
-    surrogate's); size: one value per neuron; bounds: open
-    intervals of learned values by name; backend: "auto", "reference" or another by name;
+    surrogate's); size: one value per neuron; bounds: by name the
+    open interval of a learned value, or one that a fixed value may lie in besides the declared one;
+    backend: "auto", "reference" or another by name;
     given: the definition's parameters by name, numbers, or tensors (per neuron); a time constant
     (ms) or, instead, the decay per step that the step reads. A fixed value outside of its declared
     interval is refused unless bounds say otherwise.
@@ -119,8 +120,8 @@ class StepNeuron(Neuron):
             return Decay(tau, beta=beta, dt=self.dt, learn=learn, size=size, name=name)
         start = value.get(name, given.value)
         check_number(start, name)
-        if not (learn or bounds):
-            check_fixed(name, given, start)
+        if not learn:
+            check_fixed(name, given, start, bounds)
         low, high = bounds or interval_of(name, given, start)
         return Quantity(start, learn=learn, size=size, low=low, high=high)
 
@@ -158,7 +159,7 @@ class StepNeuron(Neuron):
         layer = self() if isinstance(self, type) else self
         with torch.enable_grad():
             quantities = layer.quantities()
-        return explained(type(layer).__name__, layer.step, layer.backend, quantities)
+        return explained(type(layer).__name__, layer.definition(), layer.backend, quantities)
 
     def extra_repr(self) -> str:
         parts = [f"reset={self.reset!r}"] if self.step.spikes else []
@@ -171,9 +172,9 @@ class StepNeuron(Neuron):
 
 
 def neuron(
-    *,
-    states: Mapping[str, str | float],
-    parameters: Mapping[str, Parameter | TimeConstant | float],
+    *unnamed: Any,
+    states: Mapping[str, str | float] | None = None,
+    parameters: Mapping[str, Parameter | TimeConstant | float] | None = None,
     inputs: Sequence[str] = (),
     reset: Reset = "subtract",
     surrogate: Surrogate | None = None,
@@ -210,6 +211,16 @@ def neuron(
     >>> s.shape, state.v.shape, layer.tau_mem().shape
     (torch.Size([5, 2, 3]), torch.Size([2, 3]), torch.Size([3]))
     """
+
+    if unnamed or states is None or parameters is None:
+        missing = "no states" if states is None else "no parameters"
+        raise TypeError(
+            message(
+                "expected @sg.neuron(states=..., parameters=...), each by name",
+                "an argument without a name" if unnamed and states is not None else missing,
+                "for example @sg.neuron(states={'v': 0.0}, parameters={'threshold': 1.0})",
+            )
+        )
 
     def made(function: Callable[..., Any]) -> type[StepNeuron]:
         step = Step(
@@ -278,20 +289,33 @@ def check_given(step: Step, given: Mapping[str, Value], bounds: Bounds) -> None:
             raise TypeError(message(f"expected bounds[{name!r}] as (low, high)", repr(pair)))
 
 
-def check_fixed(name: str, declared: Parameter, start: Value) -> None:
-    """A fixed value in the declared interval, its ends included."""
-    tensor = torch.as_tensor(start)
-    low, high = declared.low, declared.high
-    if (low is not None and tensor.min() < low) or (high is not None and tensor.max() > high):
-        raise UserError(
-            message(
-                f"expected {name} from {'-inf' if low is None else low} "
-                f"to {'inf' if high is None else high}",
-                f"{start:g}"
-                if not isinstance(start, Tensor)
-                else f"{tensor.min():g} to {tensor.max():g}",
-            )
-        )
+def check_fixed(
+    name: str, declared: Parameter, start: Value, bounds: tuple[float | None, float | None] | None
+) -> None:
+    """A fixed value in the declared interval, or in bounds that it needs; ends included."""
+    inside = lies_in(start, declared.low, declared.high)
+    if bounds is not None and inside:
+        expected = "expected bounds of a learned parameter, or for a value that is not declared"
+        remedy = f"add learn={name!r}, or omit its bounds"
+        raise UserError(message(expected, f"{name} fixed at {shown(start)}", remedy))
+    low, high = (declared.low, declared.high) if bounds is None else bounds
+    if not (inside or lies_in(start, low, high)):
+        span = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+        raise UserError(message(f"expected {name} from {span}", shown(start)))
+
+
+def lies_in(value: Value, low: float | None, high: float | None) -> bool:
+    """Whether all of a value lies in an interval, its ends included."""
+    tensor = torch.as_tensor(value)
+    above = low is None or not bool(tensor.min() < low)
+    return above and (high is None or not bool(tensor.max() > high))
+
+
+def shown(value: Value) -> str:
+    """A value, or the lowest and the highest of several."""
+    if not isinstance(value, Tensor):
+        return f"{value:g}"
+    return f"{value.min():g} to {value.max():g}"
 
 
 def interval_of(name: str, declared: Parameter, start: Value) -> tuple[float | None, float | None]:

@@ -108,7 +108,7 @@ def neuron_step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, Stat
     if type(layer) not in (LIF, IF, LI) or not plain(layer, Neuron):
         return None
     assert isinstance(layer, (LIF, IF, LI))
-    if layer.tape is not None or layer.backend != "auto":
+    if layer.tape is not None or layer.backend != "auto" or layer.definition() is not None:
         return None
     known = numbers_of(layer)
     if known is None:

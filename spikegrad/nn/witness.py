@@ -51,7 +51,10 @@ class Witness(list[Any]):
     def saw(self, seen: Seen, y: Any) -> None:
         """Keep one call; the clock of its backward pass starts when the gradient of y arrives."""
         self.append(seen)
-        places = [y] if isinstance(y, Tensor) else [y.edge, y.steady]
+        if isinstance(y, Tensor):
+            places = [y]
+        else:  # spikes and membranes, or what two layers pass on
+            places = list(y) if isinstance(y, tuple) else [y.edge, y.steady]
         for place in places:
             if place is not None and place.requires_grad:
                 place.register_hook(lambda _: self.arrived(seen))

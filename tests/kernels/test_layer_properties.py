@@ -146,7 +146,7 @@ def test_two_chunks_are_the_whole(shape: tuple[int, ...], seed: int, cut: int) -
     torch.manual_seed(seed)
     x, weight = (torch.rand(t, b, i) < 0.3).float(), torch.randn(n, i)
     back = torch.randn(n, n) / n
-    words = {"weight": weight, "scan": "alif", "args": {"beta": 0.8, "rho": 0.9, "refractory": 2}}
+    words = {"weight": weight, "neuron": "alif", "args": {"beta": 0.8, "rho": 0.9, "refractory": 2}}
     cut = min(cut, t - 1)
     with forced("events"), poisoned():
         for feedback in (None, torch.round(back * 64) / 64):

@@ -135,3 +135,25 @@ def test_forward_mode_goes_through_a_whole_network_and_not_through_the_kernels_b
         if not cpu.load():
             with pytest.raises(UserError, match="only the reference has forward-mode derivatives"):
                 kernels.lif(forward_ad.make_dual(X, X), beta=0.5, backend="cpu")
+
+
+TWICE = [
+    lambda learn: sg.IF(learn=learn),
+    lambda learn: sg.nn.Spiking(learn=learn),
+    lambda learn: sg.AdEx(learn=learn),
+]
+
+
+@pytest.mark.parametrize("layer", TWICE)
+def test_a_word_of_learn_that_comes_twice_is_refused(layer) -> None:
+    layer("threshold")
+    with pytest.raises(UserError, match="each word of learn once, got 'threshold' twice"):
+        layer(("threshold", "slope", "threshold"))
+
+
+@pytest.mark.parametrize("kind", [sg.IF, sg.nn.Spiking])
+def test_bounds_of_a_fixed_threshold_are_refused(kind) -> None:
+    kind(learn="threshold", threshold_bounds=(0.5, 2.0))
+    words = "threshold_bounds with a learned threshold, got a fixed one; add learn='threshold'"
+    with pytest.raises(UserError, match=words):
+        kind(threshold_bounds=(0.5, 2.0))

@@ -54,10 +54,13 @@ def test_the_native_scan_is_one_node() -> None:
         names.extend(str(node.target) for node in graph.graph.nodes)
         return graph
 
-    torch._dynamo.reset()
-    torch.compile(network, fullgraph=True, backend=backend)(torch.rand(40, 3, 7))
-    assert sum("spikegrad.step_scan" in name for name in names) == 1
-    assert len(names) < 60  # not 40 steps of a loop
+    for operator, called in (("layer", network), ("step_scan", network[1])):
+        names.clear()
+        torch._dynamo.reset()
+        width = 7 if operator == "layer" else 5
+        torch.compile(called, fullgraph=True, backend=backend)(torch.rand(40, 3, width))
+        assert sum(f"spikegrad.{operator}" in name for name in names) == 1
+        assert len(names) < 60  # not 40 steps of a loop
 
 
 @needs_kernels

@@ -226,13 +226,52 @@ def test_calibrate_undoes_everything_when_it_fails() -> None:
     initialise(network)  # biases 0, so that a silent input drives nothing
     before = {k: v.clone() for k, v in network.state_dict().items()}
     network.train()
-    with pytest.raises(UserError, match=r"expected layer 2 to reach 0\.1"):
+    with pytest.raises(
+        UserError, match=r"expected layer 2 to reach 0\.1 .* a factor of 5\.498e\+11;"
+    ):
         calibrate(network, torch.zeros(5, 4, 20), rate=0.1)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])
     assert network.training
     with pytest.raises(UserError, match=r"rate in \(0, 1\)"):
         calibrate(network, torch.rand(5, 4, 20), rate=0.0)
+
+
+@pytest.mark.parametrize("kind", [sg.AdEx, sg.GLIF])
+def test_calibrate_goes_as_far_as_the_unit_of_the_current_asks(kind) -> None:
+    """It stopped at a factor of 1e4 and asked to check whether the input is silent."""
+    torch.manual_seed(0)
+    network = sg.Sequential(sg.Linear(20, 30, bias=False), kind(backend="reference"))
+    with torch.no_grad():
+        network[0].weight.mul_(1e-3)
+    x = (torch.rand(40, 4, 20) < 0.1).float()
+    (done,) = calibrate(network, x, rate=0.02)
+    assert done.factor > 1e5
+    assert done.after == pytest.approx(0.02, rel=0.05)
+    with pytest.raises(UserError, match="at a factor of 8;"):
+        calibrate(network, x, rate=0.2, largest=10.0)
+
+
+def test_calibrate_ends_where_a_larger_factor_changes_nothing() -> None:
+    """Half of the neurons have negative weights and never fire: the rate ends at a half."""
+    network = sg.Sequential(sg.Linear(1, 2, bias=False), sg.LIF(20.0, reset="zero"))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+    with pytest.raises(UserError, match=r"rate 0\.5 at a factor of 8192;"):
+        calibrate(network, torch.ones(4, 1, 1), rate=0.9)
+
+
+def test_calibrate_leaves_a_step_without_spikes_alone() -> None:
+    """Its membranes were taken for spikes."""
+
+    def average(x, s, p):
+        v = p.beta * s.v + (1 - p.beta) * x
+        return v, {"v": v}
+
+    readout = sg.neuron(states={"v": 0.0}, parameters={"beta": 0.9}, spikes=False)(average)
+    network = sg.Sequential(sg.Linear(20, 30), sg.LIF(20.0), sg.Linear(30, 4), readout())
+    (done,) = calibrate(network, torch.rand(10, 4, 20), rate=0.1)
+    assert done.layer == "1"
 
 
 def test_calibrate_the_articles_network() -> None:

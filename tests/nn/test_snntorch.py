@@ -147,6 +147,9 @@ def test_a_delayed_reset_with_a_refractory_period_and_a_resting_potential() -> N
 
 def test_explain_names_the_generated_scan() -> None:
     network = sg.Sequential(sg.Linear(5, 4), sg.LIF(beta=0.5, reset_delay=True))
+    (only,) = sg.diagnose.explain(network, torch.rand(4, 2, 5)) if not cpu.load() else [None]
+    assert only is None or (only.layers, only.backend) == (("0", "1"), "cpu")
+    sg.nn.use_backend(network[:1], "reference")
     *_, last = sg.diagnose.explain(network, torch.rand(4, 2, 5))
     assert last.layers == ("1",)
     if not cpu.load():

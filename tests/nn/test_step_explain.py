@@ -104,11 +104,10 @@ def test_layers_in_a_network() -> None:
     with pytest.warns(sg.SpikegradWarning, match="Coupled runs in torch"):
         rows = diagnose.explain(network, torch.rand(6, 2, 4))
     found = {each.layers: each for each in rows}
-    assert found[("1",)].backend == "cpu"
-    assert found[("1",)].reason == "a native scan generated from its step"
+    assert found[("0", "1")].backend == "cpu"
+    assert "with its neurons in one call" in found[("0", "1")].reason
     assert found[("5",)].backend == "reference"
     assert "mean mixes neurons" in found[("5",)].reason
     assert found[("5",)].advice == "see print(Coupled.explain())"
     assert found[("6",)].reason == "chosen by name"
-    (again,) = (each for layers, each in found.items() if "3" in layers[0])
-    assert again.backend == "reference"
+    assert found[("2", "3")].backend == "cpu"  # with its feedback

@@ -263,8 +263,34 @@ def test_bad_arguments_of_a_layer() -> None:
         Tired(jump=torch.tensor([2.0, -1.0]))
     assert Tired(jump=0.0).jump() == 0.0
     assert Tired(jump=-0.5, bounds={"jump": (-1.0, 1.0)}).jump() == -0.5
+    with pytest.raises(sg.UserError, match=r"jump from -1.0 to -0.2, got -0.1"):
+        Tired(jump=-0.1, bounds={"jump": (-1.0, -0.2)})
     with pytest.raises(TypeError, match="bounds"):
         Tired(bounds={"jump": 3})
     with pytest.raises(sg.UserError, match="parameter with bounds of Tired 'tau_mem'") as seen:
         Tired(learn="tau_mem", bounds={"tau_mem": (1.0, 9.0)})
     assert "did you mean 'tau_mem'" not in str(seen.value)
+
+
+def test_bounds_that_change_nothing_are_refused() -> None:
+    """They were taken without a word, and the parameter stayed fixed."""
+    with pytest.raises(sg.UserError, match=r"got jump fixed at 0\.1; add learn='jump', or omit"):
+        Tired(bounds={"jump": (0.0, 0.5)})
+    per_neuron = torch.tensor([0.5, 2.0])
+    with pytest.raises(sg.UserError, match=r"got threshold fixed at 0\.5 to 2"):
+        Tired(threshold=per_neuron, bounds={"threshold": (0.0, 3.0)}, learn="jump")
+    learned = Tired(learn="jump", bounds={"jump": (0.0, 0.5)})
+    assert (learned.jump.low, learned.jump.high) == (0.0, 0.5)
+
+
+def test_a_decorator_without_arguments_shows_the_right_form() -> None:
+    """Python's own error named the arguments of an inner function."""
+    form = r"for example @sg.neuron\(states={'v': 0.0}, parameters={'threshold': 1.0}\)"
+    with pytest.raises(TypeError, match=f"got no states; {form}"):
+        sg.neuron(bad("nothing"))
+    with pytest.raises(TypeError, match=f"got no states; {form}"):
+        sg.neuron()
+    with pytest.raises(TypeError, match=f"got no parameters; {form}"):
+        sg.neuron(states={"v": 0.0})
+    with pytest.raises(TypeError, match=f"got an argument without a name; {form}"):
+        sg.neuron({"v": 0.0}, states={"v": 0.0}, parameters={})
