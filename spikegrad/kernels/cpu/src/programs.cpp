@@ -20,8 +20,9 @@ Programs& programs() {
 
 void step_register(int64_t key, int64_t forward, int64_t backward, int64_t states, int64_t smooth,
                    int64_t parameters, int64_t learned, int64_t reals, int64_t masks,
-                   int64_t inputs, int64_t outputs, bool noise, bool reads_input, bool spikes, bool support, bool within, bool reads_spikes,
-                   bool reads_support, bool each, bool wide, int64_t lanes, int64_t block) {
+                   int64_t inputs, int64_t outputs, bool noise, bool reads_input, bool spikes,
+                   bool support, bool within, bool reads_spikes, bool reads_support, bool each,
+                   bool wide, int64_t lanes, int64_t block) {
   for (int64_t number : {states, smooth, parameters, learned, reals, masks})
     SG_CHECK(number >= 0 && number < 256, "a program has between 0 and 255 of everything");
   SG_CHECK(inputs > 0 && inputs < 256 && outputs > 0 && outputs <= kMostOutputs,
@@ -31,9 +32,10 @@ void step_register(int64_t key, int64_t forward, int64_t backward, int64_t state
   SG_CHECK(block >= 0 && block <= 1 << 16 && block % lanes == 0, "a block of whole vectors");
   SG_CHECK(!within || (support && reals == 1), "numbers in the support are of one kind");
   std::lock_guard<std::mutex> guard(programs().mutex);
-  programs().known.try_emplace(key, Program{forward, backward, states, smooth, parameters, learned,
-                                            reals, masks, inputs, outputs, noise, reads_input, spikes, support, within,
-                                            reads_spikes, reads_support, each, wide, lanes, block});
+  programs().known.try_emplace(
+      key, Program{forward, backward,     states,        smooth, parameters,  learned, reals,
+                   masks,   inputs,       outputs,       noise,  reads_input, spikes,  support,
+                   within,  reads_spikes, reads_support, each,   wide,        lanes,   block});
 }
 
 }  // namespace
@@ -50,7 +52,8 @@ const Program& program_of(int64_t key) {
 STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
   m.def(
       "step_register(int key, int forward, int backward, int states, int smooth, int parameters, "
-      "int learned, int reals, int masks, int inputs, int outputs, bool noise, bool reads_input, bool spikes, bool support, "
+      "int learned, int reals, int masks, int inputs, int outputs, bool noise, bool reads_input, "
+      "bool spikes, bool support, "
       "bool within, bool reads_spikes, bool reads_support, bool each, bool wide, int lanes, int "
       "block) -> ()");
 }

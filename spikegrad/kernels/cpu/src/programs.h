@@ -12,10 +12,10 @@ struct Program {
   int64_t states, smooth, parameters, learned, reals, masks;
   int64_t inputs, outputs;  // of a scan; noise is no input
   bool noise;               // uniform numbers enter beside the inputs
-  bool reads_input;  // backward
-  bool spikes;       // the output is 1 and 0
-  bool support;      // the surrogate is 0 outside of a mask
-  bool within;       // the kept numbers are those in it alone
+  bool reads_input;         // backward
+  bool spikes;              // the output is 1 and 0
+  bool support;             // the surrogate is 0 outside of a mask
+  bool within;              // the kept numbers are those in it alone
   bool reads_spikes, reads_support;
   bool each;      // parameters are one per neuron
   bool wide;      // in double

@@ -42,7 +42,7 @@ struct StepScan {
   int64_t grad_step[kMostOutputs];          // 0 with grad_same: one number for all
   bool grad_same[kMostOutputs];
   T *dx, *dstarts;  // [inputs][T, B, N], [smooth][B*N]
-  double* sums;  // [parts][learned][1 or N]
+  double* sums;     // [parts][learned][1 or N]
 };
 
 template <class T>

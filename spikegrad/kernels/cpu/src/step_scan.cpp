@@ -76,7 +76,8 @@ void check(const Tensor& x, const Tensor& starts, const Tensor& params, const Ca
 
 void check_noise(const Maybe& noise, const Tensor& x, bool wanted) {
   const Sizes sizes(x);
-  SG_CHECK(noise.has_value() == wanted, "noise for the neurons that spike by chance, and no others");
+  SG_CHECK(noise.has_value() == wanted,
+           "noise for the neurons that spike by chance, and no others");
   SG_CHECK(!wanted || (noise->is_contiguous() && noise->scalar_type() == x.scalar_type() &&
                        noise->numel() == sizes.steps * sizes.columns()),
            "noise must be [T, B, N] in x's dtype");
