@@ -54,7 +54,7 @@ class Witness(list[Any]):
         if isinstance(y, Tensor):
             places = [y]
         else:  # spikes and membranes, or what two layers pass on
-            places = list(y) if isinstance(y, tuple) else [y.edge, y.steady]
+            places = [y.edge, y.steady] if hasattr(y, "edge") else list(y)
         for place in places:
             if place is not None and place.requires_grad:
                 place.register_hook(lambda _: self.arrived(seen))
