@@ -47,7 +47,11 @@ def obstacle_to_layer(
         return "backend='triton' was chosen by name"
     if on_gpu(x):
         named = "cpu" in backends
-        return "cpu was chosen by name" if named else obstacle_on_gpu(x, weight, neuron, surrogate)
+        return (
+            "cpu was chosen by name"
+            if named
+            else obstacle_on_gpu(x, weight, neuron, surrogate, feedback=feedback)
+        )
     if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate, feedback=feedback)):
         return why
     if isinstance(x, cpu.Spikes):
@@ -66,7 +70,9 @@ def obstacle_to_pool(
     x: Tensor, kernel: tuple[int, int], neuron: str | Step, args: dict[str, Any]
 ) -> str:
     """Why neurons and a max-pool behind them cannot run as one call, or ""; kernel: of the pool."""
-    return cpu.obstacle_to_pool(x, kernel, neuron, args)
+    # The pool counts on spikes that are 1 and 0, as feedback does.
+    why_not = obstacle_to_neuron(neuron, args.get("surrogate"), feedback=True)
+    return why_not or cpu.obstacle_to_pool(x, kernel, args)
 
 
 def packed(x: Tensor) -> cpu.Spikes | None:

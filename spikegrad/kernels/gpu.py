@@ -95,8 +95,10 @@ def bound_step(neuron: Any) -> tuple[Step, dict[str, Any]] | str:
     return "its neuron is not one of spikegrad.functional, and no step"
 
 
-def obstacle_to_layer(x: Tensor, weight: Tensor, neuron: str | Step | None, surrogate: Any) -> str:
-    """Why a connection and its neurons are not one call on a GPU, or ""."""
+def obstacle_to_layer(
+    x: Tensor, weight: Tensor, neuron: str | Step | None, surrogate: Any, *, feedback: bool
+) -> str:
+    """Why a connection and its neurons, with feedback or not, are not one call on a GPU, or ""."""
     if neuron is None:
         return "torch computes products on GPUs"
     if weight.device != x.device or weight.dtype != x.dtype:
@@ -104,4 +106,5 @@ def obstacle_to_layer(x: Tensor, weight: Tensor, neuron: str | Step | None, surr
     if x.dim() != 3:
         return "torch computes products with more dimensions"
     definition = STEPS[neuron][0] if isinstance(neuron, str) else neuron
-    return obstacle(definition, x, {"surrogate": surrogate}, checked=True)
+    why_not = triton.obstacle_to_feedback(definition, True) if feedback else ""
+    return why_not or obstacle(definition, x, {"surrogate": surrogate}, checked=True)

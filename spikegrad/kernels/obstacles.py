@@ -83,7 +83,16 @@ def other_product(dtype: torch.dtype, weight: Tensor) -> str:
 
 
 def obstacle_to_neuron(neuron: str | Step, surrogate: Any, *, feedback: bool = False) -> str:
-    """Why neurons cannot run inside a layer, or ""; feedback: of what they return."""
+    """Why neurons cannot run inside a layer, or ""; feedback: of what they return, which must be
+    spikes then.
+    """
+    definition = STEPS[neuron][0] if isinstance(neuron, str) and neuron in STEPS else neuron
+    if (
+        feedback
+        and isinstance(definition, Step)
+        and not (definition.spikes and definition.output == "spikes")
+    ):
+        return "its output is no spike"
     if isinstance(neuron, str):
         return own_surrogate(neuron, {"surrogate": surrogate}) if neuron in STEPS else ""
     if neuron.inputs:

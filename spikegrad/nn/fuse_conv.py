@@ -45,8 +45,6 @@ def run_ahead(
         or neuron.tape is not None
     ):
         return None
-    if neuron.output != "spikes":
-        return None
     args, kernel = neuron.law_arguments(), windows(pool)
     if kernel is None or kernels.choice_of(neuron.law, neuron.backend, x, args).backend != "cpu":
         return None

@@ -98,6 +98,8 @@ def test_a_container_fuses_and_equals_the_reference(calls, static: bool) -> None
         lambda: [sg.LIF(20.0), sg.AvgPool2d(2)],
         lambda: [sg.LIF(20.0), sg.Flatten()],
         lambda: [sg.MaxPool2d(2), sg.LIF(20.0)],
+        lambda: [sg.LI(20.0), sg.MaxPool2d(2)],
+        lambda: [sg.LIF(20.0, spike="multiple"), sg.MaxPool2d(2)],
     ],
 )
 def test_what_is_not_fused_runs_one_by_one(calls, layers) -> None:

@@ -29,7 +29,7 @@ LARGEST = 256
 """Neurons of a window, as many as a byte can tell apart."""
 
 
-def obstacle(x: Tensor, kernel: Pair, neuron: str | Step, args: dict[str, Any]) -> str:
+def obstacle(x: Tensor, kernel: Pair, args: dict[str, Any]) -> str:
     """Why `spike_pool` cannot run a call of a neuron with a pool behind it, or ""."""
     if x.dim() != 5 or x.dtype not in (torch.float32, torch.float64):
         return "x is not [T, B, C, H, W] of float32 or float64"
@@ -39,10 +39,6 @@ def obstacle(x: Tensor, kernel: Pair, neuron: str | Step, args: dict[str, Any]) 
         return "windows larger than the image, or of more than 256 neurons"
     if not alike(args):
         return "parameters per neuron"
-    if isinstance(neuron, Step) and not (
-        neuron.spikes and neuron.output == "spikes" and neuron.mode.word == "binary"
-    ):
-        return "its output is not 1 and 0"
     return ""
 
 

@@ -86,6 +86,8 @@ def obstacle(definition: Step, checked: bool) -> str:
     """
     if not definition.spikes or definition.output != "spikes":
         return "Triton feeds spikes back, and this neuron returns others"
+    if definition.mode.word != "binary":
+        return f"spike={definition.mode.word!r} is fed back in torch"
     if checked and (why := trial.FAILED.get((FED.name, definition))):
         return f"its Triton kernel is not used here: {why}"
     return ""
