@@ -11,7 +11,7 @@ from textwrap import indent
 
 from spikegrad.kernels.emit.program import Program
 from spikegrad.kernels.emit.rows_template import TEMPLATE
-from spikegrad.kernels.emit.statements import has_functions, word
+from spikegrad.kernels.emit.statements import word
 from spikegrad.kernels.emit.writer import Name, Writer
 from spikegrad.step.keep import Plan
 from spikegrad.step.support import is_origin, zero_outside
@@ -25,7 +25,6 @@ def rows(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> 
     writer = RowsWriter(traced, plan, each)
     text = TEMPLATE.format(
         name=name,
-        functions='#include "functions.h"\n' if has_functions(traced.graph) else "",
         type="double" if double else "float",
         reals=len(plan.reals),
         held=len(writer.held) if each else 0,

@@ -3,8 +3,9 @@
 __all__ = ["TEMPLATE"]
 
 TEMPLATE = """// Generated from the step {name}.
+#include "functions.h"
 #include "step.h"
-{functions}
+
 #include <limits>
 
 namespace spikegrad {{

@@ -6,7 +6,7 @@ from textwrap import indent
 
 from spikegrad.kernels.emit.program import Program
 from spikegrad.kernels.emit.scan_template import TEMPLATE
-from spikegrad.kernels.emit.statements import has_functions, word
+from spikegrad.kernels.emit.statements import word
 from spikegrad.kernels.emit.writer import Writer
 from spikegrad.step.keep import Plan
 from spikegrad.step.trace import Traced
@@ -24,7 +24,6 @@ def scan(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> 
     block = block_of(traced, len(writer.held) if each else 0, 8 if double else 4)
     text = TEMPLATE.format(
         name=name,
-        functions='#include "functions.h"\n' if has_functions(traced.graph) else "",
         type="double" if double else "float",
         states=len(traced.states),
         smooth=len(traced.smooth),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from spikegrad.step.graph import FUNCTIONS, Graph, Node
+from spikegrad.step.graph import Graph, Node
 
-__all__ = ["has_functions", "number", "one", "statement", "word"]
+__all__ = ["number", "one", "statement", "word"]
 
 BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 CALLS = {
@@ -44,11 +44,6 @@ CALLS = {
     "where": "select",
 }
 TURNED = {"le": "at_least", "lt": "above"}  # a <= b is b >= a
-
-
-def has_functions(graph: Graph) -> bool:
-    """Whether a step needs more than arithmetic, which takes a second longer to compile."""
-    return any(node.op in FUNCTIONS and node.op != "sqrt" for node in graph.nodes)
 
 
 def word(yes: bool) -> str:
