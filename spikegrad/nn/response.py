@@ -50,12 +50,14 @@ def response(neuron: StepNeuron, *, steps: int = 1000) -> Response:
 
     The neuron fires at the threshold, or before it where an upstroke leads there by itself
     (AdEx): distance is the peak of the membrane times the smallest impulse that makes it fire.
-    Raises UserError for a neuron that never spikes, one that fires without input or not at any
-    impulse, and where the response has not decayed within the steps or is not linear.
-
+    Raises UserError for a neuron that never spikes or has several inputs, one that fires without
+    input or not at any impulse, and where the response has not decayed within the steps or is not
+    linear.
     """
     if not neuron.step.spikes:
         raise refused(neuron, "spikes", "a neuron that sends none")
+    if neuron.step.inputs:
+        raise refused(neuron, "one input", f"{len(neuron.step.inputs)}")
     with torch.no_grad():
         state = resting(neuron, steps)
         least = firing_impulse(neuron, state)

@@ -122,6 +122,7 @@ REFUSED = [
     (made(lambda x, v: 0.9 * v + x + 0.2), r"silence without input, got spikes"),
     (made(lambda x, v: 0.9 * v + 0 * x), r"a current at which it begins to fire, got none"),
     (Readout(), r"spikes, got a neuron that sends none"),
+    (sg.SynapticLIF(), r"one input, got 2"),
 ]
 
 
