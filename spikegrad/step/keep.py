@@ -113,7 +113,9 @@ def matter_within(traced: Traced, kept: int, live: set[int], again: set[int]) ->
     graph, masks = traced.graph, traced.within
     support = Support(graph, masks, live)
     cut = [k for k in again if is_origin(graph, k) and zero_outside(graph, k) <= masks]
-    return all(support.only_within(k) for k in (kept, *cut))
+    # A mask that is made of what is not kept is wrong outside: only what it makes 0 may read it.
+    exposed = {reader for mask in masks & again for reader in support.readers.get(mask, ())}
+    return exposed <= set(cut) and all(support.only_within(k) for k in (kept, *cut))
 
 
 class Search:

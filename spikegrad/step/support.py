@@ -53,6 +53,9 @@ def support_of(graph: Graph) -> tuple[int, Masks] | None:
     # Neurons that are silent after a spike are few: theirs is no support worth a name.
     if not masks & graph.depends_on(["x"]):
         return None
+    # A forward pass must be able to make it.
+    if masks & graph.depends_on(name for name in inputs if name.startswith("gradient ")):
+        return None
     return reduce(lambda a, b: graph.add("and", a, b), sorted(masks)), masks
 
 

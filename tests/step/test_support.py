@@ -12,7 +12,9 @@ from spikegrad.functional.lif import LIF
 from spikegrad.functional.readout import LI
 from spikegrad.kernels.forms import form_of, traced
 from spikegrad.step.graph import Graph
+from spikegrad.step.keep import matter_within
 from spikegrad.step.support import support_of, zero_outside
+from spikegrad.step.trace import Traced
 
 
 def found(step, record, reset="subtract", detach=True, refractory=False, learned=()):
@@ -76,6 +78,29 @@ def test_several_readers_must_agree() -> None:
     assert support_of(g) is not None
     g.outputs["gradient state v"] = g.add("add", incoming, first)
     assert support_of(g) is None
+
+
+def test_a_support_is_known_forward() -> None:
+    g, x, incoming = small()
+    later = g.add("mul", g.add("input", name="gradient v"), x)
+    mask = g.add("gt", later, g.constant(0.0))
+    inside = g.add("where", mask, x, g.constant(0.0))
+    g.outputs["gradient x"] = g.add("mul", incoming, inside)
+    assert support_of(g) is None
+
+
+def test_a_mask_of_what_is_not_kept_chooses_no_gradient() -> None:
+    """Outside of the support the membrane is not there, and so the mask is wrong."""
+    g, x, incoming = small()
+    u, zero = g.add("mul", x, x), g.constant(0.0)
+    inside = g.add("maximum", u, zero)
+    mask, masks = g.add("gt", u, zero), zero_outside(g, inside)
+    assert masks == {mask}
+    product = g.outputs["gradient x"] = g.add("mul", incoming, inside)
+    traced = Traced(g, (), (), (), support=mask, within=masks)
+    assert matter_within(traced, u, {inside, product}, {inside})
+    chosen = g.outputs["gradient v"] = g.add("where", mask, incoming, zero)
+    assert not matter_within(traced, u, {inside, product, mask, chosen}, {inside, mask})
 
 
 def test_a_product_of_two_is_0_outside_of_both() -> None:
