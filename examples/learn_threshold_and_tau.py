@@ -24,7 +24,8 @@ def train(learn: tuple[str, ...]) -> tuple[sg.Sequential, float]:
     torch.manual_seed(0)
     data = load("yin-yang", samples=900 if FAST else 5000)
     part, validation = split_validation(data.train, 0.1, seed=0)
-    neuron = sg.LIF(10.0, learn=learn, size=HIDDEN, threshold_bounds=(0.5, 2.0))
+    bounds = (0.5, 2.0) if "threshold" in learn else None
+    neuron = sg.LIF(10.0, learn=learn, size=HIDDEN, threshold_bounds=bounds)
     network = sg.Sequential(sg.Linear(4, HIDDEN), neuron, sg.Linear(HIDDEN, 3), sg.LI(10.0))
     result = fit(
         network,

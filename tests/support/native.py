@@ -95,6 +95,11 @@ class Seen(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def named(function: Any, args: tuple[Any, ...]) -> dict[str, Any]:
+    """The arguments of a seen call by their names."""
+    return dict(zip((a.name for a in function._schema.arguments), args, strict=False))
+
+
 def detached(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Arguments as leaves of their own, strides kept."""
     return tuple(
