@@ -30,16 +30,16 @@ def main() -> None:
         "raised_cosine",
         bump,
         primitive=smooth_step,
-        support=1.0,  # exactly 0 beyond: event-driven kernels may skip it
         kinks=(-1.0, 1.0),  # where a higher derivative jumps
         source="this example",
     )
     surrogate = get("raised_cosine", slope=2.0)
     verify(surrogate)  # register did it at slope 1; any record can be verified
     print(surrogate, surrogate.properties())
+    print("exactly 0 beyond:", surrogate.support)  # found: event-driven kernels skip it
 
     try:
-        register("wrong", bump, primitive=torch.sigmoid, support=1.0, kinks=(-1.0, 1.0))
+        register("wrong", bump, primitive=torch.sigmoid, kinks=(-1.0, 1.0))
     except sg.UserError as error:
         print("refused:", error)
 
@@ -55,7 +55,7 @@ def main() -> None:
     exact = torch.autograd.gradcheck(lambda x: sg.spike(x, surrogate.soft()), x)
     print("soft mode agrees with finite differences:", exact)
 
-    register("only_derivative", bump, support=1.0, kinks=(-1.0, 1.0))
+    register("only_derivative", bump, kinks=(-1.0, 1.0))
     try:
         get("only_derivative").soft()
     except sg.UserError as error:

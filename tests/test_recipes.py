@@ -25,12 +25,28 @@ def block_of(heading: str) -> tuple[str, str]:
     return first.removeprefix("# "), block[1]
 
 
+def follow(heading: str, folder: Path) -> None:
+    """A copy of the package in a folder, with the one new file of a recipe."""
+    shutil.copytree(ROOT / "spikegrad", folder / "spikegrad")
+    name, text = block_of(heading)
+    assert not (folder / name).exists()
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def run(folder: Path, *words: str) -> str:
+    """What Python prints with the package of that folder; it must not fail."""
+    where = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=where, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @needs_kernels
 def test_a_neuron_is_one_new_file(tmp_path):
-    shutil.copytree(ROOT / "spikegrad", tmp_path / "spikegrad")
-    name, text = block_of("Add a neuron")
-    assert not (tmp_path / name).exists()
-    (tmp_path / name).write_text(text, encoding="utf-8")
+    follow("Add a neuron", tmp_path)
     code = (
         "import spikegrad as sg\n"
         f"assert sg.__file__.startswith({str(tmp_path)!r}), sg.__file__\n"
@@ -39,9 +55,82 @@ def test_a_neuron_is_one_new_file(tmp_path):
         "found = sg.check(sg.Cubic)\n"
         "assert found.ok, found\n"
     )
-    where = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=where, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run(tmp_path, "-c", code)
+
+
+TRAINED = """
+import warnings
+import torch, spikegrad as sg
+from spikegrad.nn import use_backend
+
+warnings.simplefilter("error")
+assert sg.__file__.startswith(FOLDER), sg.__file__
+record = sg.surrogate.parabola(1.5)
+assert record == sg.surrogate.get("parabola", 1.5) and "parabola" in sg.surrogate.names()
+sg.surrogate.verify(record)
+assert abs(record.support - 1 / 1.5) < 1e-9 and abs(record.peak - 1.5 * 0.75) < 1e-9
+
+z = torch.linspace(-1.2, 1.2, 500, dtype=torch.float64, requires_grad=True)
+(slope,) = torch.autograd.grad(record.primitive(z).sum(), z)
+torch.testing.assert_close(slope, record.derivative(z), rtol=1e-12, atol=1e-12)
+
+found = sg.check(sg.LIF(5.0, surrogate="parabola"))
+assert found.ok, found
+
+torch.manual_seed(0)
+network = sg.Sequential(
+    sg.Linear(20, 16), sg.LIF(5.0, surrogate=record), sg.Linear(16, 8),
+    sg.Recurrent(sg.LIF(5.0, surrogate=record, learn="slope"), 8), sg.Linear(8, 3), sg.LI(5.0),
+)
+x, target = (torch.rand(12, 4, 20) < 0.4).float(), torch.rand(12, 4, 3)
+for each in sg.diagnose.explain(network, x):
+    assert each.backend == "cpu", each
+names = [name for name, _ in network.named_parameters()]
+results = []
+for backend in ("auto", "reference"):
+    use_backend(network, backend)
+    y, _ = network(x)
+    loss = (y - target).square().mean()
+    results.append([y, *torch.autograd.grad(loss, list(network.parameters()))])
+for name, ours, theirs in zip(["output", *names], *results):
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
+    assert float(ours.detach().abs().max()) > 0, name
+
+use_backend(network, "cpu")
+optimizer, losses = torch.optim.Adam(network.parameters(), lr=0.02), []
+for _ in range(30):
+    optimizer.zero_grad()
+    loss = (network(x)[0] - target).square().mean()
+    loss.backward()
+    optimizer.step()
+    losses.append(float(loss.detach()))
+assert losses[-1] < 0.7 * losses[0], losses
+"""
+
+
+@needs_kernels
+def test_a_surrogate_is_one_new_file(tmp_path):
+    """Its derivative is that of its primitive, and layers train with it natively as by the loop."""
+    follow("Add a surrogate", tmp_path)
+    run(tmp_path, "-c", TRAINED.replace("FOLDER", repr(str(tmp_path))))
+    listed = run(tmp_path, "-m", "spikegrad", "surrogates", "parabola", "--no-time", "--json")
+    assert "Epanechnikov 1969" in listed
+
+
+def test_the_tests_find_a_new_surrogate_by_themselves(tmp_path):
+    follow("Add a surrogate", tmp_path)
+    files = [
+        "tests/surrogate/test_surrogate_functions.py",
+        "tests/surrogate/test_surrogate_record.py",
+    ]
+    words = [
+        "-q",
+        "-k",
+        "parabola",
+        "-p",
+        "no:cacheprovider",
+        *(str(ROOT / name) for name in files),
+    ]
+    passed = re.search(r"(\d+) passed", run(tmp_path, "-m", "pytest", *words))
+    assert passed is not None
+    assert int(passed[1]) >= 20

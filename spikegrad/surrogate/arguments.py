@@ -14,7 +14,7 @@ __all__ = ["check_choice", "check_parameters", "check_positive", "check_slope", 
 
 
 def check_slope(family: Family, slope: object) -> float:
-    if family.has_slope:
+    if family.default_slope is not None:
         return check_positive("slope", family.default_slope if slope is None else slope)
     if slope is None or slope == 1.0:  # 1.0 is what the record itself stores
         return 1.0
@@ -61,9 +61,9 @@ def check_parameters(family: Family, given: dict[str, float]) -> tuple[tuple[str
                 else message(f"expected no shape parameter for {family.name}", f"{key!r}", known)
             )
     pairs = []
-    for key, parameter in sorted(family.parameters.items()):
-        value = _number(key, given.get(key, parameter.default))
-        if not (math.isfinite(value) and parameter.admits(value)):
-            raise UserError(message(f"expected {key} {parameter.interval()}", repr(value)))
+    for key, interval in sorted(family.parameters.items()):
+        value = _number(key, given.get(key, family.defaults[key]))
+        if not (math.isfinite(value) and interval.admits(value)):
+            raise UserError(message(f"expected {key} in {interval}", repr(value)))
         pairs.append((key, value))
     return tuple(pairs)

@@ -76,6 +76,7 @@ class Surrogate:
             object.__setattr__(self, key, value)
         if self.mode == "soft":
             self._need_primitive("soft mode")
+        self._unit_peak()  # where it is computed: now, since torch.compile cannot trace that
 
     # -- what it is -------------------------------------------------------------------------
 
@@ -83,8 +84,8 @@ class Surrogate:
     def family(self) -> Family:
         """The definition behind the name.
 
-        >>> Surrogate("boxcar").family.jumps
-        True
+        >>> Surrogate("boxcar").family.kinks
+        (-1.0, 1.0)
         """
         return find(self.name)
 
@@ -122,11 +123,11 @@ class Surrogate:
         >>> Surrogate("triangle", 4.0).support
         0.25
         """
-        return self.family.support / self.slope
+        return self.family.support(**dict(self.parameters)) / self.slope
 
     @property
     def peak(self) -> float:
-        """The largest |g|, exact.
+        """The largest |g|.
 
         >>> Surrogate("sigmoid", 4.0).peak
         1.0
@@ -143,7 +144,8 @@ class Surrogate:
         return float(self._amplitude(self.slope)) * self.family.area / self.slope
 
     def properties(self) -> Properties:
-        """Peak, FWHM, area, tail and Lipschitz constant, computed numerically in float64.
+        """Peak, FWHM, area, tail and Lipschitz constant: closed forms where the family has them,
+        else computed from the derivative in float64.
 
         >>> round(Surrogate("arctan", 2.0).properties().fwhm, 6)
         1.0

@@ -9,28 +9,19 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.surrogate import factories
 from spikegrad.surrogate.arguments import no_slope
-from spikegrad.surrogate.contract import jumps_at, verify
+from spikegrad.surrogate.built_in import FACTORIES
+from spikegrad.surrogate.contract import verify
 from spikegrad.surrogate.families import FAMILIES
-from spikegrad.surrogate.family import Family
-from spikegrad.surrogate.properties import measured_peak
+from spikegrad.surrogate.family import Family, Figures
 from spikegrad.surrogate.record import Surrogate
 
 __all__ = ["get", "names", "register", "unregister"]
-
-_BUILT_IN = frozenset(FAMILIES)
-_ALIASES: dict[str, Callable[..., Surrogate]] = {
-    "clipped_straight_through": factories.clipped_straight_through,
-    "superspike": factories.superspike,
-    "tanh": factories.tanh,
-}
 
 
 def get(name: str, slope: float | None = None, **options: Any) -> Surrogate:
@@ -48,7 +39,7 @@ def get(name: str, slope: float | None = None, **options: Any) -> Surrogate:
     >>> get("superspike", slope=10.0)
     fast_sigmoid(slope=10.0, normalisation='peak')
     """
-    if name in _ALIASES:
+    if name in FACTORIES and name not in FAMILIES:
         return _alias(name, slope, options)
     if name not in FAMILIES:
         raise UserError(unknown("surrogate", name, names()))
@@ -71,7 +62,7 @@ def names(*, aliases: bool = True) -> tuple[str, ...]:
     >>> "arctan" in names(), "superspike" in names(aliases=False)
     (True, False)
     """
-    return tuple(sorted([*FAMILIES, *(_ALIASES if aliases else ())]))
+    return tuple(sorted({*FAMILIES, *(FACTORIES if aliases else ())}))
 
 
 def register(
@@ -79,7 +70,7 @@ def register(
     derivative: Callable[[Tensor], Tensor],
     *,
     primitive: Callable[[Tensor], Tensor] | None = None,
-    support: float = math.inf,
+    support: float | None = None,
     kinks: Iterable[float] = (),
     area: float = 1.0,
     source: str = "registered by the user",
@@ -97,7 +88,8 @@ def register(
         name: a new name, a Python identifier.
         derivative: p(z), elementwise, of differentiable torch operations.
         primitive: P(z) with P' = p; without it there is no soft mode and no slope gradient.
-        support: half-width of the interval outside which p is exactly 0; inf with tails.
+        support: half-width of the interval outside which p is exactly 0, inf with tails; None: it
+            is found from p.
         kinks: every z at which p or p' jumps.
         area: the integral of p; inf where it does not converge.
         source: where it comes from.
@@ -112,7 +104,7 @@ def register(
 
     >>> import torch
     >>> p = lambda z: torch.clamp(1 - z * z, min=0) * 0.75
-    >>> register("parabola", p, support=1.0, kinks=(-1, 1), source="Epanechnikov 1969")
+    >>> register("parabola", p, kinks=(-1, 1), source="Epanechnikov 1969")
     parabola(slope=1.0)
     >>> get("parabola", 2.0).peak
     1.5
@@ -129,8 +121,7 @@ def register(
         source=source,
         derivative=derivative,
         primitive=primitive,
-        peak=lambda: 1.0,
-        support=float(support),
+        figures=Figures(support=None if support is None else float(support)),
         area=float(area),
         kinks=tuple(sorted(float(kink) for kink in kinks)),
         default_slope=default_slope,
@@ -158,7 +149,7 @@ def unregister(name: str) -> None:
         ...
     spikegrad.errors.UserError: expected a name given by register(), got 'arctan'
     """
-    if name in _BUILT_IN or name not in FAMILIES:
+    if name in FACTORIES or name not in FAMILIES:
         raise UserError(message("expected a name given by register()", repr(name)))
     del FAMILIES[name]
 
@@ -166,11 +157,6 @@ def unregister(name: str) -> None:
 def _admit(family: Family) -> Surrogate:
     FAMILIES[family.name] = family
     record = Surrogate(family.name)
-    _, peak = measured_peak(record)
-    unit = peak / record.slope
-    FAMILIES[family.name] = replace(family, peak=lambda: unit)
-    jumps = any(jumps_at(record, kink) for kink in family.kinks)
-    FAMILIES[family.name] = replace(family, peak=lambda: unit, jumps=jumps)
     verify(record)
     return record
 
@@ -178,22 +164,22 @@ def _admit(family: Family) -> Surrogate:
 def _check_name(name: str, replace_own: bool) -> None:
     if not (isinstance(name, str) and name.isidentifier()):
         raise UserError(message("expected a name that is a Python identifier", repr(name)))
-    if name in _BUILT_IN or name in _ALIASES or (name in FAMILIES and not replace_own):
-        remedy = "" if name in _BUILT_IN or name in _ALIASES else " or pass replace_own=True"
+    if name in FACTORIES or (name in FAMILIES and not replace_own):
+        remedy = "" if name in FACTORIES else " or pass replace_own=True"
         raise UserError(
             message("expected a new name", f"{name!r}, which is taken", f"choose another{remedy}")
         )
 
 
-def _check_numbers(support: float, area: float) -> None:
-    if not support > 0.0:
+def _check_numbers(support: float | None, area: float) -> None:
+    if support is not None and not support > 0.0:
         raise UserError(message("expected support > 0", repr(support)))
     if math.isnan(area):
         raise UserError(message("expected area as a number or inf", repr(area)))
 
 
 def _alias(name: str, slope: float | None, options: dict[str, Any]) -> Surrogate:
-    factory = _ALIASES[name]
+    factory = FACTORIES[name]
     known = inspect.signature(factory).parameters
     if options.get("normalisation") == "peak" and "normalisation" not in known:
         options = {key: value for key, value in options.items() if key != "normalisation"}

@@ -26,7 +26,7 @@ def found(step, record, reset="subtract", detach=True, refractory=False, learned
 def test_a_built_in_has_a_support_where_its_record_says_so(name: str, step) -> None:
     record = S.get(name)
     graph, _ = found(step, record)
-    compact = bool(torch.isfinite(torch.tensor(record.family.support)))
+    compact = bool(torch.isfinite(torch.tensor(record.support)))
     assert (graph.support is not None) == compact
 
 

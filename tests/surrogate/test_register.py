@@ -51,8 +51,24 @@ def test_one_that_jumps_is_found_out():
     record = register(
         "half_box", lambda z: (z.abs() <= 2).to(z.dtype) / 4, support=2.0, kinks=(-2, 2)
     )
-    assert record.family.jumps
     assert math.isinf(record.properties().lipschitz)
+
+
+@pytest.mark.parametrize(
+    ("derivative", "kinks", "support"),
+    [
+        (parabola, (-1, 1), 1.0),
+        (lambda z: parabola(z / 3) / 3, (-3, 3), 3.0),
+        (lambda z: torch.relu(1.0 - (z - 0.5).abs()), (-0.5, 0.5, 1.5), 1.5),  # from -0.5 on
+        (lambda z: torch.relu(1.0 - z * z) ** 4 * (315 / 256), (), 1.0),  # ends without a kink
+        (lambda z: (z.abs() < 1) * 0.5 * (1 + torch.cos(math.pi * z)), (-1, 1), 1.0),
+        (lambda z: 0.5 * torch.exp(-z.abs()), (0,), math.inf),  # computed as 0 beyond 745
+        (lambda z: torch.exp(-z * z) / math.sqrt(math.pi), (), math.inf),
+        (lambda z: 0.5 / torch.cosh(z.clamp(-300, 300)) ** 2, (), math.inf),
+    ],
+)
+def test_the_support_is_found(derivative, kinks, support):
+    assert register("found", derivative, kinks=kinks).support == support
 
 
 def test_lopsided_and_infinite_ones_are_admitted():
@@ -149,7 +165,8 @@ def test_verify_finds_a_wrong_record():
     from dataclasses import replace
 
     from spikegrad.surrogate.families import FAMILIES
+    from spikegrad.surrogate.family import Figures
 
-    FAMILIES["fake"] = replace(FAMILIES["arctan"], name="fake", peak=lambda: 1.0)
+    FAMILIES["fake"] = replace(FAMILIES["arctan"], name="fake", figures=Figures(peak=1.0))
     with pytest.raises(UserError, match=r"surrogate 'fake': expected a peak of 2, got 0.63662"):
         verify(get("fake"))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from spikegrad.surrogate import factories
 from spikegrad.surrogate.convert.peer import Peer
 from spikegrad.surrogate.record import Surrogate
+from spikegrad.surrogate.shapes.algebraic import algebraic
+from spikegrad.surrogate.shapes.gaussian import gaussian
+from spikegrad.surrogate.shapes.superspike import superspike
+from spikegrad.surrogate.shapes.tanh import tanh
+from spikegrad.surrogate.shapes.triangle import triangle
 
 __all__ = ["NORSE", "from_norse"]
 
@@ -32,23 +36,23 @@ def from_norse(name: str, **arguments: Any) -> Surrogate:
 
 
 def _super(alpha: float = 100.0) -> Surrogate:
-    return factories.superspike(alpha)
+    return superspike(alpha)
 
 
 def _triangle(alpha: float = 100.0) -> Surrogate:
-    return factories.triangle(1.0, gain=alpha)
+    return triangle(1.0, gain=alpha)
 
 
 def _tanh(alpha: float = 100.0) -> Surrogate:
-    return factories.tanh(alpha, normalisation="peak")
+    return tanh(alpha, normalisation="peak")
 
 
 def _circ(alpha: float = 100.0) -> Surrogate:
-    return factories.algebraic(1 / alpha, normalisation="peak")
+    return algebraic(1 / alpha, normalisation="peak")
 
 
 def _heavi_erfc(alpha: float = 100.0) -> Surrogate:
-    return factories.gaussian(alpha, gain=2 / alpha)
+    return gaussian(alpha, gain=2 / alpha)
 
 
 _RANDOM = "it draws its spikes at random"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from spikegrad.surrogate import factories
 from spikegrad.surrogate.convert.peer import Peer
 from spikegrad.surrogate.record import Surrogate
+from spikegrad.surrogate.shapes.arctan import arctan
+from spikegrad.surrogate.shapes.sigmoid import sigmoid
+from spikegrad.surrogate.shapes.straight_through import straight_through
+from spikegrad.surrogate.shapes.superspike import superspike
 
 __all__ = ["SNNTORCH", "from_snntorch"]
 
@@ -33,19 +36,19 @@ def from_snntorch(name: str, **arguments: Any) -> Surrogate:
 
 
 def _atan(alpha: float = 2.0) -> Surrogate:
-    return factories.arctan(math.pi * alpha / 2)
+    return arctan(math.pi * alpha / 2)
 
 
 def _fast_sigmoid(slope: float = 25.0) -> Surrogate:
-    return factories.superspike(slope)
+    return superspike(slope)
 
 
 def _sigmoid(slope: float = 25.0) -> Surrogate:
-    return factories.sigmoid(slope)
+    return sigmoid(slope)
 
 
 def _straight_through() -> Surrogate:
-    return factories.straight_through()
+    return straight_through()
 
 
 SNNTORCH = Peer(

@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from spikegrad.surrogate import factories
 from spikegrad.surrogate.convert.peer import Peer
 from spikegrad.surrogate.record import Surrogate
+from spikegrad.surrogate.shapes.arctan import arctan
+from spikegrad.surrogate.shapes.boxcar import boxcar
+from spikegrad.surrogate.shapes.exponential import exponential
+from spikegrad.surrogate.shapes.fast_sigmoid import fast_sigmoid
+from spikegrad.surrogate.shapes.gaussian import gaussian
+from spikegrad.surrogate.shapes.leaky import leaky
+from spikegrad.surrogate.shapes.q_pseudospike import q_pseudospike
+from spikegrad.surrogate.shapes.sigmoid import sigmoid
+from spikegrad.surrogate.shapes.straight_through import straight_through
+from spikegrad.surrogate.shapes.superspike import superspike
+from spikegrad.surrogate.shapes.triangle import triangle
 
 __all__ = ["SPIKINGJELLY", "from_spikingjelly"]
 
@@ -35,43 +45,43 @@ def from_spikingjelly(name: str, *, spiking: bool = True, **arguments: Any) -> S
 
 
 def _piecewise_quadratic(alpha: float = 1.0) -> Surrogate:
-    return factories.triangle(alpha)
+    return triangle(alpha)
 
 
 def _piecewise_exp(alpha: float = 1.0) -> Surrogate:
-    return factories.exponential(alpha)
+    return exponential(alpha)
 
 
 def _sigmoid(alpha: float = 4.0) -> Surrogate:
-    return factories.sigmoid(alpha)
+    return sigmoid(alpha)
 
 
 def _soft_sign(alpha: float = 2.0) -> Surrogate:
-    return factories.fast_sigmoid(alpha)
+    return fast_sigmoid(alpha)
 
 
 def _super_spike(alpha: float = 1.0) -> Surrogate:
-    return factories.superspike(1.0, gain=alpha)
+    return superspike(1.0, gain=alpha)
 
 
 def _atan(alpha: float = 2.0) -> Surrogate:
-    return factories.arctan(math.pi * alpha / 2)
+    return arctan(math.pi * alpha / 2)
 
 
 def _erf(alpha: float = 2.0) -> Surrogate:
-    return factories.gaussian(alpha)
+    return gaussian(alpha)
 
 
 def _piecewise_leaky_relu(w: float = 1.0, c: float = 0.01) -> Surrogate:
-    return factories.leaky(1 / w, leak=c * w) if c > 0 else factories.boxcar(1 / w)
+    return leaky(1 / w, leak=c * w) if c > 0 else boxcar(1 / w)
 
 
 def _q_pseudo_spike(alpha: float = 2.0) -> Surrogate:
-    return factories.q_pseudospike(1.0, q=alpha)
+    return q_pseudospike(1.0, q=alpha)
 
 
 def _rect(alpha: float = 1.0) -> Surrogate:
-    return factories.boxcar(2 * alpha)
+    return boxcar(2 * alpha)
 
 
 _REGISTER = "; pass it to register(name, derivative, area=inf) if you want it"
@@ -81,7 +91,7 @@ SPIKINGJELLY = Peer(
     "2.0.0",
     conversions={
         "ATan": _atan,
-        "DeterministicPass": lambda: factories.straight_through(),
+        "DeterministicPass": lambda: straight_through(),
         "Erf": _erf,
         "PiecewiseExp": _piecewise_exp,
         "PiecewiseLeakyReLU": _piecewise_leaky_relu,

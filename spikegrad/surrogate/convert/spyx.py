@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from spikegrad.surrogate import factories
 from spikegrad.surrogate.convert.peer import Peer
 from spikegrad.surrogate.record import Surrogate
+from spikegrad.surrogate.shapes.arctan import arctan
+from spikegrad.surrogate.shapes.boxcar import boxcar
+from spikegrad.surrogate.shapes.superspike import superspike
+from spikegrad.surrogate.shapes.tanh import tanh
+from spikegrad.surrogate.shapes.triangle import triangle
 
 __all__ = ["SPYX", "from_spyx"]
 
@@ -33,23 +37,23 @@ def from_spyx(name: str, **arguments: Any) -> Surrogate:
 
 
 def _arctan(k: float = 2.0) -> Surrogate:
-    return factories.arctan(math.pi * k, normalisation="peak", gain=1 / math.pi)
+    return arctan(math.pi * k, normalisation="peak", gain=1 / math.pi)
 
 
 def _boxcar(width: float = 2.0, height: float = 0.5) -> Surrogate:
-    return factories.boxcar(2 / width, normalisation="peak", gain=height)
+    return boxcar(2 / width, normalisation="peak", gain=height)
 
 
 def _superspike(k: float = 25.0) -> Surrogate:
-    return factories.superspike(k)
+    return superspike(k)
 
 
 def _tanh(k: float = 1.0) -> Surrogate:
-    return factories.tanh(k, normalisation="peak")
+    return tanh(k, normalisation="peak")
 
 
 def _triangular(k: float = 2.0) -> Surrogate:
-    return factories.triangle(k, normalisation="peak")
+    return triangle(k, normalisation="peak")
 
 
 SPYX = Peer(
