@@ -10,7 +10,7 @@ from torch import Tensor
 from spikegrad.kernels.cpu.neuron import alike, described
 from spikegrad.kernels.cpu.step_operator import run
 from spikegrad.kernels.cpu.strides import is_channels_last
-from spikegrad.kernels.forms import MOST_BYTES, SEGMENT
+from spikegrad.kernels.forms import SEGMENT
 from spikegrad.step import Step
 from spikegrad.step.loop import noise_of
 from spikegrad.step.sequence import one_input
@@ -47,8 +47,7 @@ def step(
     rows = None if drawn is None else drawn.reshape(*one.shape[:2], -1)
     flat = flat_of(n.current, definition)
     keep = n.wanted(flat)
-    much = n.loaded.bytes_kept > MOST_BYTES
-    segment = SEGMENT if keep and (lean or much) else 0
+    segment = SEGMENT if keep and (lean or n.loaded.recompute) else 0
     y, u, *_, ends = run(n.loaded.key, flat, rows, n.states.contiguous(), n.params, keep, segment)
     both = (y, u) if definition.output == "both" else y
     return map_state(lambda part: part.reshape(one.shape).to(x.dtype), both), n.wrap(ends)

@@ -12,9 +12,10 @@ from spikegrad.kernels.cpu.build import BuildError, cache_folder
 from spikegrad.kernels.cpu.compiler import library_suffix
 from spikegrad.kernels.cpu.instructions import in_force
 from spikegrad.kernels.cpu.library import load
+from spikegrad.kernels.cpu.prepare import recomputed
 from spikegrad.kernels.cpu.step_library import digest
 from spikegrad.kernels.emit import scan
-from spikegrad.kernels.forms import MOST_BYTES, SEGMENT, form_of, known_of, traced
+from spikegrad.kernels.forms import SEGMENT, form_of, known_of, traced
 from spikegrad.step import Step
 from spikegrad.step.describe import kept_in_words, operations
 from spikegrad.step.lower import NotLowered
@@ -30,7 +31,7 @@ class StepReport:
 
     forward, backward: operations of one step; kept: what is kept of each step for the backward
     pass, in words; bytes_kept: a neuron-step; reads_input: whether the input is read again;
-    recomputed: whether that is so much that only the states are kept, every `segment` steps, and
+    recomputed: whether only the states are kept, every `segment` steps, because that is faster, and
     the rest is computed again, as it always is with lean=True; bytes_recomputed: a neuron-step
     then; made: the library, or that it is not there yet, or why there is none.
     """
@@ -73,7 +74,7 @@ def report_of_step(
         kept=kept_in_words(graph, plan),
         bytes_kept=bytes_kept,
         reads_input=plan.reads_input,
-        recomputed=bytes_kept > MOST_BYTES,
+        recomputed=recomputed(graph, plan),
         bytes_recomputed=4 * len(graph.states) / SEGMENT,
         segment=SEGMENT,
         made=made(program.text),

@@ -41,7 +41,7 @@ template <bool kOutput, bool kKeep>
       for (int k = 0; k < kStates; ++k)
         std::copy(states[k], states[k] + n,
                   c.marks + (t / c.segment * kStates + k) * c.columns + offset);
-    for (int j = 0; j < n; j += kLanes<T>) {{
+    for (int j = 0; j < n; j += {together} * kLanes<T>) {{
       for (int k = 0; k < kInputs; ++k) __builtin_prefetch(x + k * c.x_input + c.x_step + j);
 {forward}
     }}
@@ -73,7 +73,7 @@ template <bool kOutput, bool kKeep>
     [[maybe_unused]] const uint16_t* masks_before =
         kFirst ? nullptr : masks - kMasks * kGroups;
     T* dx = c.dx + t * c.columns + offset;
-    for (int j = 0; j < n; j += kLanes<T>) {{
+    for (int j = 0; j < n; j += {back_together} * kLanes<T>) {{
       // Steps lie too far apart for the CPU to guess what comes next.
       for (int k = 0; k < kReals; ++k) __builtin_prefetch(reals + (k - kReals) * kBlock + j);
       for (int k = 0; k < kOutputs; ++k)

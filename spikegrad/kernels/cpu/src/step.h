@@ -113,12 +113,12 @@ inline void fetch(const T* row, bool write) {
 
 template <class T>
 [[gnu::always_inline]] inline Lane<T> load_part(const T* p, int left) {
-  return left >= kLanes<T> ? load(p) : load_front(p, left);
+  return left >= kLanes<T> ? load(p) : load_front(p, std::max(left, 0));
 }
 template <class T>
 [[gnu::always_inline]] inline void store_part(T* p, Lane<T> v, int left, bool past) {
   if (left < kLanes<T>)
-    store_front(p, v, left);
+    store_front(p, v, std::max(left, 0));
   else if (past)
     stream<T>(p, v);
   else
