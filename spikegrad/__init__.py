@@ -28,12 +28,15 @@ if TYPE_CHECKING:
         LIF,
         AvgPool2d,
         BatchNorm,
+        Branch,
         Conv2d,
         Dropout,
         Flatten,
         Linear,
         MaxPool2d,
+        Module,
         Recurrent,
+        Residual,
         Sequential,
         Spiking,
         neuron,
@@ -52,13 +55,16 @@ __all__ = [
     "LIF",
     "AvgPool2d",
     "BatchNorm",
+    "Branch",
     "Conv2d",
     "Dropout",
     "Flatten",
     "Linear",
     "MaxPool2d",
+    "Module",
     "Parameter",
     "Recurrent",
+    "Residual",
     "RunError",
     "Sequential",
     "SpikegradWarning",
@@ -102,8 +108,8 @@ _ROOMS = (
 _HOMES = {
     "diagnose": "check",
     "nn": (
-        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Conv2d Dropout Flatten Linear MaxPool2d "
-        "Recurrent Sequential Spiking neuron record"
+        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d Dropout Flatten Linear "
+        "MaxPool2d Module Recurrent Residual Sequential Spiking neuron record"
     ),
     "surrogate": "Surrogate spike",
     "train": "evaluate fit load predict",

@@ -254,7 +254,10 @@ def check_finite_by(state: Any, x: Tensor) -> None:
 
 def check_finite_state(state: Any, name: str = "the state") -> None:
     """No NaN and no infinity in a state that was given: a neuron that holds one never spikes."""
-    if isinstance(state, tuple):
+    if isinstance(state, dict):
+        for key, part in state.items():
+            check_finite_state(part, f"{name}[{key!r}]")
+    elif isinstance(state, tuple):
         for field, part in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
             check_finite_state(part, f"{name}.{field}")
     elif isinstance(state, Tensor) and state.is_floating_point():

@@ -123,6 +123,8 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
         return None
     if isinstance(state, Tensor):
         return function(state)
+    if isinstance(state, dict):
+        return {name: map_state(function, part) for name, part in state.items()}
     mapped = [map_state(function, part) for part in state]
     return type(state)(*mapped) if hasattr(state, "_fields") else tuple(mapped)
 

@@ -22,6 +22,8 @@ from spikegrad.nn.base import Neuron
 from spikegrad.nn.connection import Conv2d, Linear, MaxPool2d, pair
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block
+from spikegrad.nn.module import Module
+from spikegrad.nn.now import NOW
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.stepped import StepNeuron
@@ -124,6 +126,7 @@ def one_run(network: nn.Module, x: Tensor) -> Witness:
     try:
         for container in containers:
             container.witness = notes
+        NOW.witness = notes
         with alone(network, notes):
             ends = outputs_of(network(x))
         sums = [y.sum() for y in ends if y.requires_grad]
@@ -131,6 +134,7 @@ def one_run(network: nn.Module, x: Tensor) -> Witness:
             torch.autograd.grad(sums, trained, allow_unused=True)
             notes.arrived(None)
     finally:
+        NOW.witness = None
         for container in containers:
             del container.witness
     return notes
@@ -140,6 +144,10 @@ def one_run(network: nn.Module, x: Tensor) -> Witness:
 def alone(network: nn.Module, notes: Witness) -> Iterator[None]:
     """Listen to the layers that no container of this package calls."""
     held = {child for m in network.modules() if isinstance(m, Sequential) for child in m}
+    # A flow writes down its own; a hook would keep connections and neurons apart.
+    for module in network.modules():
+        if isinstance(module, Module):
+            held |= {m for m in module.modules() if isinstance(m, (Linear, Neuron, Recurrent))}
     began: list[float] = []
     handles = []
 

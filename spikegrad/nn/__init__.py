@@ -3,6 +3,7 @@
 from spikegrad.nn import models
 from spikegrad.nn.adaptive import ALIF
 from spikegrad.nn.base import Neuron, SpikingNeuron, use_backend
+from spikegrad.nn.branch import Branch, Residual
 from spikegrad.nn.calibrate import Calibrated, calibrate
 from spikegrad.nn.classifier import Classifier
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
@@ -10,6 +11,7 @@ from spikegrad.nn.cuba import CUBALIF
 from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.init import fluctuation_driven, initialise, kaiming, psp
 from spikegrad.nn.lif import IF, LIF
+from spikegrad.nn.module import Module
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.quantity import Decay, Quantity, no_decay
 from spikegrad.nn.readout import LI
@@ -28,6 +30,7 @@ __all__ = [
     "LIF",
     "AvgPool2d",
     "BatchNorm",
+    "Branch",
     "Calibrated",
     "Classifier",
     "Conv2d",
@@ -36,9 +39,11 @@ __all__ = [
     "Flatten",
     "Linear",
     "MaxPool2d",
+    "Module",
     "Neuron",
     "Quantity",
     "Recurrent",
+    "Residual",
     "Sequential",
     "Spiking",
     "SpikingNeuron",

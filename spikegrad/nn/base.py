@@ -25,7 +25,7 @@ from spikegrad.step.modes import mode_of
 from spikegrad.surrogate import Surrogate, arctan, get
 from spikegrad.types import Backend, Output, Reset, SpikeMode, State, Value
 
-__all__ = ["Neuron", "SpikingNeuron", "Stateful", "use_backend"]
+__all__ = ["Neuron", "SpikingNeuron", "Stateful", "plain", "use_backend"]
 
 
 class Neuron(Recorded, Stateful):
@@ -155,6 +155,19 @@ def does_as_its_class(module: nn.Module, kind: type[nn.Module]) -> bool:
     if "bound" in vars(module) or type(module).bound is not Neuron.bound:
         return False
     return module.definition() is not None or getattr(module, "scan", None) in kernels.NEURONS
+
+
+def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
+    """A layer that does what its class says and nothing else."""
+    if module is None or not does_as_its_class(module, kind):
+        return False
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return not any(hooks)
 
 
 class SpikingNeuron(Neuron):

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, is_autocast_enabled, nn
+from torch.autograd import forward_ad
 
 from spikegrad import kernels
 from spikegrad.checks import check_current, check_like
 from spikegrad.errors import UserError, message
 from spikegrad.kernels.dispatch import check_backend
+from spikegrad.nn.base import plain
+from spikegrad.nn.current import Current, Layer, Source, as_numbers
 from spikegrad.nn.fold import fold, is_static
+from spikegrad.nn.now import NOW
 from spikegrad.types import Backend
 
 __all__ = ["AvgPool2d", "Conv2d", "Flatten", "Linear", "MaxPool2d"]
@@ -40,7 +45,19 @@ def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
-class Linear(nn.Linear):
+def may_wait(x: Any) -> bool:
+    """Whether a product of x may be computed later: nothing but this thread's eager torch looks."""
+    return (
+        type(x) is Tensor
+        and not torch.compiler.is_compiling()
+        and not x.is_inference()
+        and not is_autocast_enabled(x.device.type)
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+    )
+
+
+class Linear(Layer, nn.Linear):
     """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`.
 
     backend: "auto" takes the product along the spikes where x is sparse spikes in float32 on a
@@ -65,16 +82,28 @@ class Linear(nn.Linear):
         check_backend(backend)
         self.backend = backend
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Currents `[T, B, out]` from x `[T, B, in]`."""
+    def __call__(self, x: Any) -> Any:
+        """The currents; within `Module.flow` for the neurons to compute."""
+        x = as_numbers(x)
+        if NOW.keeper is None or not may_wait(x) or not plain(self, Linear):
+            return super().__call__(x)
+        self.check(x)
+        return Current(Source.of(self, x, (*x.shape[:2], self.out_features)))
+
+    def check(self, x: Tensor) -> None:
+        """An input that fits."""
         check_features("Linear", x, f"[T, B, {self.in_features}]", self.in_features, 2)
         check_like(x, self.weight, "Linear")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents `[T, B, out]` from x `[T, B, in]`."""
+        self.check(x)
         if is_static(x):
             return fold(super().forward, x)
         return kernels.linear(x, weight=self.weight, bias=self.bias, backend=self.backend)
 
 
-class Conv2d(nn.Conv2d):
+class Conv2d(Layer, nn.Conv2d):
     """`torch.nn.Conv2d` at every step, x `[T, B, C, H, W]`. Arguments: torch's, and backend.
 
     backend: "auto" takes the convolution along the spikes where x is sparse spikes in float32 on a
@@ -110,7 +139,7 @@ class Conv2d(nn.Conv2d):
         return y.expand(x.shape[0], *y.shape[1:])
 
 
-class AvgPool2d(nn.AvgPool2d):
+class AvgPool2d(Layer, nn.AvgPool2d):
     """`torch.nn.AvgPool2d` at every step, x `[T, B, C, H, W]`."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +148,7 @@ class AvgPool2d(nn.AvgPool2d):
         return fold(super().forward, x)
 
 
-class MaxPool2d(nn.MaxPool2d):
+class MaxPool2d(Layer, nn.MaxPool2d):
     """`torch.nn.MaxPool2d` at every step, x `[T, B, C, H, W]`; of spikes: whether any spiked."""
 
     def forward(self, x: Tensor) -> Any:
@@ -136,7 +165,7 @@ class MaxPool2d(nn.MaxPool2d):
         return y.expand(x.shape[0], *y.shape[1:])
 
 
-class Flatten(nn.Module):
+class Flatten(Layer):
     """Features flattened, time and batch kept: `[T, B, *features] -> [T, B, N]`.
 
     >>> import torch

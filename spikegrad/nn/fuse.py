@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.functional.recurrent import check_feedback
-from spikegrad.nn.base import Neuron, does_as_its_class
+from spikegrad.nn.base import Neuron, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
@@ -79,19 +79,6 @@ def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
     if neuron.output != "spikes" and (neuron.tape is not None or feedback is not None):
         return "its membrane is its output"
     return Block(first, neuron, feedback, 2)
-
-
-def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
-    """A layer that does what its class says and nothing else."""
-    if module is None or not does_as_its_class(module, kind):
-        return False
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    return not any(hooks)
 
 
 def run_block(

@@ -18,6 +18,7 @@ from torch.nn.functional import batch_norm
 
 from spikegrad.checks import check_current, check_like, check_positive
 from spikegrad.errors import UserError, message
+from spikegrad.nn.current import Layer
 from spikegrad.nn.fold import is_static
 
 __all__ = ["BatchNorm", "standing_in"]
@@ -25,7 +26,7 @@ __all__ = ["BatchNorm", "standing_in"]
 _standing_in = False
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(Layer):
     """Batch normalisation over time, x `[T, B, C]` or `[T, B, C, H, W]`.
 
     features: C; threshold, alpha: scale of the result (1 each: ordinary batch norm over T*B).

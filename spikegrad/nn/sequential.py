@@ -28,6 +28,7 @@ from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stream import stream
+from spikegrad.nn.threaded import Threaded
 from spikegrad.nn.witness import Witness
 from spikegrad.types import Backend, State
 
@@ -38,7 +39,7 @@ OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking)
 """Stateless layers that take `[T, B, ...]` themselves."""
 
 
-class Sequential(nn.Sequential):
+class Sequential(Threaded, nn.Sequential):
     """`Sequential(*layers)(x, states=None) -> (y, states)`.
 
     backend, lean: set for all layers, see `use_backend`; None leaves each layer's own.

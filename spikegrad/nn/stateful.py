@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from spikegrad.nn.threaded import Threaded
 from spikegrad.types import State
 
 __all__ = ["Stateful"]
 
 
-class Stateful(nn.Module):
+class Stateful(Threaded):
     """A layer with a state: `layer(x, state=None) -> (y, state)`, x `[T, B, *features]`.
 
     has_neurons: whether such a layer counts as neurons; False for one whose state is a mask.

@@ -156,7 +156,8 @@ class StepNeuron(Neuron):
 
         Of a class, with its defaults, or of a layer, with what it learns. Compiles nothing.
         """
-        layer = self() if isinstance(self, type) else self
+        given: Any = self
+        layer: StepNeuron = given() if isinstance(given, type) else given
         with torch.enable_grad():
             quantities = layer.quantities()
         return explained(type(layer).__name__, layer.definition(), layer.backend, quantities)

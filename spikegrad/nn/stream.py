@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import linear
 
-from spikegrad.nn.base import Neuron
+from spikegrad.nn.base import Neuron, plain
 from spikegrad.nn.connection import Flatten, Linear
-from spikegrad.nn.fuse import plain
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.readout import LI
 from spikegrad.types import LIFState, LIState, State

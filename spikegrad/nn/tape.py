@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spikegrad.checks import check_not_traced
 from spikegrad.errors import SpikegradWarning, UserError, message
+from spikegrad.nn.current import Layer
 from spikegrad.nn.stateful import Stateful
 from spikegrad.types import State, Trace, Value
 
@@ -84,7 +85,7 @@ class Tape:
         return torch.cat([p for p in parts if p is not None])
 
 
-class Recorded(nn.Module):
+class Recorded(Layer):
     """A layer that `record` can listen to. tape: where it writes, None outside of a recording."""
 
     def __init__(self) -> None:
