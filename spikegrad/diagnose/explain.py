@@ -22,6 +22,7 @@ from spikegrad.nn.base import Neuron
 from spikegrad.nn.connection import Conv2d, Linear, MaxPool2d, pair
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block
+from spikegrad.nn.fuse_norm import NORMED
 from spikegrad.nn.module import Module
 from spikegrad.nn.now import NOW
 from spikegrad.nn.recurrent import Recurrent
@@ -173,6 +174,8 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
     """A layer that runs by itself, or a neuron and its neighbours in one call."""
     layer, why = seen.what, seen.how
     layers = tuple(names.get(each, "?") for each in seen.layers)
+    if why == NORMED:
+        return Explained(layers, "triton", "", "", "", None, NORMED)
     if len(layers) > 1:
         reason = "neurons and pool in one call"
         if isinstance(layer, Conv2d):

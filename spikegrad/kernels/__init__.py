@@ -5,6 +5,7 @@
 
 from spikegrad.kernels.blocks import (
     layer,
+    normed,
     obstacle_to_layer,
     obstacle_to_pool,
     packed,
@@ -31,6 +32,7 @@ from spikegrad.kernels.dispatch import (
     spiking,
     step,
 )
+from spikegrad.kernels.triton import moments
 
 __all__ = [
     "NEURONS",
@@ -50,6 +52,8 @@ __all__ = [
     "lif",
     "linear",
     "max_pool2d",
+    "moments",
+    "normed",
     "obstacle_to_layer",
     "obstacle_to_pool",
     "packed",

@@ -15,6 +15,7 @@ from spikegrad.step import Step
 
 __all__ = [
     "layer",
+    "normed",
     "obstacle_to_layer",
     "obstacle_to_pool",
     "packed",
@@ -23,9 +24,14 @@ __all__ = [
 ]
 
 
-def layer(x: Tensor | cpu.Spikes, state: Any = None, **args: Any) -> Any:
+def layer(
+    x: Tensor | cpu.Spikes, state: Any = None, *, backends: tuple[str, ...] = (), **args: Any
+) -> Any:
     """A connection, its neurons and their feedback in one call, where `obstacle_to_layer` is ""."""
-    return triton.layer(x, state, **args) if on_gpu(x) else cpu.layer(x, state, **args)
+    named = "triton" in backends
+    if isinstance(x, Tensor) and (named or on_gpu(x)):
+        return triton.layer(x, state, checked=not named, **args)
+    return cpu.layer(x, state, **args)
 
 
 def obstacle_to_layer(
@@ -43,15 +49,14 @@ def obstacle_to_layer(
     """
     if "reference" in backends:
         return "the reference was chosen by name"
-    if "triton" in backends:
-        return "backend='triton' was chosen by name"
-    if on_gpu(x):
-        named = "cpu" in backends
-        return (
-            "cpu was chosen by name"
-            if named
-            else obstacle_on_gpu(x, weight, neuron, surrogate, feedback=feedback)
-        )
+    named = "triton" in backends
+    if isinstance(x, Tensor) and (named or on_gpu(x)):
+        if "cpu" in backends:
+            return "cpu was chosen by name"
+        how = {"feedback": feedback, "checked": not named}
+        return obstacle_on_gpu(x, weight, neuron, surrogate, **how)
+    if named:
+        return "backend='triton' was chosen by name, and its input are the CPU's bits"
     if neuron is not None and (why := obstacle_to_neuron(neuron, surrogate, feedback=feedback)):
         return why
     if isinstance(x, cpu.Spikes):
@@ -59,6 +64,11 @@ def obstacle_to_layer(
             "layer", None, {"surrogate": surrogate}
         )
     return obstacle("layer", x, {"surrogate": surrogate, "weight": weight})
+
+
+def normed(x: Tensor, state: Any = None, *, backend: str, **args: Any) -> Any:
+    """Neurons of an input that is normalised as they read it, where `choice_of` is Triton's."""
+    return triton.normed(x, state, checked=backend == "auto", **args)
 
 
 def spike_pool(x: Tensor, state: Any = None, **args: Any) -> Any:

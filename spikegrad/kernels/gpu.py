@@ -96,9 +96,18 @@ def bound_step(neuron: Any) -> tuple[Step, dict[str, Any]] | str:
 
 
 def obstacle_to_layer(
-    x: Tensor, weight: Tensor, neuron: str | Step | None, surrogate: Any, *, feedback: bool
+    x: Tensor,
+    weight: Tensor,
+    neuron: str | Step | None,
+    surrogate: Any,
+    *,
+    feedback: bool,
+    checked: bool,
 ) -> str:
-    """Why a connection and its neurons, with feedback or not, are not one call on a GPU, or ""."""
+    """Why a connection and its neurons, with feedback or not, are not one call on a GPU, or "".
+
+    checked: Triton was not chosen by name.
+    """
     if neuron is None:
         return "torch computes products on GPUs"
     if weight.device != x.device or weight.dtype != x.dtype:
@@ -106,5 +115,5 @@ def obstacle_to_layer(
     if x.dim() != 3:
         return "torch computes products with more dimensions"
     definition = STEPS[neuron][0] if isinstance(neuron, str) else neuron
-    why_not = triton.obstacle_to_feedback(definition, True) if feedback else ""
-    return why_not or obstacle(definition, x, {"surrogate": surrogate}, checked=True)
+    why_not = triton.obstacle_to_feedback(definition, checked) if feedback else ""
+    return why_not or obstacle(definition, x, {"surrogate": surrogate}, checked=checked)

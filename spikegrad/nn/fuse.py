@@ -37,6 +37,10 @@ class Block(NamedTuple):
         neuron = () if self.neuron is None else (self.neuron.backend,)
         return (self.connection.backend, *neuron)
 
+    def shares_bits_with(self, other: Block) -> bool:
+        """Whether the same kernels run both, so that spikes between them may stay bits."""
+        return ("triton" in self.backends) == ("triton" in other.backends)
+
 
 def block_at(
     layers: Sequence[nn.Module], position: int, x: Any, *, ahead: bool = False
@@ -106,6 +110,7 @@ def run_block(
             weight=linear.weight,
             bias=linear.bias,
             feedback=None if block.feedback is None else block.feedback.weight,
+            backends=block.backends,
             neuron=neuron.law,
             args=neuron.law_arguments(),
             lean=neuron.lean,

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
+from spikegrad import kernels
 from spikegrad.checks import check_current, check_like, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.nn.current import Layer
 from spikegrad.nn.fold import is_static
 
-__all__ = ["BatchNorm", "standing_in"]
+__all__ = ["BatchNorm", "is_distributed", "standing_in"]
 
 _standing_in = False
 
@@ -68,16 +69,44 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x, the same shape."""
-        check_current(x)
-        if x.dim() < 3 or x.shape[2] != self.features:
-            raise UserError(message(f"expected x [T, B, {self.features}, ...]", str(list(x.shape))))
-        if x.dtype == torch.float64 or x.device != self.weight.device:  # half types are welcome
-            check_like(x, self.weight, "BatchNorm")
+        self.check(x)
         static = is_static(x)
         rows = x[0] if static else x.flatten(0, 1)
         repeats = x.shape[0] if static else 1
         y = self.normalise(rows, repeats)
         return y.expand(x.shape) if static else y.unflatten(0, x.shape[:2])
+
+    def check(self, x: Tensor) -> None:
+        """An input of this layer's channels, dtype and device."""
+        check_current(x)
+        if x.dim() < 3 or x.shape[2] != self.features:
+            raise UserError(message(f"expected x [T, B, {self.features}, ...]", str(list(x.shape))))
+        if x.dtype == torch.float64 or x.device != self.weight.device:  # half types are welcome
+            check_like(x, self.weight, "BatchNorm")
+
+    def numbers(
+        self, rows: Tensor, repeats: int, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Offset, scale and shift `[C]`: the normalised rows are `(rows + offset) scale + shift`.
+
+        For whoever computes that himself; in training the running moments move, as in `normalise`.
+        bias: `[C]`, of the connection before, not yet added to rows.
+        """
+        if not self.training:
+            offset = -self.running_mean if bias is None else bias - self.running_mean
+            return offset, self.factor(self.running_var), self.bias
+        count = rows.numel() // self.features
+        check_count(count, rows)
+        mean, var = kernels.moments(rows)
+        seen = mean.detach()
+        self.remember(seen if bias is None else seen + bias, var.detach(), count * repeats)
+        # The mean takes the bias away again: its gradient is 0, and not missing.
+        offset = -mean if bias is None else 0.0 * bias - mean
+        return offset, self.factor(var), self.bias
+
+    def factor(self, var: Tensor) -> Tensor:
+        """What a centred input is multiplied by."""
+        return self.weight * self.scale * torch.rsqrt(var + self.eps)
 
     def normalise(self, rows: Tensor, repeats: int) -> Tensor:
         """Normalise `[rows, C, ...]`, each row standing for `repeats` equal ones."""

@@ -24,6 +24,7 @@ from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
+from spikegrad.nn.fuse_norm import NORMED, run_normed
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
@@ -138,11 +139,11 @@ class Sequential(Threaded, nn.Sequential):
         known: the block that starts here, if that was found out before. The last of what is
         returned is the block that takes the output, if any is known.
         """
-        ahead = None if known else run_ahead(layers[at:], x, before[at:])
+        ahead = None if known else together(layers[at:], x, before[at:])
         if ahead is not None:
-            ran = layers[at : at + len(ahead[1])]
-            self.note([(layer, "one call with its neighbours") for layer in ran])
-            return *ahead, None
+            y, after, how = ahead
+            self.note([(layer, how) for layer in layers[at : at + len(after)]])
+            return y, after, None
         block = known or block_at(layers, at, x)
         if isinstance(block, str):
             self.note([(layers[at], block)])
@@ -152,12 +153,14 @@ class Sequential(Threaded, nn.Sequential):
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
             check_stateless(layer, given)
         following = block_at(layers, end, x, ahead=True) if end < len(layers) else ""
-        after = following if isinstance(following, Block) else None
-        goes_on = after is not None
+        next_one = following if isinstance(following, Block) else None
+        if next_one is not None and not block.shares_bits_with(next_one):
+            next_one = None
+        goes_on = next_one is not None
         y, state = run_block(block, x, before[end - 1], pass_on=goes_on, witness=self.witness)
         states = [*[None] * (block.width - 1), state]
         # Numbers, from a recorded layer for example, are looked at again.
-        return y, states, None if isinstance(y, Tensor) else after
+        return y, states, None if isinstance(y, Tensor) else next_one
 
     def note(self, what: list[Any]) -> None:
         """Tell the witness, if there is one."""
@@ -185,6 +188,16 @@ class Sequential(Threaded, nn.Sequential):
                 )
             )
         return states
+
+
+def together(
+    layers: Sequence[nn.Module], x: Any, states: Sequence[State]
+) -> tuple[Tensor, list[State], str] | None:
+    """The first layers as one call, where there is one for their kinds; the last: which."""
+    if (ran := run_ahead(layers, x, states)) is not None:
+        return *ran, "one call with its neighbours"
+    ran = run_normed(layers, x, states)
+    return None if ran is None else (*ran, NORMED)
 
 
 def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -226,9 +239,9 @@ def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[A
     one step is seen as that step, whose product is computed once.
     """
     block = block_at(layers, 0, x) if len(layers) > 0 else ""
-    if not isinstance(block, Block):
+    if not isinstance(block, Block) or "triton" in block.backends:
         check_input(network, x)
-        return x, None
+        return x, block if isinstance(block, Block) else None
     spikes = packed(x)
     if spikes is not None:
         return spikes, block

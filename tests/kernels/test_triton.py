@@ -48,6 +48,11 @@ def test_layers_and_feedback_in_the_interpreter() -> None:
 
 
 @needs_triton
+def test_batch_norms_in_the_interpreter() -> None:
+    run_tests("normalised.py", TRITON_INTERPRET="1")
+
+
+@needs_triton
 def test_kernels_compile_for_gpus_without_spills() -> None:
     run_tests("compiled.py", TRITON_INTERPRET="0")
 

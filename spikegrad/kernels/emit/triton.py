@@ -11,6 +11,13 @@ from collections.abc import Callable, Iterable
 from textwrap import indent
 
 from spikegrad.kernels.emit.program import Program
+from spikegrad.kernels.emit.triton_entry import (
+    CHANNELS,
+    entering,
+    leaving,
+    sums_at,
+    sums_stored,
+)
 from spikegrad.kernels.emit.triton_expression import expression
 from spikegrad.kernels.emit.triton_template import BACKWARD_STEPS, FORWARD_STEPS, TEMPLATE
 from spikegrad.step.keep import Plan
@@ -39,11 +46,13 @@ class Writer:
     Variables: c of parameters alone, n of the step, b of the step before; s states, f states before
     the first step, g gradients of states, p gradients of parameters; k kept values, w kept bits, x
     and y what is loaded of the input and of the output's gradient, each with how many steps away;
-    offset: the bias, and p_offset its gradient.
+    offset, factor, addend and their p: see `triton_entry`.
     """
 
     block, column = "[BLOCK]", "j % width"
     ahead, behind = AHEAD, BEHIND
+    normed = True
+    """Whether a batch norm's numbers can come before the neurons."""
 
     def __init__(self, traced: Traced, plan: Plan, each: bool, double: bool) -> None:
         self.traced, self.plan, self.each, self.double = traced, plan, each, double
@@ -65,6 +74,7 @@ class Writer:
             name=name,
             type="tl.float64" if self.double else "tl.float32",
             states=len(self.traced.states),
+            channels=indent(CHANNELS, "    "),
             parameters=indent(self.parameters(), "    "),
             starts=indent(self.states_at("starts", "s"), "    "),
             forward=indent(self.forward(output=True), "    "),
@@ -143,8 +153,7 @@ class Writer:
 
     def current(self, prefix: str, loaded: str) -> list[str]:
         """What enters the neurons, from what was loaded of x."""
-        x = f"{prefix}{self.inputs['x']}"
-        return [f"{x} = {loaded}.to(REAL)", "if BIAS:", f"    {x} = {x} + offset"]
+        return entering(f"{prefix}{self.inputs['x']}", loaded, normed=self.normed)
 
     def before(self) -> list[str]:
         """What a forward loop begins with."""
@@ -160,11 +169,7 @@ class Writer:
 
     def passed(self) -> list[str]:
         """What becomes of `into`, the gradient of what enters the neurons."""
-        return [
-            "tl.store(dx + t * row_step + j, into, mask=inside)",
-            "if BIAS:",
-            "    p_offset = p_offset + into",
-        ]
+        return leaving(normed=self.normed)
 
     def load(self, what: str, t: str) -> str:
         """A row of the input or of the output's gradient; t: its step, the next valid one is taken
@@ -175,6 +180,10 @@ class Writer:
             return f"tl.load(x + {row} + j, mask=inside, other=0.0)"
         row = f"tl.maximum({t}, 0).to(tl.int64) * grad_step"
         return f"tl.load(grad + {row} + j * grad_column, mask=inside, other=0.0)"
+
+    def input_at(self, i: str) -> str:
+        """The input of a step of the segment, of its first for a step before it."""
+        return self.load("x", f"t0 + tl.maximum({i}, 0)")
 
     def marking(self) -> str:
         """Store the states at the start of every segment."""
@@ -213,8 +222,7 @@ class Writer:
         zeros = f"tl.zeros({self.block}, REAL)"
         lines += [f"    g{n} = {zeros}" for n in range(len(self.traced.smooth))]
         lines += [f"p{n} = {zeros}" for n in range(len(self.traced.learned))]
-        lines += ["if BIAS:", f"    p_offset = {zeros}"]
-        return "\n".join(lines)
+        return "\n".join(lines + sums_at(zeros, normed=self.normed))
 
     def streams(self) -> dict[str, Callable[[str], str]]:
         """What a step of the backward pass loads: variables, and how for a step in the segment."""
@@ -230,7 +238,7 @@ class Writer:
         for word in range(self.words):
             found[f"w{word}"] = kept("words", self.words, word, "0")
         if plan.reads_input:
-            found["x"] = lambda i: self.load("x", f"t0 + tl.maximum({i}, 0)")
+            found["x"] = self.input_at
         if any(self.graph.nodes[k].name == "gradient output" for k in plan.backward):
             found["y"] = lambda i: self.load("grad", f"t0 + {i}")
         return found
@@ -251,11 +259,16 @@ class Writer:
                 place = self.traced.smooth.index(node.name.removeprefix("gradient "))
                 body.append(f"n{k} = g{place}")
         body += self.gradients(name)
-        first = [f"{v}_{n} = {load(f'count - 1 - {n}')}" for n in range(self.behind)
+        many, also = self.behind, self.normed and not plan.reads_input
+        first = [f"{v}_{n} = {load(f'count - 1 - {n}')}" for n in range(many)
                  for v, load in streams.items()]  # fmt: skip
-        many = self.behind
         following = [f"{v}_{many} = {load(f'i - {many}')}" for v, load in streams.items()]
         shift = [f"{v}_{n} = {v}_{n + 1}" for n in range(many) for v in streams]
+        if also:  # the gradient of the factor reads x
+            first.append("if NORM:")
+            first += [f"    x_{n} = {self.input_at(f'count - 1 - {n}')}" for n in range(many)]
+            following += ["if NORM:", f"    x_{many} = {self.input_at(f'i - {many}')}"]
+            shift += ["if NORM:", *(f"    x_{n} = x_{n + 1}" for n in range(many))]
         return BACKWARD_STEPS.format(
             first="\n".join(first),
             next=indent("\n".join(following), "    "),
@@ -314,9 +327,7 @@ class Writer:
             f"tl.store(sums + {n} * columns + j, p{n}, mask=inside)"
             for n in range(len(self.traced.learned))
         ]
-        at = f"sums + {len(self.traced.learned)} * columns + j"
-        lines += ["if BIAS:", f"    tl.store({at}, p_offset, mask=inside)"]
-        return "\n".join(lines)
+        return "\n".join(lines + sums_stored(len(self.traced.learned), normed=self.normed))
 
     def statements(self, wanted: Iterable[int], name: Name, prefix: str) -> list[str]:
         """Values that are no inputs."""

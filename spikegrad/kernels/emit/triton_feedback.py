@@ -37,7 +37,7 @@ class Fed(Writer):
     """
 
     block, column = "[ROWS, WIDTH]", "(neuron % width)[None, :]"
-    ahead = 1
+    ahead, normed = 1, False
 
     def __init__(self, traced: Traced, plan: Plan, each: bool, double: bool) -> None:
         super().__init__(traced, plan, each, double)

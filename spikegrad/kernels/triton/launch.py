@@ -33,12 +33,19 @@ class Call(NamedTuple):
 
 
 def launch_forward(
-    x: Tensor, bias: Tensor | None, starts: Tensor, parameters: Tensor, call: Call
+    x: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    starts: Tensor,
+    parameters: Tensor,
+    call: Call,
 ) -> tuple[Tensor, ...]:
     """Output, kept values, masks, states at the start of segments, and the states at the end.
 
-    x: `[T, B, N]`, dense in `[B, N]`, of any float; bias: `[N]`, added to every x; starts:
-    `[states, B, N]`; parameters: `[rows, 1 or N]`, all but x in the program's dtype. Raises
+    x: `[T, B, N]`, dense in `[B, N]`, of any float; bias: `[C]`, added to every x of a channel;
+    scale, shift: `[C]`, the sum is multiplied by and added to; starts: `[states, B, N]`;
+    parameters: `[rows, 1 or N]`, all but x in the program's dtype. N is a multiple of C. Raises
     UserError for more than 2^31 columns.
     """
     program, (steps, batch, features) = call.program, x.shape
@@ -55,7 +62,7 @@ def launch_forward(
         program,
         "forward",
         x=x,
-        bias=starts if bias is None else bias,
+        **before(x, bias, scale, shift, starts),
         starts=starts,
         parameters=parameters,
         y=y,
@@ -72,7 +79,6 @@ def launch_forward(
         segment=max(call.segment, 1),
         KEEP=kept,
         MARK=marked,
-        BIAS=bias is not None,
     )
     return y, reals, words, marks, ends
 
@@ -97,6 +103,8 @@ def launch_backward(
     grad_ends: Tensor | None,
     x: Tensor,
     bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
     starts: Tensor,
     parameters: Tensor,
     reals: Tensor,
@@ -104,14 +112,15 @@ def launch_backward(
     marks: Tensor,
     call: Call,
 ) -> tuple[Tensor, ...]:
-    """Gradients of x, of the states at the start, and of learned parameters and the bias,
-    `[learned + 1, B, N]`.
+    """Gradients of x, of the states at the start, and of learned parameters, what is added last and
+    the scale, `[learned + 0 to 2, B, N]`.
     """
     program, (steps, batch, features) = call.program, x.shape
     columns = batch * features
     dx = torch.empty((steps, batch, features), dtype=x.dtype, device=x.device)
     dstarts = starts.new_empty((len(program.smooth), batch, features))
-    rows = len(program.learned) + (bias is not None)
+    added = bias is not None or scale is not None
+    rows = len(program.learned) + added + (scale is not None)
     sums = starts.new_empty((rows, batch, features))
     if call.segment:
         reals, words = scratch(program, call.segment, starts)
@@ -123,7 +132,7 @@ def launch_backward(
         grad=grad,
         grad_ends=starts if grad_ends is None else grad_ends,
         x=x,
-        bias=starts if bias is None else bias,
+        **before(x, bias, scale, shift, starts),
         firsts=marks if call.segment else starts,
         parameters=parameters,
         reals=reals,
@@ -143,9 +152,23 @@ def launch_backward(
         parts=marks.shape[0] if call.segment else 1,
         ENDS=grad_ends is not None,
         AGAIN=call.segment > 0,
-        BIAS=bias is not None,
     )
     return dx, dstarts, sums
+
+
+def before(
+    x: Tensor, bias: Tensor | None, scale: Tensor | None, shift: Tensor | None, other: Tensor
+) -> dict[str, Any]:
+    """What a kernel is given of a bias and a batch norm; other: what it does not read instead."""
+    channels = next((t.shape[0] for t in (bias, scale) if t is not None), x.shape[2])
+    return {
+        "bias": other if bias is None else bias,
+        "scale": other if scale is None else scale,
+        "shift": other if shift is None else shift,
+        "inner": x.shape[2] // channels,
+        "BIAS": bias is not None,
+        "NORM": scale is not None,
+    }
 
 
 def launch(program: Program, kernel: str, **args: Any) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from spikegrad.functional.steps import as_step
+from spikegrad.kernels.choice import refused, warn_once
 from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.triton import trial
 from spikegrad.kernels.triton.feedback import recurrent
@@ -15,7 +16,7 @@ from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
 from spikegrad.types import State
 
-__all__ = ["REASON", "layer"]
+__all__ = ["REASON", "layer", "normed"]
 
 REASON = "torch's product, and a Triton scan that adds the bias"
 
@@ -56,3 +57,30 @@ def layer(
         return trial.step(definition, current, state, **how)
     except NotLowered as error:
         raise BuildError(str(error)) from error
+
+
+def normed(
+    x: Tensor,
+    state: State = None,
+    *,
+    offset: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    neuron: str | Step,
+    args: dict[str, Any],
+    lean: bool = False,
+    checked: bool = True,
+) -> tuple[Tensor, State]:
+    """Neurons of `(x + offset) scale + shift`, three numbers `[C]` with gradients.
+
+    x: `[T, B, C, ...]`; the others: as of `layer`. What has no program runs in torch.
+    """
+    definition, values = as_step(neuron, args) if isinstance(neuron, str) else (neuron, args)
+    given: dict[str, Any] = {"bias": offset, "norm_scale": scale, "norm_shift": shift, **values}
+    try:
+        return trial.step(definition, x, state, checked=checked, lean=lean, **given)
+    except (NotLowered, BuildError) as error:
+        if not checked:
+            raise refused(definition.name, "triton", str(error)) from error
+        warn_once(definition.name, str(error))
+    return trial.reference(definition, x, state, **given)

@@ -16,19 +16,22 @@ __all__ = ["run"]
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads; of an input that it does not read, the number of steps."""
-    x, bias, starts, parameters, call = inputs
+    x, bias, scale, shift, starts, parameters, call = inputs
     _, reals, words, marks, _ = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(reals, words, marks)
-    read = call.program.reads_input or call.segment
-    ctx.save_for_backward(x if read else None, bias, starts, parameters, reals, words, marks)
+    read = call.program.reads_input or call.segment or scale is not None
+    before = (bias, scale, shift, starts, parameters)
+    ctx.save_for_backward(x if read else None, *before, reals, words, marks)
     ctx.call, ctx.steps, ctx.dtype = call, x.shape[0], x.dtype
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    """Gradients of the input, the bias, the states before the first step and the parameters."""
+    """Gradients of the input, the bias, scale and shift, the states before the first step and the
+    parameters.
+    """
     x, *others = ctx.saved_tensors
-    bias, starts, parameters = others[:3]
+    bias, scale, _, starts, parameters = others[:5]
     call: Call = ctx.call
     if x is None:  # nobody reads it: something of its shape and dtype
         x = starts.new_empty((), dtype=ctx.dtype).expand(ctx.steps, *starts.shape[1:])
@@ -41,11 +44,25 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     need = ctx.needs_input_grad
     return (
         dx if need[0] else None,
-        sums[-1].sum(0, dtype=torch.float64).to(bias.dtype) if need[1] else None,
-        padded(dstarts, len(call.program.states)) if need[2] else None,
-        of_parameters(sums, parameters, call.program) if need[3] else None,
+        *of_channels(sums[len(call.program.learned) :], bias, scale),
+        padded(dstarts, len(call.program.states)) if need[4] else None,
+        of_parameters(sums, parameters, call.program) if need[5] else None,
         None,
     )
+
+
+def of_channels(
+    sums: Tensor, bias: Tensor | None, scale: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of bias, scale and shift, `[C]`, from sums `[0 to 2, B, N]`; added in float64."""
+    one = bias if scale is None else scale
+    if one is None:
+        return None, None, None
+    found = sums.sum(1, dtype=torch.float64).reshape(sums.shape[0], one.shape[0], -1).sum(2)
+    if scale is None:
+        return found[0].to(one.dtype), None, None
+    of_bias = None if bias is None else (found[0] * scale).to(one.dtype)
+    return of_bias, found[1].to(one.dtype), found[0].to(one.dtype)
 
 
 def readable(grad: Tensor) -> Tensor:

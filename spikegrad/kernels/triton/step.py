@@ -36,12 +36,14 @@ HALF = (torch.float16, torch.bfloat16)
 class Prepared(NamedTuple):
     """What the kernel of one call is given.
 
-    x: `[T, B, N]`, dense in `[B, N]`; bias: `[N]`; starts: `[states, B, N]`; parameters:
-    `[rows, 1 or N]`.
+    x: `[T, B, N]`, dense in `[B, N]`; bias, scale, shift: `[C]`; starts: `[states, B, N]`;
+    parameters: `[rows, 1 or N]`.
     """
 
     x: Tensor
     bias: Tensor | None
+    scale: Tensor | None
+    shift: Tensor | None
     starts: Tensor
     parameters: Tensor
     call: Call
@@ -60,13 +62,16 @@ def prepared(
     refractory: int = 0,
     lean: bool = False,
     bias: Tensor | None = None,
+    norm_scale: Tensor | None = None,
+    norm_shift: Tensor | None = None,
     feedback: tuple[Tensor, ...] = (),
     **values: Value,
 ) -> Prepared:
     """Check and put together a call over x `[T, B, *features]`: see `spikegrad.step.loop.run`.
 
     lean: keep states now and then alone, and compute the rest again for the backward pass; bias:
-    `[*features]`, added to x in the states' dtype; feedback: of neurons that are fed back, their
+    `[C]`, the first of the features, added to x in the states' dtype; norm_scale, norm_shift:
+    `[C]`, the sum is multiplied by and added to; feedback: of neurons that are fed back, their
     weight and the spikes before, which may ask for a gradient.
     Raises NotLowered for a step without a graph, and as the loop.
     """
@@ -94,11 +99,16 @@ def prepared(
     before = [*now.values(), *([silent.to(one.dtype)] if silent is not None else [])]
     begin = torch.stack([part.reshape(shape[1], -1) for part in before])
     parameters = matrix(rows, program, shape[2:], one)
-    added = None if bias is None else bias.reshape(-1).to(one.dtype).contiguous()
-    tensors = [t for t in (flat, begin, parameters, added, *feedback) if t is not None]
+    added, scale, shift = (
+        None if given is None else given.reshape(-1).to(one.dtype).contiguous()
+        for given in (bias, norm_scale, norm_shift)
+    )
+    tensors = [
+        t for t in (flat, begin, parameters, added, scale, shift, *feedback) if t is not None
+    ]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     segment = SEGMENT if lean or bytes_kept > MOST_BYTES else 0
-    return Prepared(flat, added, begin, parameters, Call(program, keep, segment))
+    return Prepared(flat, added, scale, shift, begin, parameters, Call(program, keep, segment))
 
 
 def finished(definition: Step, x: Tensor, given: Prepared) -> tuple[Tensor, State]:

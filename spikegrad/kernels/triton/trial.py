@@ -77,7 +77,8 @@ def step(
 
     checked: the kernel is compared with the reference before its first use, and where they differ
     the reference runs, with one warning; lean: keep little for the backward pass; args: as of the
-    step, and `bias`, `[*features]`, which is added to x.
+    step, `bias`, `[C]`, which is added to x, and `norm_scale` and `norm_shift`, `[C]`, which the
+    sum is multiplied by and added to; C: the first of the features.
     """
     return run(SCAN, definition, x, state, checked=checked, lean=lean, **args)
 
@@ -110,14 +111,29 @@ def run(
 
 
 def reference(
-    definition: Step, x: Tensor, state: State = None, *, bias: Tensor | None = None, **args: Any
+    definition: Step,
+    x: Tensor,
+    state: State = None,
+    *,
+    bias: Tensor | None = None,
+    norm_scale: Tensor | None = None,
+    norm_shift: Tensor | None = None,
+    **args: Any,
 ) -> tuple[Tensor, State]:
     """What a kernel must give; like it, it adds a bias in float32 to half types."""
-    if bias is None:
+    if bias is None and norm_scale is None:
         y, end = definition(x, state, **args)
         return y, end
     wide = x.float() if x.dtype in HALF else x
-    y, end = definition(wide + bias.to(wide.dtype), state, **args)
+
+    def of_channel(given: Tensor) -> Tensor:
+        return given.to(wide.dtype).reshape(-1, *[1] * (x.dim() - 3))
+
+    if bias is not None:
+        wide = wide + of_channel(bias)
+    if norm_scale is not None and norm_shift is not None:
+        wide = wide * of_channel(norm_scale) + of_channel(norm_shift)
+    y, end = definition(wide, state, **args)
     return y.to(x.dtype), end
 
 
@@ -171,7 +187,10 @@ def digest(x: Tensor, given: Any) -> str:
     With feedback the kernel also depends on how many neurons there are.
     """
     call: Call = given.call
-    size = "" if isinstance(given, Prepared) else f" {x.shape[-1]}"
+    if isinstance(given, Prepared):
+        size = " norm" if given.scale is not None else ""
+    else:
+        size = f" {x.shape[-1]}"
     parts = (
         call.program.text,
         str(x.dtype),

@@ -140,6 +140,19 @@ def test_a_bias_in_the_scan(kernels: Any, generation: int) -> None:
     check(kernels)
 
 
+@pytest.mark.parametrize("definition", [LIF, ALIF], ids=["lif", "alif"])
+@pytest.mark.parametrize("spatial", [(), (8, 8)], ids=["neurons", "images"])
+def test_a_batch_norm_in_the_scan(
+    definition: Step, spatial: tuple[int, ...], kernels: Any, generation: int
+) -> None:
+    given = {
+        name: torch.ones(64, requires_grad=True) for name in ("bias", "norm_scale", "norm_shift")
+    }
+    y, _ = step(definition, torch.rand(20, 3, 64, *spatial).requires_grad_(), **given)
+    y.sum().backward()
+    check(kernels)
+
+
 @pytest.mark.parametrize(
     ("features", "dtype"),
     [(64, torch.float32), (64, torch.float64), (256, torch.float32), (256, torch.bfloat16)],

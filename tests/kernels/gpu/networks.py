@@ -92,6 +92,35 @@ def test_a_bias_in_the_scan(row: Any) -> None:
     assert check(ALIF, row, feedback=False) > 0.02
 
 
+@pytest.mark.parametrize(
+    ("definition", "bias", "row"),
+    [(LIF, False, ROWS[0]), (LIF, True, ROWS[3]), (ALIF, True, ROWS[1]), (ALIF, True, ROWS[2])],
+)
+def test_a_scale_and_a_shift_in_the_scan(definition: Step, bias: bool, row: Any) -> None:
+    """Of channels of several neurons, after a bias; LIF's own backward pass reads no input."""
+    surrogate, reset, refractory, detach, _, learn, lean, double = row
+    torch.manual_seed(1)
+    dtype = torch.float64 if double else torch.float32
+    values = values_of(definition, dtype, each=False, learn=learn)
+    values["norm_scale"] = (torch.rand(5, dtype=dtype) + 0.5).requires_grad_()
+    values["norm_shift"] = (torch.rand(5, dtype=dtype) * 0.2 - 0.1).requires_grad_()
+    if bias:
+        values["bias"] = (torch.rand(5, dtype=dtype) * 0.2 - 0.1).requires_grad_()
+    rate = compare(
+        partial(trial.reference, definition),
+        partial(triton.step, definition),
+        torch.rand(34, 3, 5, 2, 2, dtype=dtype),
+        values,
+        exact=True,
+        surrogate=surrogate,
+        reset=reset,
+        refractory=refractory,
+        detach_reset=detach,
+        lean=lean,
+    )
+    assert rate > 0.02
+
+
 @pytest.mark.parametrize("row", ROWS[:6], ids=range(6))
 def test_feedback_equals_the_loop(row: Any) -> None:
     assert check(ALIF, row, feedback=True) > 0.02
