@@ -47,8 +47,8 @@ def available() -> str:
 def obstacle(definition: Step, x: Tensor | None, checked: bool) -> str:
     """Why a call of a neuron cannot run here, or "".
 
-    checked: the caller chose no kernel by name, so that one step runs in torch, and a kernel that
-    was found to differ from the reference is refused.
+    checked: the caller chose no kernel by name, so that one that was found to differ from the
+    reference is refused.
     """
     if definition.inputs:
         return "Triton's kernels read one input"
@@ -64,8 +64,6 @@ def obstacle(definition: Step, x: Tensor | None, checked: bool) -> str:
         return f"Triton's kernels run on CUDA GPUs, and the tensors are on {x.device}"
     if x is not None and x.dtype not in DTYPES:
         return f"Triton's kernels have no {x.dtype}"
-    if checked and x is not None and x.shape[0] == 1:
-        return "one step has no loop over time to fuse"
     if checked and (found := FAILED.get(("scan", definition))):
         return f"its Triton kernel is not used here: {found}"
     return ""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -191,11 +191,18 @@ def digest(x: Tensor, given: Any) -> str:
         size = " norm" if given.scale is not None else ""
     else:
         size = f" {x.shape[-1]}"
+    how = f"{call.segment} {given.bias is not None}{size}"
+    return digest_of(call.program.text, x.dtype, how, device_name(x.device))
+
+
+@lru_cache(maxsize=1024)
+def digest_of(text: str, dtype: torch.dtype, how: str, device: str) -> str:
+    """The same, once for each: a step of a stream has no time for it."""
     parts = (
-        call.program.text,
-        str(x.dtype),
-        f"{call.segment} {given.bias is not None}{size}",
-        device_name(x.device),
+        text,
+        str(dtype),
+        how,
+        device,
         torch.__version__,
         str(torch.version.cuda or torch.version.hip),
         installed(),
@@ -203,6 +210,7 @@ def digest(x: Tensor, given: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+@lru_cache(maxsize=64)
 def device_name(device: torch.device) -> str:
     """A GPU's name and generation."""
     if device.type != "cuda":

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ import spikegrad as sg
 from spikegrad import functional, kernels, neurons
 from spikegrad.kernels import blocks, dispatch, triton
 from spikegrad.kernels.triton import feedback as fed
-from spikegrad.kernels.triton import feedback_launch, trial
+from spikegrad.kernels.triton import feedback_launch, launch, trial
 from spikegrad.kernels.triton.feedback_launch import Shape, shape_of
 from spikegrad.step import Step
 from spikegrad.surrogate import arctan
 
 assert os.environ["TRITON_INTERPRET"] == "1"
+step_module = sys.modules["spikegrad.kernels.triton.step"]  # `triton.step` is the function
 ONE_INPUT = sorted(n for n, model in neurons.models().items() if not model.step.inputs)
 
 
@@ -195,6 +197,36 @@ def test_a_network_as_on_a_gpu(as_on_a_gpu: None) -> None:
     sg.nn.use_backend(network, "reference")
     for want, ours in zip(run_network(network, x), got, strict=True):
         assert torch.allclose(want, ours, rtol=1e-4, atol=1e-5)
+
+
+def test_one_step_at_a_time_is_one_kernel_a_layer(
+    as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of a stream give the bits of the whole run; only the first plans and compares."""
+    network, x = network_of(), torch.rand(6, 3, 6) * 3.0
+    launched: list[str] = []
+    for place in (launch, feedback_launch):
+        original = place.start
+
+        def start(program: Any, kernel: str, *args: Any, original: Any = original, **named: Any):
+            launched.append(kernel)
+            original(program, kernel, *args, **named)
+
+        monkeypatch.setattr(place, "start", start)
+    with torch.no_grad():
+        whole, ends = network(x)
+        parts, states = [], None
+        for t in range(6):
+            if t == 1:  # everything is known by now
+                for name in ("triton", "triton_feedback", "traced"):
+                    monkeypatch.setattr(step_module, name, None)
+                monkeypatch.setattr(trial, "compared", None)
+            launched.clear()
+            y, states = network(x[t : t + 1], states)
+            parts.append(y)
+            assert t == 0 or launched == ["forward"] * 3
+    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(states[-1].v, ends[-1].v)
 
 
 def test_layers_pass_the_product_without_its_bias(
