@@ -32,6 +32,8 @@ __all__ = [
     "verdicts",
 ]
 
+TAKEN = {"bias", "checked", "feedback", "lean", "norm_scale", "norm_shift", "weight"}
+"""Arguments of the kernels' calls: a parameter of the same name would take their place."""
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -56,6 +58,8 @@ def obstacle(definition: Step, x: Tensor | None, checked: bool) -> str:
         return "Triton's kernels return one output"
     if definition.mode.word == "escape":
         return "Triton's kernels read no noise"
+    if taken := sorted(TAKEN.intersection(definition.reads)):
+        return f"Triton's kernels have an argument of their own that is named {taken[0]}"
     if torch.compiler.is_compiling():
         return "torch.compile compiles the loop"
     if why := available():

@@ -393,6 +393,18 @@ def test_choices_and_their_reasons() -> None:
     assert kernels.choose_step(LIF, "triton", x, {"trace": True}).backend == "reference"
 
 
+def test_a_parameter_named_as_an_argument_of_the_kernels() -> None:
+    """A step's own `bias` was taken for the connection's, and its value for the default."""
+
+    def biased(x: Tensor, s: Any, p: Any) -> Any:
+        fired = p.spike(x + p.bias, p.threshold)
+        return fired, {"v": fired}
+
+    definition = Step(biased, states={"v": 0.0}, parameters={"threshold": 1.0, "bias": 0.2})
+    with pytest.raises(sg.UserError, match=r"backend='triton' can run.*named bias"):
+        kernels.choose_step(definition, "triton", torch.rand(3, 2, 5))
+
+
 def test_sg_check_compares_triton_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "available", lambda: {"reference": "", "triton": ""})
     found = sg.check(sg.ResonateAndFire)
