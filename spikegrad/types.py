@@ -38,7 +38,8 @@ SpikeMode: TypeAlias = Literal["binary", "ternary", "multiple", "escape"]
 Output: TypeAlias = Literal["spikes", "membrane", "both"]
 Gain: TypeAlias = Literal["unit", "leak"]
 Integration: TypeAlias = Literal["exponential", "euler"]
-Backend: TypeAlias = Literal["auto", "reference", "cpu", "triton"]
+Backend: TypeAlias = str
+"""A name of `kernels.available()`, or "auto"."""
 Value: TypeAlias = "Tensor | float"
 State: TypeAlias = Any
 """A NamedTuple below, a tuple of them (a `Sequential`), or None (stateless, or "start at rest")."""

@@ -30,12 +30,13 @@ def follow(heading: str, folder: Path) -> None:
     shutil.copytree(ROOT / "spikegrad", folder / "spikegrad")
     name, text = block_of(heading)
     assert not (folder / name).exists()
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def run(folder: Path, *words: str) -> str:
+def run(folder: Path, *words: str, **environment: str) -> str:
     """What Python prints with the package of that folder; it must not fail."""
-    where = {**os.environ, "PYTHONPATH": str(folder)}
+    where = {**os.environ, "PYTHONPATH": str(folder), **environment}
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=where, capture_output=True, text=True,
         check=False,
@@ -134,3 +135,71 @@ def test_the_tests_find_a_new_surrogate_by_themselves(tmp_path):
     passed = re.search(r"(\d+) passed", run(tmp_path, "-m", "pytest", *words))
     assert passed is not None
     assert int(passed[1]) >= 20
+
+
+BACKEND = """
+import torch
+from spikegrad import kernels
+from spikegrad.train.config import NetworkConfig
+
+x, step = torch.rand(5, 2, 3), sg.AdEx.step
+assert kernels.available()["eager"] == ""
+assert "eager" in NetworkConfig.__dataclass_fields__["backend"].metadata["choices"]
+assert kernels.choose_step(step, "auto", x).backend == "eager"
+assert kernels.choose("lif", "auto", x).backend == "eager"
+ran, own = [], kernels.get("eager").step
+kernels.get("eager").step = lambda *a, **k: ran.append(1) or own(*a, **k)
+for backend in ("auto", "eager"):
+    layer = sg.LIF(20.0, backend=backend)
+    y, _ = layer(x)
+    assert torch.equal(y, sg.LIF(20.0, backend="reference")(x)[0])
+    sg.Sequential(sg.Linear(3, 4, backend=backend), layer)(x)
+assert len(ran) == 4, ran
+
+# What it refuses, or does not have, is another's, or an error by name.
+other = kernels.choose_step(step, "auto", x.double())
+assert other.backend == "reference", other
+assert "eager: it has no torch.float64" in other.reason, other
+assert "eager: eager has no kernel for recurrent" in kernels.choose("recurrent", "auto", x).reason
+assert kernels.choose("linear", "eager", x).backend == "reference"
+for call in (
+    lambda: kernels.step(step, x.double(), backend="eager"),
+    lambda: kernels.choose("recurrent", "eager", x),
+):
+    try:
+        call()
+    except sg.UserError as error:
+        assert "backend='eager' can run, got e" in str(error) or "it has no" in str(error), error
+    else:
+        raise AssertionError("no error")
+
+rows = [row for row in sg.check(sg.AdEx).rows if row.backend == "eager"]
+assert {row.verdict for row in rows if row.dtype == "float32"} == {"equal"}, rows
+assert all("it has no torch.float64" in row.reason for row in rows if row.dtype == "float64"), rows
+
+# The same one from outside of the package.
+class Guest(type(kernels.get("eager"))):
+    name, order = "guest", -1
+
+guest = Guest()
+kernels.register(guest)
+assert kernels.choose("lif", "auto", x).backend == "guest"
+assert "guest" in NetworkConfig.__dataclass_fields__["backend"].metadata["choices"]
+try:
+    kernels.register(guest)
+except sg.UserError as error:
+    assert "taken" in str(error), error
+else:
+    raise AssertionError("no error")
+kernels.unregister("guest")
+assert kernels.choose("lif", "auto", x).backend == "eager"
+"""
+
+
+def test_a_backend_is_one_new_folder(tmp_path):
+    """Without the other kernels, so that what it refuses is the reference's."""
+    follow("Add a backend", tmp_path)
+    name, _ = block_of("Add a backend")
+    (tmp_path / name).with_name("__init__.py").write_text('"""An example."""\n', encoding="utf-8")
+    first = f"import spikegrad as sg\nassert sg.__file__.startswith({str(tmp_path)!r})\n"
+    run(tmp_path, "-c", first + BACKEND, SPIKEGRAD_KERNELS="off")

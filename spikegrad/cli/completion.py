@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from click.shell_completion import CompletionItem, shell_complete
@@ -22,7 +22,7 @@ def answer(command: Any) -> int | None:
     return shell_complete(command, {}, "spikegrad", VARIABLE, wanted) if wanted else None
 
 
-def one_of(words: tuple[str, ...]) -> Complete:
+def one_of(words: Sequence[str]) -> Complete:
     """Complete one of some words, after a comma the next one."""
 
     def complete(ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:

@@ -131,7 +131,7 @@ def devices() -> dict[str, str]:
 def kernels() -> dict[str, str]:
     """Backends, and which would run each scan, with the reason."""
     from spikegrad.errors import UserError
-    from spikegrad.kernels import available, choose
+    from spikegrad.kernels import available, choose, get
     from spikegrad.kernels.cpu import in_force, loaded, table
     from spikegrad.kernels.dispatch import SCANS
 
@@ -139,32 +139,20 @@ def kernels() -> dict[str, str]:
         chosen = in_force()
     except UserError as error:
         return {"instruction set": f"{REFUSED}{error}"}
-    backends = {f"backend {name}": why or RUNS for name, why in available().items()}
+    here = available()
+    backends = {f"backend {name}": why or RUNS for name, why in here.items()}
     library = loaded()
     found = {
         "instruction set": f"{chosen.name} ({chosen.reason})",
         "library": f"{library.origin}: {library.path}" if library else "none",
         **backends,
-        "triton": triton_found(),
+        **{name: said for name in here if (said := get(name).about())},
     }
     for scan in SCANS:
         choice = choose(scan)
         found[scan] = f"{choice.backend} ({choice.reason})"
     found["event-driven or dense"] = f"by the crossover table ({table().measured})"
     return found
-
-
-def triton_found() -> str:
-    """Triton's version, and which kernels agreed with the reference where they ran."""
-    from spikegrad.kernels.triton import installed, verdicts
-
-    if not installed():
-        return "not installed"
-    found = verdicts()
-    wrong = sorted({f"{v.neuron} on {v.device} ({v.differs})" for v in found if v.differs})
-    agreed = sum(not v.differs for v in found)
-    said = f"{installed()}; {agreed} kernels agreed with the reference"
-    return f"{said}; not used: {'; '.join(wrong)}" if wrong else said
 
 
 def data_found() -> dict[str, str]:

@@ -48,7 +48,7 @@ OURS = {
 class Explained:
     """One layer, or several that run in one call.
 
-    layers: their names; backend: "cpu" (a native kernel), "triton", "reference" or "torch";
+    layers: their names; backend: its name ("cpu": a native kernel), or "torch";
     forward, weight, input: how the product, the weight's gradient and the input's are made,
     "events" (along the spikes, or the numbers that are not 0), "dense", "once" (a static input),
     "given" (no product), "sampled" (where the lower surrogate is not 0), "" for none; activity:
@@ -249,7 +249,8 @@ def of_linear(layer: Linear, x: Tensor, why: str) -> tuple[str, str, str, str]:
     found: list[Any] = []
     with torch.no_grad():
         kernels.linear(x, weight=layer.weight, bias=layer.bias, witness=found)
-    return "cpu", _ROUTES[int(found[0][0][0])], reason, advice
+    way = _ROUTES[int(found[0][0][0])] if found else ""
+    return choice.backend, way, reason, advice
 
 
 def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
@@ -284,15 +285,17 @@ def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
 
 
 def of_block(
-    block: Block, choices: list[Any], names: dict[nn.Module, str], first: bool
+    block: Block, choices: list[Any] | None, names: dict[nn.Module, str], first: bool
 ) -> Explained:
     """Layers that ran in one call of the kernels."""
     within = [block.connection, block.feedback or block.neuron]
     layers = tuple(names.get(part, "?") for part in within if part is not None)
-    if not choices:
+    if choices is None:  # its neurons have no program, and ran by themselves
         return Explained(layers, "reference", "", "", "", None, "torch's product")
-    if isinstance(choices[0], str):
-        return Explained(layers, "triton", "", "", "", None, choices[0])
+    assert block.choice is not None
+    if not choices or isinstance(choices[0], str):
+        reason = choices[0] if choices else block.choice.reason
+        return Explained(layers, block.choice.backend, "", "", "", None, reason)
     choice, neuron, given = choices[0]
     route, ones, nonzeros = _ROUTES[int(choice[0])], int(choice[1]), int(choice[2])
     steps, batch = given.shape[:2]

@@ -1,23 +1,15 @@
 """The specification's signatures behind a choice of backend.
 
-`nn` calls these; each takes `backend=` and hands the call to the function that `dispatch` chose.
+`nn` calls these; each takes `backend=` and hands the call to the backend that `choice` found.
 """
 
-from spikegrad.kernels.blocks import (
-    layer,
-    normed,
-    obstacle_to_layer,
-    obstacle_to_pool,
-    packed,
-    spike_pool,
-    stilled,
-)
+from spikegrad.kernels.backend import Backend, Call
+from spikegrad.kernels.blocks import choose_layer, choose_normed, choose_pool, packed, stilled
+from spikegrad.kernels.choice import Choice
 from spikegrad.kernels.cpu import BuildError, StepReport, report_of_step
 from spikegrad.kernels.dispatch import (
     NEURONS,
-    Choice,
     alif,
-    available,
     choice_of,
     choose,
     choose_step,
@@ -32,35 +24,40 @@ from spikegrad.kernels.dispatch import (
     spiking,
     step,
 )
-from spikegrad.kernels.triton import moments
+from spikegrad.kernels.moments import moments
+from spikegrad.kernels.registry import available, check_backend, get, register, unregister
 
 __all__ = [
     "NEURONS",
+    "Backend",
     "BuildError",
+    "Call",
     "Choice",
     "StepReport",
     "alif",
     "available",
+    "check_backend",
     "choice_of",
     "choose",
+    "choose_layer",
+    "choose_normed",
+    "choose_pool",
     "choose_step",
     "conv2d",
     "cuba_lif",
+    "get",
     "integrate_and_fire",
-    "layer",
     "li",
     "lif",
     "linear",
     "max_pool2d",
     "moments",
-    "normed",
-    "obstacle_to_layer",
-    "obstacle_to_pool",
     "packed",
     "recurrent",
+    "register",
     "report_of_step",
-    "spike_pool",
     "spiking",
     "step",
     "stilled",
+    "unregister",
 ]

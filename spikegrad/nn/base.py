@@ -16,7 +16,7 @@ from spikegrad import kernels
 from spikegrad.checks import check_choice, check_flag, check_number, check_positive
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional.steps import STEPS
-from spikegrad.kernels.dispatch import check_backend
+from spikegrad.kernels import check_backend
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Recorded, taped

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from spikegrad import kernels
 from spikegrad.checks import check_current, check_like
 from spikegrad.errors import UserError, message
-from spikegrad.kernels.dispatch import check_backend
+from spikegrad.kernels import check_backend
 from spikegrad.nn.base import plain
 from spikegrad.nn.current import Current, Layer, Source, as_numbers
 from spikegrad.nn.fold import fold, is_static

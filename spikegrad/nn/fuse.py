@@ -24,22 +24,19 @@ __all__ = ["Block", "block_at", "run_block"]
 
 
 class Block(NamedTuple):
-    """Layers that run in one call: `width` of them, from a connection on."""
+    """`width` layers that run in one call, from a connection on; choice: what runs them."""
 
     connection: Linear
     neuron: Neuron | None
     feedback: Recurrent | None
     width: int
+    choice: kernels.Choice | None = None
 
     @property
     def backends(self) -> tuple[str, ...]:
         """What was asked for, layer by layer."""
         neuron = () if self.neuron is None else (self.neuron.backend,)
         return (self.connection.backend, *neuron)
-
-    def shares_bits_with(self, other: Block) -> bool:
-        """Whether the same kernels run both, so that spikes between them may stay bits."""
-        return ("triton" in self.backends) == ("triton" in other.backends)
 
 
 def block_at(
@@ -54,7 +51,7 @@ def block_at(
         return block
     if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
         return "a connection without neurons computes an input that is constant in time once"
-    why_not = kernels.obstacle_to_layer(
+    choice = kernels.choose_layer(
         x,
         block.connection.weight,
         None if block.neuron is None else block.neuron.law,
@@ -62,7 +59,7 @@ def block_at(
         block.backends,
         feedback=block.feedback is not None,
     )
-    return why_not or block
+    return choice if isinstance(choice, str) else block._replace(choice=choice)
 
 
 def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
@@ -92,25 +89,25 @@ def run_block(
 
     witness: a list that takes the block and what its kernel chose.
     """
-    linear = block.connection
+    linear, choice = block.connection, block.choice
+    assert choice is not None
     if isinstance(x, Tensor) or x.columns != linear.in_features:
         seen = x if isinstance(x, Tensor) else x.whole
         check_features("Linear", seen, f"[T, B, {linear.in_features}]", linear.in_features, 2)
     if block.neuron is None:
-        y = kernels.linear(x, weight=linear.weight, bias=linear.bias, witness=told(block, witness))
+        y = choice.function(x, weight=linear.weight, bias=linear.bias, witness=told(block, witness))
         return y, None
     if block.feedback is not None and len(block.feedback.weight) != linear.out_features:
         current = linear.weight.new_zeros(()).expand(*x.shape[:2], linear.out_features)
         check_feedback(block.feedback.weight, current)
     neuron, tape = block.neuron, block.neuron.tape
     try:
-        y, after = kernels.layer(
+        y, after = choice.function(
             x,
             state,
             weight=linear.weight,
             bias=linear.bias,
             feedback=None if block.feedback is None else block.feedback.weight,
-            backends=block.backends,
             neuron=neuron.law,
             args=neuron.law_arguments(),
             lean=neuron.lean,
@@ -118,6 +115,8 @@ def run_block(
             witness=told(block, witness),
         )
     except kernels.BuildError:  # the neurons alone say so, and run as they can
+        if witness is not None:
+            witness[-1] = (block, None)
         current = kernels.linear(x, weight=linear.weight, bias=linear.bias)
         return (block.feedback or neuron)(current, state)
     if tape is not None:

@@ -46,19 +46,22 @@ def run_ahead(
     ):
         return None
     args, kernel = neuron.law_arguments(), windows(pool)
-    if kernel is None or kernels.choice_of(neuron.law, neuron.backend, x, args).backend != "cpu":
+    if kernel is None:
         return None
     current = x[:1] if is_static(x) else x
     # Asked before anything runs: a convolution whose result is of no use would run twice.
     expected = current if before is None else behind(before, current)
     law = neuron.law
-    if expected is None or kernels.obstacle_to_pool(expected, kernel, law, args):
+    if expected is None:
+        return None
+    choice = kernels.choose_pool(expected, kernel, law, neuron.backend, args)
+    if isinstance(choice, str):
         return None
     start = states[ahead]
     try:
         if before is not None:
             current = before(current)
-        y, state = kernels.spike_pool(
+        y, state = choice.function(
             current, start, steps=x.shape[0], kernel=kernel, neuron=law, args=args
         )
     except kernels.BuildError:  # the neurons alone say so, and run as they can

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.nn.base import Neuron
+from spikegrad.nn.base import Neuron, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
-from spikegrad.nn.fuse import plain
 from spikegrad.nn.norm import BatchNorm, is_distributed
 from spikegrad.types import State
 
@@ -38,7 +37,8 @@ def run_normed(
     if any(state is not None for state in states[: ahead + 1]):
         return None  # a stateless layer says so
     args, law = neuron.law_arguments(), neuron.law
-    if kernels.choice_of(law, neuron.backend, x, args).backend != "triton":
+    choice = kernels.choose_normed(x, law, neuron.backend, args)
+    if isinstance(choice, str):
         return None
     once = x[:1] if is_static(x) else x
     if linear is not None:
@@ -48,7 +48,7 @@ def run_normed(
     offset, scale, shift = norm.numbers(
         once.flatten(0, 1), x.shape[0] // once.shape[0], None if linear is None else linear.bias
     )
-    y, after = kernels.normed(
+    y, after = choice.function(
         once.expand(x.shape[0], *once.shape[1:]),
         states[ahead + 1],
         offset=offset,
@@ -57,7 +57,6 @@ def run_normed(
         neuron=law,
         args=args,
         lean=neuron.lean,
-        backend=neuron.backend,
     )
     if neuron.tape is not None:
         neuron.tape.add_output(y)

@@ -153,14 +153,13 @@ class Sequential(Threaded, nn.Sequential):
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
             check_stateless(layer, given)
         following = block_at(layers, end, x, ahead=True) if end < len(layers) else ""
-        next_one = following if isinstance(following, Block) else None
-        if next_one is not None and not block.shares_bits_with(next_one):
-            next_one = None
-        goes_on = next_one is not None
-        y, state = run_block(block, x, before[end - 1], pass_on=goes_on, witness=self.witness)
+        reads_bits = isinstance(following, Block) and same(following, block)
+        y, state = run_block(block, x, before[end - 1], pass_on=reads_bits, witness=self.witness)
         states = [*[None] * (block.width - 1), state]
         # Numbers, from a recorded layer for example, are looked at again.
-        return y, states, None if isinstance(y, Tensor) else next_one
+        if isinstance(y, Tensor) or isinstance(following, str):
+            return y, states, None
+        return y, states, following
 
     def note(self, what: list[Any]) -> None:
         """Tell the witness, if there is one."""
@@ -212,6 +211,13 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
     return fold(layer, x, pure=isinstance(layer, PURE)), None
 
 
+def same(one: Block, other: Block) -> bool:
+    """Whether one backend runs both: what its layers pass on, only it can read."""
+    assert one.choice is not None
+    assert other.choice is not None
+    return one.choice.backend == other.choice.backend
+
+
 def is_neuron(layer: nn.Module) -> bool:
     """A neuron layer whose state says what its input was: one of this package."""
     kind = Recurrent if isinstance(layer, Recurrent) else Neuron
@@ -239,13 +245,14 @@ def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[A
     one step is seen as that step, whose product is computed once.
     """
     block = block_at(layers, 0, x) if len(layers) > 0 else ""
-    if not isinstance(block, Block) or "triton" in block.backends:
+    if not isinstance(block, Block):
         check_input(network, x)
-        return x, block if isinstance(block, Block) else None
-    spikes = packed(x)
+        return x, None
+    assert block.choice is not None
+    spikes = packed(x, block.choice.backend)
     if spikes is not None:
         return spikes, block
-    given = stilled(x)
+    given = stilled(x, block.choice.backend)
     check_input(network, given)
     return given, block if given is x else None
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from spikegrad import backends
 from spikegrad.train.fields import SET, Option, check_group, coerce, declare, options_of
 from spikegrad.train.together import check_together
 
@@ -175,9 +176,7 @@ class NetworkConfig(_Group):
     calibrate: float = declare(
         0.0, "scale weights until each layer fires at this rate; 0: off", least=0, below=1
     )
-    backend: str = declare(
-        "auto", "backend: the kernels that run", choices=("auto", "reference", "cpu", "triton")
-    )
+    backend: str = declare("auto", "backend: the kernels that run", choices=backends.NAMES)
     lean: bool = declare(False, "recompute membranes in the backward pass: less memory, more time")
 
 

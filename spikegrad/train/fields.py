@@ -33,7 +33,7 @@ class Option:
     kind: Any
     default: Any
     help: str
-    choices: tuple[str, ...] = ()
+    choices: Sequence[str] = ()
     least: float | None = None
     most: float | None = None
     above: float | None = None
@@ -66,7 +66,7 @@ def declare(
     default: Any,
     text: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Sequence[str] = (),
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,

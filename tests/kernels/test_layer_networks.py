@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import spikegrad as sg
 from spikegrad import surrogate as S
-from spikegrad.kernels import obstacle_to_layer
+from spikegrad.kernels import Choice, choose_layer
 from spikegrad.nn import use_backend
 from spikegrad.nn.fuse import Block, block_at
 from spikegrad.types import map_state
@@ -290,13 +290,16 @@ def test_frozen_weights() -> None:
 
 def test_why_there_is_no_block() -> None:
     x, weight = spikes(), torch.rand(3, 40, dtype=torch.float64)
-    assert obstacle_to_layer(x, weight, "lif", S.triangle(), ("auto", "auto")) == ""
-    assert "by name" in obstacle_to_layer(x, weight, "lif", S.triangle(), ("auto", "reference"))
-    assert "soft" in obstacle_to_layer(x, weight, "lif", S.triangle().soft(), ("auto",))
-    assert "torch computes products of" in obstacle_to_layer(
+    choice = choose_layer(x, weight, "lif", S.triangle(), ("auto", "auto"))
+    assert isinstance(choice, Choice)
+    assert choice.backend == "cpu"
+    assert "two backends" in choose_layer(x, weight, "lif", S.triangle(), ("cpu", "triton"))
+    assert "by name" in choose_layer(x, weight, "lif", S.triangle(), ("auto", "reference"))
+    assert "soft" in choose_layer(x, weight, "lif", S.triangle().soft(), ("auto",))
+    assert "torch computes products of" in choose_layer(
         x.half(), weight.half(), "lif", S.triangle(), ("auto",)
     )
-    assert "meta" in obstacle_to_layer(x.to("meta"), weight, "lif", S.triangle(), ("auto",))
+    assert "meta" in choose_layer(x.to("meta"), weight, "lif", S.triangle(), ("auto",))
     with pytest.raises(sg.UserError, match="expected Linear's input"):
         made("two")[0](spikes(n=41))
     with pytest.raises(sg.UserError, match=r"finite|NaN"):

@@ -12,7 +12,7 @@ from torch import Tensor
 import spikegrad as sg
 from spikegrad import kernels
 from spikegrad.functional.steps import STEPS
-from spikegrad.kernels.obstacles import obstacle_to_neuron
+from spikegrad.kernels.cpu.backend import obstacle_to_neuron
 from spikegrad.neurons import SynapticLIF
 from spikegrad.nn.base import use_backend
 from spikegrad.step import Step

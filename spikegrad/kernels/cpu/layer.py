@@ -6,7 +6,6 @@ something else reads them.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -38,17 +37,13 @@ def recurrent(
     state: RecurrentState | None = None,
     *,
     weight: Tensor,
-    neuron: partial[Any],
+    neuron: str | Step,
+    args: dict[str, Any],
     lean: bool = False,
 ) -> tuple[Tensor, RecurrentState]:
-    """`functional.recurrent` in one call; neuron: a scan of the specification, or the kernels'
-    `step` of a definition, arguments bound.
-    """
+    """`functional.recurrent` in one call; neuron: a step, or a scan of `functional` by its name."""
     check_feedback(weight, x)
-    which: str | Step = neuron.args[0] if neuron.args else neuron.func.__name__
-    return layer(
-        x, state, weight=None, feedback=weight, neuron=which, args=neuron.keywords, lean=lean
-    )
+    return layer(x, state, weight=None, feedback=weight, neuron=neuron, args=args, lean=lean)
 
 
 def layer(

@@ -70,6 +70,14 @@ class Spikes(NamedTuple):
         return self.edge.detach().new_zeros(()).expand(self.shape)
 
     @property
+    def device(self) -> torch.device:
+        return self.edge.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.edge.dtype
+
+    @property
     def shape(self) -> torch.Size:
         return torch.Size((*self.bits.shape[:2], self.columns))
 

@@ -12,7 +12,6 @@ from spikegrad.kernels.triton.feedback import obstacle as obstacle_to_feedback
 from spikegrad.kernels.triton.feedback import recurrent
 from spikegrad.kernels.triton.layer import REASON, layer, normed
 from spikegrad.kernels.triton.module import installed, interpreting, why_missing
-from spikegrad.kernels.triton.moments import moments
 from spikegrad.kernels.triton.trial import FAILED, step, verdicts
 from spikegrad.step import Step
 from spikegrad.types import State
@@ -22,7 +21,6 @@ __all__ = [
     "available",
     "installed",
     "layer",
-    "moments",
     "normed",
     "obstacle",
     "obstacle_to_feedback",

@@ -18,7 +18,8 @@ from torch import Tensor
 
 import spikegrad as sg
 from spikegrad import functional, kernels, neurons
-from spikegrad.kernels import blocks, dispatch, triton
+from spikegrad.kernels import choice as choosing
+from spikegrad.kernels import triton
 from spikegrad.kernels.triton import feedback as fed
 from spikegrad.kernels.triton import feedback_launch, launch, trial
 from spikegrad.kernels.triton.feedback_launch import Shape, shape_of
@@ -51,8 +52,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """backend="auto" takes the tensors here for a GPU's."""
-    for module in (blocks, dispatch):
-        monkeypatch.setattr(module, "on_gpu", lambda x: isinstance(x, Tensor))
+    monkeypatch.setattr(choosing, "on_device", lambda _: (kernels.get("triton"),))
 
 
 def loop(definition: Step, x: Tensor, state: Any, **args: Any) -> Any:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 import spikegrad as sg
-from spikegrad.kernels.triton import moments, trial
+from spikegrad.kernels.moments import moments
+from spikegrad.kernels.triton import trial
 from spikegrad.nn import fuse_norm, norm
 
 assert os.environ["TRITON_INTERPRET"] == "1"

@@ -1,0 +1,221 @@
+"""What a backend is: a name, what it refuses and why, and the functions that it has.
+
+`registry.py` finds the backends, `choice.py` asks them. A backend has those of the entry points
+below that it overrides, as few as one; CONTRIBUTING.md shows the smallest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from spikegrad.functional.conv import Pair
+from spikegrad.functional.steps import as_step
+from spikegrad.step import Step
+from spikegrad.types import State
+
+__all__ = ["ENTRIES", "Backend", "Call"]
+
+ENTRIES = (
+    "step",
+    "recurrent",
+    "layer",
+    "linear",
+    "conv2d",
+    "max_pool2d",
+    "spike_pool",
+    "normed",
+)
+
+
+class Call(NamedTuple):
+    """One call, as a backend is asked about it.
+
+    entry: one of `ENTRIES`, or "spiking"; name: what is called, for messages: "lif", "AdEx",
+    "linear"; x: the input, None for an input like most; neuron: a step, or a scan of `functional`
+    by its name, None where there is none; args: keyword arguments as far as they are known, such as
+    "surrogate", of a product "weight", of a layer "feedback" (whether it has one), of a pool
+    "kernel"; bound: of "recurrent" the neuron's own arguments; by_name: whether one backend was
+    asked for by its name.
+    """
+
+    entry: str
+    name: str
+    x: Any = None
+    neuron: str | Step | None = None
+    args: Mapping[str, Any] = {}
+    bound: Mapping[str, Any] = {}
+    by_name: bool = False
+
+    @property
+    def fed(self) -> bool:
+        """Whether the neurons' spikes are read by the backend itself: they must be 0 or 1 then."""
+        return self.entry in ("recurrent", "spike_pool") or bool(self.args.get("feedback"))
+
+
+class Backend:
+    """Functions that run calls of the specification, faster.
+
+    name: what `backend=` says; order: `backend="auto"` asks small numbers first, and `cpu` and
+    `triton` have 100; devices: the types of device whose tensors "auto" asks it about; packs: the
+    type, besides tensors, in which its layers pass spikes to its next layer, or None; offers: the
+    entry points that it overrides.
+    """
+
+    name: ClassVar[str]
+    order: ClassVar[int]
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    packs: ClassVar[type | None] = None
+    offers: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        own = (entry for entry in ENTRIES if getattr(cls, entry) is not getattr(Backend, entry))
+        cls.offers = frozenset(own)
+
+    def missing(self) -> str:
+        """Why nothing of this backend can run here, or ""; asked at every call, so it is quick."""
+        return ""
+
+    def refuses(self, call: Call) -> str:
+        """Why it cannot run a call of an entry point that it has, or "".
+
+        What only the reference runs has been ruled out before: soft surrogates, recorded membranes,
+        `torch.func`, forward-mode derivatives, ONNX files, and inputs that are not `[T, B, ...]`.
+        """
+        return ""
+
+    def reason(self, call: Call) -> str:
+        """Why "auto" takes it for a call, in words."""
+        return f"{self.name} runs it"
+
+    def about(self) -> str:
+        """One line for `spikegrad doctor`, or ""."""
+        return ""
+
+    def function(self, call: Call) -> Callable[..., Any]:
+        """What runs a call: `(x, state, **args)` of a neuron, `(x, **args)` of others."""
+        neuron = call.neuron
+        if neuron is not None and call.entry == "step":
+            if isinstance(neuron, str):
+                return partial(self.scan, neuron)
+            return partial(self.step, neuron)
+        if neuron is not None and call.entry == "recurrent":
+            return partial(self.recurrent, neuron=neuron, args=call.bound)
+        function: Callable[..., Any] = getattr(self, call.entry)
+        return function
+
+    def scan(self, name: str, x: Tensor, state: State = None, **args: Any) -> tuple[Any, State]:
+        """A scan of `functional` by its name, with its arguments: `step` of the step that it is."""
+        definition, values = as_step(name, args)
+        return self.step(definition, x, state, **values)
+
+    # The entry points. Each raises NotLowered or BuildError where a neuron has no program.
+
+    def step(
+        self, definition: Step, x: Tensor, state: State = None, *, lean: bool = False, **args: Any
+    ) -> tuple[Any, State]:
+        """A neuron over x `[T, B, *features]`: `definition(x, state, **args)`.
+
+        lean: keep little for the backward pass and compute the rest again.
+        """
+        raise NotImplementedError
+
+    def recurrent(
+        self,
+        x: Tensor,
+        state: State = None,
+        *,
+        weight: Tensor,
+        neuron: str | Step,
+        args: Mapping[str, Any],
+        lean: bool = False,
+    ) -> tuple[Tensor, State]:
+        """`functional.recurrent` of a neuron with its args."""
+        raise NotImplementedError
+
+    def layer(
+        self,
+        x: Any,
+        state: State = None,
+        *,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        feedback: Tensor | None = None,
+        neuron: str | Step,
+        args: Mapping[str, Any],
+        lean: bool = False,
+        pass_on: bool = False,
+        witness: list[Any] | None = None,
+    ) -> tuple[Any, State]:
+        """`linear`, then a neuron with args, fed back through a weight if there is one.
+
+        x: `[T, B, I]`, or `packs`; pass_on: the output may be `packs`, because a layer of this
+        backend reads it; witness: takes what `explain` tells of the call.
+        """
+        raise NotImplementedError
+
+    def linear(
+        self,
+        x: Any,
+        *,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        witness: list[Any] | None = None,
+    ) -> Tensor:
+        """`functional.linear`; x: `[T, B, I]`, or `packs`; witness: as of `layer`."""
+        raise NotImplementedError
+
+    def conv2d(self, x: Tensor, **args: Any) -> Tensor:
+        """`functional.conv2d`."""
+        raise NotImplementedError
+
+    def max_pool2d(
+        self, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair = (0, 0)
+    ) -> Tensor:
+        """`functional.max_pool2d`."""
+        raise NotImplementedError
+
+    def spike_pool(
+        self,
+        x: Tensor,
+        state: State = None,
+        *,
+        steps: int,
+        kernel: Pair,
+        neuron: str | Step,
+        args: Mapping[str, Any],
+    ) -> tuple[Tensor, State]:
+        """A neuron with args, then a max-pool of windows that do not overlap.
+
+        x: `[T, B, C, H, W]`, or `[1, B, C, H, W]` for the same input at every one of `steps`.
+        """
+        raise NotImplementedError
+
+    def normed(
+        self,
+        x: Tensor,
+        state: State = None,
+        *,
+        offset: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        neuron: str | Step,
+        args: Mapping[str, Any],
+        lean: bool = False,
+    ) -> tuple[Tensor, State]:
+        """A neuron with args of `(x + offset) scale + shift`, three numbers `[C]` with gradients.
+
+        x: `[T, B, C, *]`.
+        """
+        raise NotImplementedError
+
+    def packed(self, x: Tensor) -> Any:
+        """The zeros and ones of x as `packs`, for its `layer`; None where x has other values."""
+        return None
+
+    def stilled(self, x: Tensor) -> Tensor:
+        """x, for its `layer`, as one step seen T times where all its steps are equal."""
+        return x
