@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.kernels.backend import Backend, Call
 from spikegrad.kernels.obstacles import no_form, only_reference
 from spikegrad.kernels.reference import REFERENCE
+from spikegrad.kernels.refusal import refused, warn_once
 from spikegrad.kernels.registry import check_backend, get, on_device, packed_types
 from spikegrad.step import Step
 
-__all__ = ["Choice", "decide", "found", "refused", "warn_once"]
+__all__ = ["Choice", "decide", "found"]
 
 TORCH = ("linear", "conv2d", "max_pool2d", "spiking")
 """Torch's own operations: a backend asked for by name that does not have one leaves it to torch."""
@@ -96,24 +94,3 @@ def not_offered(backend: Backend, call: Call) -> str:
 def specification(call: Call, reason: str) -> Choice:
     """The reference, for a reason."""
     return Choice(call.name, REFERENCE.name, reason, REFERENCE.function(call))
-
-
-def refused(scan: str, backend: str, why: str) -> UserError:
-    """A backend asked for by name that cannot run a call."""
-    return UserError(
-        message(
-            f"expected a call of {scan} that backend={backend!r} can run",
-            why,
-            "use backend='auto' or 'reference'",
-        )
-    )
-
-
-@cache
-def warn_once(name: str, why: str) -> None:
-    """One line for a neuron that runs in torch."""
-    warnings.warn(
-        f"{name} runs in torch, one step after the other, several times slower: {why}",
-        SpikegradWarning,
-        stacklevel=2,
-    )

@@ -14,8 +14,9 @@ from torch import Tensor
 from spikegrad import functional
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.backend import Call
-from spikegrad.kernels.choice import Choice, decide, refused, warn_once
+from spikegrad.kernels.choice import Choice, decide
 from spikegrad.kernels.cpu.build import BuildError
+from spikegrad.kernels.refusal import refused, warn_once
 from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from spikegrad.functional.steps import as_step
-from spikegrad.kernels.choice import refused, warn_once
 from spikegrad.kernels.cpu.build import BuildError
+from spikegrad.kernels.refusal import refused, warn_once
 from spikegrad.kernels.triton import trial
 from spikegrad.kernels.triton.feedback import recurrent
 from spikegrad.step import Step
