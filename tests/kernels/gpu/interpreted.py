@@ -419,7 +419,7 @@ def test_explain_names_the_kernel() -> None:
         (("0", "1"), "triton"),
         (("2",), "triton"),
     ]
-    assert rows[1].reason == "a Triton scan generated from its step"
+    assert rows[1].reason == "chosen by name"
     assert not any(row.advice for row in rows)
 
 
