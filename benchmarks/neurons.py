@@ -75,7 +75,8 @@ def current(name: str, shape: Sequence[int]) -> Tensor:
 def once(name: str, *, learned: bool, backend: str, x: Tensor) -> Callable[[], object]:
     """Forward, and backward of a random gradient."""
     neuron = layer(name, learned=learned, backend=backend)
-    gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    shape = (*x.shape[:2], *x.shape[-1:])  # several inputs have one output
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     wanted = [x, *neuron.parameters()]
     return lambda: torch.autograd.grad(neuron(x)[0], wanted, gradient, allow_unused=True)
 
