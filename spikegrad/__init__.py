@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Spiking,
         neuron,
         record,
+        stream,
     )
     from spikegrad.step import Parameter, TimeConstant
     from spikegrad.surrogate import Surrogate, spike
@@ -88,6 +89,7 @@ __all__ = [
     "predict",
     "record",
     "spike",
+    "stream",
     "surrogate",
     "train",
 ]
@@ -109,7 +111,7 @@ _HOMES = {
     "diagnose": "check",
     "nn": (
         "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d Dropout Flatten Linear "
-        "MaxPool2d Module Recurrent Residual Sequential Spiking neuron record"
+        "MaxPool2d Module Recurrent Residual Sequential Spiking neuron record stream"
     ),
     "surrogate": "Surrogate spike",
     "train": "evaluate fit load predict",

@@ -20,6 +20,7 @@ from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.stepped import StepNeuron, neuron
+from spikegrad.nn.streaming import Stream, stream
 from spikegrad.nn.tape import Tape, record
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "SpikingNeuron",
     "Stateful",
     "StepNeuron",
+    "Stream",
     "Tape",
     "calibrate",
     "fluctuation_driven",
@@ -59,5 +61,6 @@ __all__ = [
     "no_decay",
     "psp",
     "record",
+    "stream",
     "use_backend",
 ]

@@ -1,0 +1,128 @@
+"""A network as a function of one step: the whole sequence, state in and out, what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikegrad as sg
+from spikegrad.nn.streaming import Reserved
+
+
+def dyadic(network: nn.Module) -> nn.Module:
+    """Weights whose sums are exact, so that their order does not matter."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_((p * 64).round() / 64 + (1 / 32 if p.dim() == 2 else 0))
+    return network.eval()
+
+
+def plain(**neuron: Any) -> sg.Sequential:
+    torch.manual_seed(0)
+    return sg.Sequential(
+        sg.Linear(6, 16), sg.LIF(beta=0.5, **neuron), sg.Linear(16, 8, bias=False),
+        sg.IF(**neuron), sg.Linear(8, 3), sg.LI(beta=0.5),
+    )  # fmt: skip
+
+
+def spikes(steps: int = 20, batch: int = 1, features: int = 6) -> Tensor:
+    drawn = torch.rand(steps, batch, features, generator=torch.Generator().manual_seed(1))
+    return (drawn < 0.6).float() * 8
+
+
+NETWORKS = {
+    "subtract": plain,
+    "zero": lambda: plain(reset="zero", v_reset=-0.25),
+    "none": lambda: plain(reset="none"),
+    "rest": lambda: sg.Sequential(
+        sg.Linear(6, 8), sg.LIF(beta=0.5, v_rest=-0.5, threshold=0.5), sg.nn.Flatten()
+    ),
+    "leak": lambda: sg.Sequential(sg.Linear(6, 8), sg.LIF(beta=0.5, gain="leak")),
+    "refractory": lambda: plain(refractory=2.0),
+    "per neuron": lambda: sg.Sequential(
+        sg.Linear(6, 8), sg.LIF(beta=0.5, threshold=torch.linspace(1, 2, 8))
+    ),
+    "feedback": lambda: sg.Sequential(sg.Linear(6, 8), sg.Recurrent(sg.LIF(beta=0.5), 8)),
+    "others": lambda: sg.Sequential(
+        sg.Linear(6, 8), sg.ALIF(beta=0.5, rho=0.5), sg.CUBALIF(5.0, 5.0)
+    ),
+    "module": lambda: sg.Residual([sg.Linear(6, 6), sg.LIF(beta=0.5)]),
+    "neurons": lambda: sg.LIF(beta=0.5),
+}
+RESERVED = ("subtract", "zero", "none", "rest", "leak")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_steps_equal_the_whole_sequence(name: str, batch: int) -> None:
+    network, x = dyadic(NETWORKS[name]()), spikes(batch=batch)
+    step = sg.stream(network, batch=batch)
+    assert isinstance(step.steps, Reserved) == (name in RESERVED)
+    with torch.no_grad():
+        whole, ends = network(x)
+    got = torch.stack([step(part) for part in x])
+    assert whole.abs().sum() > 0
+    if name in ("others", "feedback"):  # decays that are no dyadic numbers, random weights
+        assert torch.allclose(got, whole, atol=1e-5)
+        return
+    assert torch.equal(got, whole)
+    flat = torch.utils._pytree.tree_leaves
+    for mine, other in zip(flat(step.state), flat(ends), strict=True):
+        assert mine is other is None or torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("name", ["subtract", "refractory", "module"])
+def test_the_state_is_a_value(name: str) -> None:
+    network, x = dyadic(NETWORKS[name]()), spikes()
+    step = sg.stream(network)
+    assert step.state is None
+    first = [step(part) for part in x[:9]]
+    kept = step.state
+    rest = [step(part) for part in x[9:]]
+    other = sg.stream(network)
+    other.state = kept
+    for got, want in zip((other(part) for part in x[9:]), rest, strict=True):
+        assert torch.equal(got, want)
+    with torch.no_grad():  # the network goes on from the same value
+        y, _ = network(x[9:], kept)
+    assert torch.equal(y, torch.stack(rest))
+    step.reset()
+    assert step.state is None
+    assert all(torch.equal(step(a), b) for a, b in zip(x, first, strict=False))
+
+
+def test_an_output_stays_as_it_was() -> None:
+    step = sg.stream(dyadic(plain()))
+    first = step(spikes()[0])
+    copy = first.clone()
+    step(spikes()[1])
+    assert torch.equal(first, copy)
+
+
+def test_what_a_stream_refuses() -> None:
+    network = dyadic(plain())
+    step = sg.stream(network)
+    with pytest.raises(sg.UserError, match=r"\[B, \*features\] with B = 1"):
+        step(torch.ones(6))
+    with pytest.raises(sg.UserError, match=r"Linear's input as \[T, B, 6\]"):
+        step(torch.ones(1, 7))
+    with pytest.raises(sg.UserError, match="finite"):
+        step(torch.full((1, 6), float("nan")))
+    with pytest.raises(TypeError, match=r"returns \(y, states\)"):
+        sg.stream(nn.Linear(2, 2))
+    with pytest.raises(sg.UserError, match="batch >= 1"):
+        sg.stream(network, batch=0)
+    with pytest.raises(TypeError, match="batch as a whole number"):
+        sg.stream(network, batch=1.5)  # type: ignore[arg-type]
+    dropped = sg.Sequential(sg.Linear(6, 8), sg.LIF(5.0), sg.Dropout(0.5))
+    with pytest.raises(sg.UserError, match="eval"):
+        sg.stream(dropped)
+    sg.stream(dropped.eval())(torch.ones(1, 6))
+    with torch.no_grad():
+        network[0].weight.add_(1.0)
+    with pytest.raises(sg.UserError, match="make a new stream"):
+        step(torch.ones(1, 6))
