@@ -229,41 +229,48 @@ def test_a_second_backward_is_refused() -> None:
         torch.autograd.grad(first.sum(), weight)
 
 
+def bits_of(x: torch.Tensor) -> torch.Tensor:
+    """Spikes `[R, C, H, W]` as words `[R, H, W, words]`."""
+    last = x.detach().permute(0, 2, 3, 1).contiguous()
+    return torch.ops.spikegrad.pack(last.flatten(1, 2))[0].unflatten(1, last.shape[1:3])
+
+
 def test_operators_pass_opcheck() -> None:
     x = spikes((1, 2, 3, 6, 6), 0.2)[0].requires_grad_()
     weight, bias = torch.randn(4, 3, 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)
-    bits, _ = torch.ops.spikegrad.conv_pack(x.detach())
+    bits = bits_of(x)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    arguments = (x, bits, weight, bias, 2, 1, 1, 0)
+    arguments = (x, bits, weight, bias, [2, 1, 1, 0])
     torch.library.opcheck(torch.ops.spikegrad.events_conv2d.default, arguments, test_utils=tests)
     gradient = torch.randn(2, 4, 4, 4)
     weight = weight.detach()
     for operator, arguments in (
-        (torch.ops.spikegrad.events_conv2d_input, (gradient, weight, 0, 0)),
-        (torch.ops.spikegrad.events_conv2d_weight, (bits, gradient, weight, 1, 1, 0, 0)),
-        (torch.ops.spikegrad.conv_pack, (x.detach(),)),
+        (
+            torch.ops.spikegrad.values_conv2d,
+            (gradient, weight.transpose(0, 1).contiguous(), [1, 1, 0, 0]),
+        ),
+        (torch.ops.spikegrad.events_conv2d_weight, (bits, gradient, weight, [1, 1, 0, 0])),
     ):
         torch.library.opcheck(operator.default, arguments, test_utils=("test_schema",))
 
 
 def test_errors_of_the_operators() -> None:
-    bits, _ = torch.ops.spikegrad.conv_pack(spikes((1, 2, 3, 6, 6), 0.2)[0])
+    bits = bits_of(spikes((1, 2, 3, 6, 6), 0.2)[0])
     weight = torch.randn(4, 3, 3, 3)
     operators = torch.ops.spikegrad
-    good = (weight, bits, weight, None, 1, 1, 0, 0)
+    good = (weight, bits, weight, None, [1, 1, 0, 0])
     for at, wrong, words in [
         (2, weight[:, :, :, :2], "contiguous"),
         (2, torch.randn(4, 70, 3, 3), "disagree"),
         (2, torch.randn(4, 3, 9, 3), "fit"),
         (3, torch.randn(3), "bias"),
         (3, torch.randn(4).double(), "bias"),
-        (4, 0, "positive"),
+        (4, [0, 1, 0, 0], "positive"),
+        (4, [1, 1, 0], "positive"),
     ]:
         with pytest.raises(RuntimeError, match=words):
             operators.events_conv2d(*good[:at], wrong, *good[at + 1 :])
-    with pytest.raises(RuntimeError, match="float32"):
-        operators.conv_pack(torch.rand(2, 3, 4))
     with pytest.raises(RuntimeError, match="disagree"):
-        operators.events_conv2d_weight(bits, torch.randn(2, 5, 4, 4), weight, 1, 1, 0, 0)
+        operators.events_conv2d_weight(bits, torch.randn(2, 5, 4, 4), weight, [1, 1, 0, 0])
     with pytest.raises(RuntimeError, match="gradient"):
-        operators.events_conv2d_input(torch.randn(2, 4, 4, 5), weight, 0, 0)
+        operators.values_conv2d(torch.randn(2, 4, 4, 5), weight, [1, 1, 0, 0])

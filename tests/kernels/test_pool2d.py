@@ -121,13 +121,13 @@ def test_incoming_gradients_and_second_derivatives() -> None:
 def test_operators_pass_opcheck() -> None:
     x = torch.randn(2, 6, 5, 3, requires_grad=True)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    words = (2, 2, 2, 1, 1, 0)
-    torch.library.opcheck(torch.ops.spikegrad.max_pool2d.default, (x, *words), test_utils=tests)
-    y, index = torch.ops.spikegrad.max_pool2d(x.detach(), *words)
+    words = [2, 2, 2, 1, 1, 0]
+    torch.library.opcheck(torch.ops.spikegrad.max_pool2d.default, (x, words), test_utils=tests)
+    y, index = torch.ops.spikegrad.max_pool2d(x.detach(), words)
     operator, arguments = torch.ops.spikegrad.max_pool2d_backward, (y.requires_grad_(), index, 6, 5)
-    torch.library.opcheck(operator.default, (*arguments, *words), test_utils=tests)
+    torch.library.opcheck(operator.default, (*arguments, words), test_utils=tests)
     for wrong in [(y[:, :1], index, 6, 5), (y, index[:, :1], 6, 5), (y, index, 9, 5)]:
         with pytest.raises(RuntimeError, match="gradient"):
-            operator(*wrong, *words)
+            operator(*wrong, words)
     with pytest.raises(RuntimeError, match="windows"):
-        torch.ops.spikegrad.max_pool2d(x.detach(), 17, 17, 1, 1, 0, 0)
+        torch.ops.spikegrad.max_pool2d(x.detach(), [17, 17, 1, 1, 0, 0])

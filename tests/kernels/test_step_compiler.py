@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -195,3 +196,14 @@ def test_a_library_of_another_machine_is_not_taken(
     assert (step_library.digest("text", chosen) != here) == chosen.native
     monkeypatch.setattr(step_library, "version", lambda: "another compiler")
     assert step_library.digest("text", chosen) != here
+
+
+def test_a_programs_numbers_are_those_that_the_operators_read() -> None:
+    """One list in Python, one struct in C++, in the same order: nothing else names them."""
+    header = (step_library.SOURCES / "programs.h").read_text(encoding="utf-8")
+    fields = header.split("struct Program {")[1].split("};")[0]
+    code = " ".join(line.split("//")[0] for line in fields.splitlines())
+    named = [word for part in re.findall(r"int64_t ([^;]+);", code) for word in part.split(", ")]
+    kernels.cpu.lif(torch.rand(2, 3, 4), beta=0.5)
+    program = next(iter(step_library.PROGRAMS.values()))
+    assert list(step_library.table(program, (1, 2))) == named

@@ -16,6 +16,7 @@ from torch.nn.functional import conv2d as dense
 
 from spikegrad.functional.conv import Pair
 from spikegrad.kernels.cpu.eager import refuse
+from spikegrad.kernels.cpu.schema import define
 
 __all__ = ["CROSSOVER", "GRADIENT_CROSSOVER", "SMALLEST", "conv2d", "register"]
 
@@ -44,7 +45,9 @@ def conv2d(
     if bits is None:
         y = dense(rows_last(rows), weight, bias, stride, padding, dilation, groups)
         return y.unflatten(0, x.shape[:2])
-    y = torch.ops.spikegrad.events_conv2d(rows, bits, weight.contiguous(), bias, *stride, *padding)
+    y = torch.ops.spikegrad.events_conv2d(
+        rows, bits, weight.contiguous(), bias, [*stride, *padding]
+    )
     return y.permute(0, 3, 1, 2).unflatten(0, x.shape[:2])
 
 
@@ -58,10 +61,11 @@ def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tenso
     outputs = sizes[0] // stride[0] * (sizes[1] // stride[1])
     if not plain or min(sizes) < 1 or rows.shape[0] * outputs * weight.numel() < SMALLEST:
         return None
-    bits, spikes = torch.ops.spikegrad.conv_pack(rows.detach())
-    if bits.numel() == 0 or int(spikes.sum()) > CROSSOVER * rows.numel():
+    last = rows.detach().permute(0, 2, 3, 1).contiguous()
+    bits, spikes = torch.ops.spikegrad.pack(last.flatten(1, 2))
+    if not 0 <= int(spikes) <= CROSSOVER * rows.numel():
         return None
-    return bits
+    return bits.unflatten(1, last.shape[1:3])
 
 
 def rows_last(rows: Tensor) -> Tensor:
@@ -74,10 +78,16 @@ def rows_last(rows: Tensor) -> Tensor:
 
 
 def register() -> None:
-    """Shapes and gradients of the operators."""
+    """Schemas, shapes and gradients of the operators."""
+    define("events_conv2d", fake)
+    define("values_conv2d(Tensor x, Tensor weight, int[] words) -> Tensor")
+    define(
+        "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weight, int[] words) "
+        "-> (Tensor dweight, Tensor dbias)"
+    )
     torch.library.register_fake("spikegrad::events_conv2d", fake)
     torch.library.register_autograd("spikegrad::events_conv2d", gradients, setup_context=keep)
-    torch.library.register_autograd("spikegrad::events_conv2d_input", refuse)
+    torch.library.register_autograd("spikegrad::values_conv2d", refuse)
     torch.library.register_autograd("spikegrad::events_conv2d_weight", refuse)
 
 
@@ -86,12 +96,10 @@ def fake(
     bits: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
+    words: list[int],
 ) -> Tensor:
-    """The output's shape and dtype."""
+    """The output's shape and dtype; words: the stride and the padding."""
+    stride_h, stride_w, pad_h, pad_w = words
     height = (x.shape[2] + 2 * pad_h - weight.shape[2]) // stride_h + 1
     width = (x.shape[3] + 2 * pad_w - weight.shape[3]) // stride_w + 1
     return x.new_empty((x.shape[0], height, width, weight.shape[0]))
@@ -99,9 +107,9 @@ def fake(
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """Save the spikes as bits, and the weight."""
-    x, bits, weight, _, *geometry = inputs
+    x, bits, weight, _, words = inputs
     ctx.save_for_backward(bits, weight)
-    ctx.shape, ctx.geometry = x.shape, geometry
+    ctx.shape, ctx.words = x.shape, words
 
 
 def gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
@@ -110,12 +118,10 @@ def gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     gradient = gradient.contiguous()
     dx = dweight = dbias = None
     if ctx.needs_input_grad[0]:
-        dx = input_gradient(gradient, weight, ctx.shape, *ctx.geometry)
+        dx = input_gradient(gradient, weight, ctx.shape, *ctx.words)
     if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-        dweight, dbias = torch.ops.spikegrad.events_conv2d_weight(
-            bits, gradient, weight, *ctx.geometry
-        )
-    return dx, None, dweight, dbias if ctx.needs_input_grad[3] else None, *[None] * 4
+        dweight, dbias = torch.ops.spikegrad.events_conv2d_weight(bits, gradient, weight, ctx.words)
+    return dx, None, dweight, dbias if ctx.needs_input_grad[3] else None, None
 
 
 def input_gradient(
@@ -125,7 +131,9 @@ def input_gradient(
     sample = gradient[:: max(1, gradient.shape[0] // 16)]
     sparse = int(torch.count_nonzero(sample)) <= GRADIENT_CROSSOVER * sample.numel()
     if sparse and sh == sw == 1:
-        dx = torch.ops.spikegrad.events_conv2d_input(gradient, weight, ph, pw)
+        around = weight.flip(2, 3).transpose(0, 1).contiguous()
+        words = [1, 1, weight.shape[2] - 1 - ph, weight.shape[3] - 1 - pw]
+        dx = torch.ops.spikegrad.values_conv2d(gradient, around, words)
         return dx.permute(0, 3, 1, 2)
     x = gradient.new_empty(1).expand(shape)
     return torch.ops.aten.convolution_backward(

@@ -124,6 +124,6 @@ def call(
             lean,
             dense,
             places,
-            *shares,
+            list(shares),
         )
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
+from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.spikes import TILE, sizes_of, tiles
 from spikegrad.kernels.cpu.step_library import PROGRAMS
 from spikegrad.kernels.cpu.step_operator import of_parameters, padded
@@ -24,8 +25,8 @@ class LayerCall(NamedTuple):
     `[T, B, words]`; weight `[N, I]`; feedback `[N, N]`; first: `[B, N]`, added to the first step;
     states: `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; keep: a backward pass may
     follow; lean: for it states are kept now and then alone; dense: outputs are wanted as numbers;
-    places: bits are passed on with a gradient at the places of the support alone; most_forward,
-    most_weight, most_input: the largest shares of ones up to which products follow the spikes.
+    places: bits are passed on with a gradient at the places of the support alone; shares: of ones,
+    the largest up to which the products follow the spikes: forward, of the weight, of the input.
     """
 
     program: int
@@ -42,9 +43,7 @@ class LayerCall(NamedTuple):
     lean: bool
     dense: bool
     places: bool
-    most_forward: float
-    most_weight: float
-    most_input: float
+    shares: list[float]
 
 
 class LayerOutputs(NamedTuple):
@@ -72,7 +71,9 @@ class LayerOutputs(NamedTuple):
 
 
 def register() -> None:
-    """Shapes and gradients of the operators."""
+    """Schemas, shapes and gradients of the operators."""
+    define("layer", LayerCall, " ".join(LayerOutputs._fields))
+    define("layer_backward", fake_layer_backward, "dx dweight dbias dfeedback dfirst dstates sums")
     torch.library.register_fake("spikegrad::layer", fake_layer)
     torch.library.register_fake("spikegrad::layer_backward", fake_layer_backward)
     torch.library.register_autograd("spikegrad::layer", gradient, setup_context=keep_for_backward)
@@ -172,7 +173,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         need.feedback,
         need.first,
         call.lean,
-        *call[LayerCall._fields.index("most_forward") :],
+        call.shares,
     )
     states = of_states(padded(dstates, p), call.states) if need.states else None
     params = of_tiles(sums, call.params, p) if need.params else None
@@ -200,11 +201,37 @@ def of_tiles(sums: Tensor, params: Tensor, program: Any) -> Tensor:
     return of_parameters(total.sum(1, keepdim=True), params, program)
 
 
-def fake_layer_backward(program: int, *args: Any) -> tuple[Tensor, ...]:
+def fake_layer_backward(
+    program: int,
+    grad_y: Tensor | None,
+    grad_last: Tensor | None,
+    grad_ends: Tensor | None,
+    grad_steady: Tensor | None,
+    x: Tensor,
+    in_bits: Tensor | None,
+    in_support: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    feedback: Tensor | None,
+    first: Tensor | None,
+    states: Tensor,
+    params: Tensor,
+    reals: Tensor,
+    masks: Tensor,
+    current: Tensor,
+    bits: Tensor,
+    support: Tensor,
+    marks: Tensor,
+    choice: Tensor,
+    need_x: bool,
+    need_weight: bool,
+    need_feedback: bool,
+    need_first: bool,
+    lean: bool,
+    shares: list[float],
+) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
     p = PROGRAMS[program]
-    x, in_bits, _, weight, _, feedback, _, _, params = args[4:13]
-    need_x, need_weight, need_feedback, need_first = args[20:24]
     _, batch, inputs = sizes_of(x, in_bits, weight)
     outputs = inputs if weight is None else weight.shape[0]
 

@@ -11,6 +11,7 @@ from spikegrad.errors import SpikegradWarning
 from spikegrad.kernels.cpu.build import BuildError, build
 from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import in_force
+from spikegrad.kernels.cpu.schema import define
 
 __all__ = ["isa", "load", "loaded"]
 
@@ -77,6 +78,14 @@ def load_now() -> str:
         pool2d,
         spike_pool_operator,
     )
+    for schema in (
+        "step_register(int key, int[] program) -> ()",
+        "pool_live() -> int",
+        "pool_idle() -> int",
+        "pool_trim() -> ()",
+        "pool_poison(bool on) -> ()",
+    ):
+        define(schema)
     for room in rooms:
         room.register()
     crossover.adopt(library.table, library.isa)

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
+from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.spikes import sizes_of, tiles
 
 __all__ = ["register", "run"]
 
 
 def register() -> None:
-    """Shapes and gradients of the operators."""
+    """Schemas, shapes and gradients of the operators."""
+    define("linear", fake_linear, "y packed choice")
+    define("linear_backward", fake_linear_backward, "dx dweight dbias")
     torch.library.register_fake("spikegrad::linear", fake_linear)
     torch.library.register_fake("spikegrad::linear_backward", fake_linear_backward)
     torch.library.register_autograd("spikegrad::linear", gradient, setup_context=keep_for_backward)
@@ -22,9 +25,15 @@ def register() -> None:
 
 
 def fake_linear(
-    x: Tensor, in_bits: Tensor | None, in_support: Tensor | None, weight: Tensor, *rest: Any
+    x: Tensor,
+    in_bits: Tensor | None,
+    in_support: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    shares: list[float],
+    steady: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """The outputs' shapes and dtypes."""
+    """The outputs' shapes and dtypes; steady: an edge, for one gradient of all steps."""
     steps, batch, inputs = sizes_of(x, in_bits, weight)
     return (
         x.new_empty((steps, batch, weight.shape[0])),
@@ -100,7 +109,7 @@ def fake_linear_backward(
     need_x: bool,
     need_weight: bool,
     once: bool,
-    shares: Any,
+    shares: list[float],
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
     steps, batch, inputs = sizes_of(x, in_bits, weight)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikegrad.functional import max_pool2d as plain
 from spikegrad.functional.conv import Pair
+from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.strides import is_channels_last
 
 __all__ = ["max_pool2d", "register"]
@@ -25,7 +26,7 @@ def max_pool2d(x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair = (0, 0))
     if not fits(x, kernel, stride, padding):
         return plain(x, kernel=kernel, stride=stride, padding=padding)
     rows = x.flatten(0, 1).permute(0, 2, 3, 1)
-    y, _ = torch.ops.spikegrad.max_pool2d(rows.contiguous(), *kernel, *stride, *padding)
+    y, _ = torch.ops.spikegrad.max_pool2d(rows.contiguous(), [*kernel, *stride, *padding])
     return y.permute(0, 3, 1, 2).unflatten(0, x.shape[:2])
 
 
@@ -41,33 +42,36 @@ def fits(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> bool:
 
 
 def register() -> None:
-    """Shapes and gradients of the operators."""
+    """Schemas, shapes and gradients of the operators."""
+    define("max_pool2d", fake, "y index")
+    define("max_pool2d_backward", fake_backward)
     torch.library.register_fake("spikegrad::max_pool2d", fake)
     torch.library.register_autograd("spikegrad::max_pool2d", gradients, setup_context=keep)
-    torch.library.register_fake(
-        "spikegrad::max_pool2d_backward",
-        lambda dy, index, height, width, *words: dy.new_empty(
-            (dy.shape[0], height, width, dy.shape[3])
-        ),
-    )
+    torch.library.register_fake("spikegrad::max_pool2d_backward", fake_backward)
     torch.library.register_autograd(
         "spikegrad::max_pool2d_backward", second, setup_context=keep_for_second
     )
 
 
-def fake(
-    x: Tensor, kh: int, kw: int, stride_h: int, stride_w: int, pad_h: int, pad_w: int
-) -> tuple[Tensor, Tensor]:
-    """The outputs' shapes and dtypes."""
+def fake(x: Tensor, words: list[int]) -> tuple[Tensor, Tensor]:
+    """The outputs' shapes and dtypes; words: kernel, stride and padding."""
+    kh, kw, stride_h, stride_w, pad_h, pad_w = words
     height = (x.shape[1] + 2 * pad_h - kh) // stride_h + 1
     width = (x.shape[2] + 2 * pad_w - kw) // stride_w + 1
     shape = (x.shape[0], height, width, x.shape[3])
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.uint8)
 
 
+def fake_backward(
+    gradient: Tensor, index: Tensor, height: int, width: int, words: list[int]
+) -> Tensor:
+    """The gradient's shape and dtype."""
+    return gradient.new_empty((gradient.shape[0], height, width, gradient.shape[3]))
+
+
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save which pixels the maxima were."""
-    x, *ctx.words = inputs
+    x, ctx.words = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(output[1])
     ctx.size = x.shape[1:3]
@@ -76,15 +80,13 @@ def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
 def gradients(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
     """dx: a window's gradient where its maximum was."""
     (index,) = ctx.saved_tensors
-    dx = torch.ops.spikegrad.max_pool2d_backward(
-        gradient.contiguous(), index, *ctx.size, *ctx.words
-    )
-    return dx, *[None] * 6
+    dx = torch.ops.spikegrad.max_pool2d_backward(gradient.contiguous(), index, *ctx.size, ctx.words)
+    return dx, None
 
 
 def keep_for_second(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """Save which pixels the maxima were."""
-    _, index, _, _, *ctx.words = inputs
+    _, index, _, _, ctx.words = inputs
     ctx.save_for_backward(index)
 
 
@@ -98,4 +100,4 @@ def second(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     columns = torch.arange(width).view(-1, 1) * stride_w - pad_w + k % kw
     at = (rows * gradient.shape[2] + columns).reshape(images, -1, channels)
     out = gradient.reshape(images, -1, channels).gather(1, at).reshape(index.shape)
-    return out, *[None] * 9
+    return out, *[None] * 4

@@ -18,6 +18,7 @@ from spikegrad.functional.conv import Pair
 from spikegrad.kernels.cpu.eager import refuse
 from spikegrad.kernels.cpu.layer_operator import of_states
 from spikegrad.kernels.cpu.neuron import alike, named, usual
+from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.step_library import PROGRAMS
 from spikegrad.kernels.cpu.step_operator import of_parameters, padded
 from spikegrad.step import Step
@@ -69,7 +70,9 @@ def spike_pool(
 
 
 def register() -> None:
-    """Shapes and gradients of the operators."""
+    """Schemas, shapes and gradients of the operators."""
+    define("spike_pool", fake, "y index ends")
+    define("spike_pool_backward", fake_backward, "dx dstarts sums")
     torch.library.register_fake("spikegrad::spike_pool", fake)
     torch.library.register_fake("spikegrad::spike_pool_backward", fake_backward)
     torch.library.register_autograd("spikegrad::spike_pool", gradients, setup_context=keep)

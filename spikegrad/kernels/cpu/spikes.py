@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikegrad.kernels.cpu.schema import define
+
 __all__ = [
     "TILE",
     "Arrival",
@@ -23,8 +25,10 @@ TILE = 64
 
 
 def register() -> None:
-    """Shapes of the operators."""
+    """Schemas and shapes of the operators."""
+    define("pack", fake_pack, "bits ones")
     torch.library.register_fake("spikegrad::pack", fake_pack)
+    define("same_every_step(Tensor x) -> bool")
     torch.library.register_fake(
         "spikegrad::same_every_step", lambda x: False
     )  # no values, no claim

@@ -72,30 +72,37 @@ def load(name: str, program: Program) -> int:
 
 def enter(key: int, program: Program, functions: tuple[int, int]) -> None:
     """Tell the operators of a program."""
-    torch.ops.spikegrad.step_register(
-        key,
-        *functions,
-        states=len(program.states),
-        smooth=len(program.smooth),
-        parameters=len(program.parameters),
-        learned=len(program.learned),
-        reals=program.reals,
-        masks=program.masks,
-        inputs=program.inputs,
-        outputs=program.outputs,
-        noise=program.noise,
-        reads_input=program.reads_input,
-        spikes=program.spikes,
-        support=program.support,
-        within=program.within,
-        reads_spikes="spikes" in program.given,
-        reads_support="support" in program.given,
-        each=program.each,
-        wide=program.double,
-        lanes=lanes(program.double),
-        block=program.block,
-    )
+    numbers = table(program, functions)
+    torch.ops.spikegrad.step_register(key, [int(number) for number in numbers.values()])
     PROGRAMS[key] = program
+
+
+def table(program: Program, functions: tuple[int, int]) -> dict[str, int]:
+    """What the operators know of a program: the fields of `Program` in src/programs.h, in order."""
+    forward, backward = functions
+    return {
+        "forward": forward,
+        "backward": backward,
+        "states": len(program.states),
+        "smooth": len(program.smooth),
+        "parameters": len(program.parameters),
+        "learned": len(program.learned),
+        "reals": program.reals,
+        "masks": program.masks,
+        "inputs": program.inputs,
+        "outputs": program.outputs,
+        "noise": program.noise,
+        "reads_input": program.reads_input,
+        "spikes": program.spikes,
+        "support": program.support,
+        "within": program.within,
+        "reads_spikes": "spikes" in program.given,
+        "reads_support": "support" in program.given,
+        "each": program.each,
+        "wide": program.double,
+        "lanes": lanes(program.double),
+        "block": program.block,
+    }
 
 
 def lanes(double: bool) -> int:

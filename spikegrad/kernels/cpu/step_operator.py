@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
+from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.step_library import PROGRAMS, lanes
 from spikegrad.kernels.emit import Program
 
@@ -15,7 +16,9 @@ __all__ = ["of_parameters", "padded", "register", "run"]
 
 
 def register() -> None:
-    """Shapes and gradients of the operators."""
+    """Schemas, shapes and gradients of the operators."""
+    define("step_scan", fake, "y membrane reals masks marks ends")
+    define("step_scan_backward", fake_backward, "dx dstarts sums")
     torch.library.register_fake("spikegrad::step_scan", fake)
     torch.library.register_fake("spikegrad::step_scan_backward", fake_backward)
     torch.library.register_autograd("spikegrad::step_scan", gradient, setup_context=keep_parts)

@@ -21,40 +21,29 @@ class Columns {
       : inputs_(inputs), words_(tiles_of(inputs)) {
     parts = std::clamp<int64_t>(most_parts, 1, words_);
     width_ = (words_ + parts - 1) / parts * 64;
-    auto piece = [&](int64_t k, int64_t chunk) {
-      const int64_t first = k / parts * chunk, part = k % parts;
-      return Piece{bits + first * words_, words_, std::min(all_rows - first, chunk),
+    few = static_cast<double>(ones(bits, all_rows * words_)) <=
+          kFew * static_cast<double>(all_rows * inputs);
+    rows = few ? kMostRows : kRows, chunks = (all_rows + rows - 1) / rows;
+    auto piece = [&](int64_t k) {
+      const int64_t first = k / parts * rows, part = k % parts;
+      return Piece{bits + first * words_, words_, std::min(all_rows - first, rows),
                    words_ * part / parts, words_ * (part + 1) / parts};
     };
-    const int64_t pieces = (all_rows + kRows - 1) / kRows * parts;
-    const Scratch counts = scratch<int64_t>(pieces);
-    int64_t* count = counts.as<int64_t>();
-    parallel(pieces, 8, [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k) count[k] = piece(k, kRows).ones();
-    });
-    int64_t ones = 0;
-    for (int64_t k = 0; k < pieces; ++k) ones += count[k];
-    few = static_cast<double>(ones) <= kFew * static_cast<double>(all_rows * inputs);
-    rows = few ? kMostRows : kRows, chunks = (all_rows + rows - 1) / rows;
-    starts_ = scratch<int64_t>(chunks * parts + 1);
-    int64_t* starts = starts_.as<int64_t>();
-    starts[0] = 0;
-    for (int64_t k = 0; k < chunks * parts; ++k) {
-      const int64_t first = k / parts * (rows / kRows) * parts + k % parts;
-      starts[k + 1] = starts[k] + count[first];
-      if (few && first + parts < pieces) starts[k + 1] += count[first + parts];
-    }
-    orders_ = scratch<uint16_t>(chunks * parts * width_);
-    runs_ = scratch<Run>(chunks * parts * (rows + 1));
-    places_ = scratch<uint8_t>(ones + kListSlack);
+    starts_ = Scratch<int64_t>(chunks * parts + 1);
+    starts_[0] = 0;
+    parallel_each(chunks * parts, 4, [&](int64_t k) { starts_[k + 1] = piece(k).ones(); });
+    for (int64_t k = 0; k < chunks * parts; ++k) starts_[k + 1] += starts_[k];
+    orders_ = Scratch<uint16_t>(chunks * parts * width_);
+    runs_ = Scratch<Run>(chunks * parts * (rows + 1));
+    places_ = Scratch<uint8_t>(starts_[chunks * parts] + kListSlack);
     parallel(chunks * parts, 1, [&](int64_t begin, int64_t end) {
-      const Scratch columns = scratch<uint64_t>(width_ * (kMostRows / 64 + 1));
-      const Scratch aside = scratch<uint8_t>(rows * width_ + kListSlack);
+      const Scratch<uint64_t> columns(width_ * (kMostRows / 64 + 1));
+      const Scratch<uint8_t> aside(rows * width_ + kListSlack);
       // Behind the places of a piece lie those of the next ones: close to the end of what is this
       // thread's they go by memory of their own.
       for (int64_t k = begin; k < end; ++k)
-        sort(piece(k, rows), k, columns.as<uint64_t>(),
-             starts[k + 1] + kListSlack > starts[end] ? aside.as<uint8_t>() : nullptr);
+        sort(piece(k), k, columns,
+             starts_[k + 1] + kListSlack > starts_[end] ? aside.get() : nullptr);
     });
   }
 
@@ -62,9 +51,9 @@ class Columns {
   template <class F>
   [[gnu::always_inline]] void visit(int64_t chunk, int64_t part, const F& f) const {
     const int64_t at = chunk * parts + part;
-    const uint16_t* column = orders_.as<uint16_t>() + at * width_;
-    const uint8_t* places = places_.as<uint8_t>() + starts_.as<int64_t>()[at];
-    for (const Run* run = runs_.as<Run>() + at * (rows + 1); run->columns; ++run)
+    const uint16_t* column = orders_ + at * width_;
+    const uint8_t* places = places_ + starts_[at];
+    for (const Run* run = runs_ + at * (rows + 1); run->columns; ++run)
       for (int k = 0; k < run->columns; ++k, places += run->spikes)
         f(*column++, places, run->spikes);
   }
@@ -73,10 +62,9 @@ class Columns {
   template <class F>
   void visit_silent(int64_t chunk, int64_t part, const F& f) const {
     const int64_t at = chunk * parts + part;
-    const uint16_t* column = orders_.as<uint16_t>() + at * width_;
+    const uint16_t* column = orders_ + at * width_;
     const uint16_t* const end = column + (words_ * (part + 1) / parts - words_ * part / parts) * 64;
-    for (const Run* run = runs_.as<Run>() + at * (rows + 1); run->columns; ++run)
-      column += run->columns;
+    for (const Run* run = runs_ + at * (rows + 1); run->columns; ++run) column += run->columns;
     for (; column != end; ++column)
       if (*column < inputs_) f(*column);
   }
@@ -117,17 +105,17 @@ class Columns {
             static_cast<uint16_t>(counts[c] + __builtin_popcountll(columns[k * width_ + c]));
     int32_t next[kMostRows + 2] = {};
     for (int64_t c = 0; c < many; ++c) ++next[counts[c] + 1];
-    Run* run = runs_.as<Run>() + at * (rows + 1);
+    Run* run = runs_ + at * (rows + 1);
     for (int count = 1; count <= rows; ++count)
       if (next[count + 1]) *run++ = {count, next[count + 1]};
-    if (run != runs_.as<Run>() + (at + 1) * (rows + 1)) run->columns = 0;
+    if (run != runs_ + (at + 1) * (rows + 1)) run->columns = 0;
     // Those without spikes go behind the others.
     next[0] = static_cast<int32_t>(many) - next[1], next[1] = 0;
     for (int count = 1; count <= rows; ++count) next[count + 1] += next[count];
-    uint16_t* order = orders_.as<uint16_t>() + at * width_;
+    uint16_t* order = orders_ + at * width_;
     for (int64_t c = 0; c < many; ++c)
       order[next[counts[c]]++] = static_cast<uint16_t>(piece.first * 64 + c);
-    uint8_t* const start = places_.as<uint8_t>() + starts_.as<int64_t>()[at];
+    uint8_t* const start = places_ + starts_[at];
     uint8_t* to = aside ? aside : start;
     for (int j = 0; j < next[rows]; ++j)
       for (int64_t k = 0; k < deep; ++k)
@@ -137,7 +125,10 @@ class Columns {
   }
 
   int64_t inputs_, words_, width_;
-  Scratch starts_, orders_, runs_, places_;
+  Scratch<int64_t> starts_;
+  Scratch<uint16_t> orders_;
+  Scratch<Run> runs_;
+  Scratch<uint8_t> places_;
 };
 
 }  // namespace spikegrad

@@ -1,15 +1,7 @@
-// The operators of a connection alone: checks, the choice of the type of number, registration.
-#include "connection_run.h"
+// The operators of a connection alone, and the checks of all connections.
+#include "connection_backward.h"
 
 namespace spikegrad {
-
-void check_matrix(const Maybe& m, int64_t rows, int64_t columns, ScalarType dtype,
-                  const char* what) {
-  if (!m.has_value()) return;
-  SG_CHECK(m->dim() == 2 && m->is_contiguous() && m->scalar_type() == dtype && m->size(0) == rows &&
-               m->size(1) == columns,
-           what);
-}
 
 void check_connection(const ConnectionCall& call, ScalarType dtype) {
   const Tensor& x = call.x;
@@ -19,7 +11,7 @@ void check_connection(const ConnectionCall& call, ScalarType dtype) {
                       call.in_bits.has_value() && call.in_bits->dim() == 3 &&
                       call.in_support.has_value();
   SG_CHECK((x.dim() == 3 || places) && x.scalar_type() == dtype, "x must be [T, B, I]");
-  const auto [steps, batch, inputs] = call.sizes();
+  const auto [steps, batch, inputs, outputs] = call.sizes();
   SG_CHECK(steps > 0 && batch > 0 && inputs > 0, "x must be [T, B, I]");
   SG_CHECK(steps * batch < (int64_t{1} << 40) && inputs < (int64_t{1} << 31),
            "sizes beyond what a kernel counts");
@@ -28,22 +20,15 @@ void check_connection(const ConnectionCall& call, ScalarType dtype) {
   SG_CHECK(call.in_bits.has_value() || !call.weight.has_value() || x.is_contiguous() ||
                (x.size(0) > 1 && x.stride(0) == 0 && (x.stride(1) == inputs || batch == 1)),
            "x must be contiguous or the same at every step");
-  const int64_t outputs = call.outputs();
-  check_matrix(call.weight, outputs, inputs, dtype, "the weight must be a contiguous [N, I]");
-  SG_CHECK(!call.bias.has_value() || (call.bias->numel() == outputs && call.bias->is_contiguous() &&
-                                      call.bias->scalar_type() == dtype),
-           "the bias must be [N]");
+  check_tensor(call.weight, {outputs, inputs}, dtype, "the weight must be a contiguous [N, I]");
+  check_tensor(call.bias, {outputs}, dtype, "the bias must be [N]");
   for (const Maybe* words : {&call.in_bits, &call.in_support})
-    SG_CHECK(!words->has_value() ||
-                 ((*words)->is_contiguous() && (*words)->scalar_type() == ScalarType::Long &&
-                  (*words)->numel() == steps * batch * ((inputs + 63) / 64)),
-             "bits must be int64 [T, B, words]");
+    check_tensor(*words, {steps, batch, tiles_of(inputs)}, ScalarType::Long,
+                 "bits must be int64 [T, B, words]");
 }
 
 int64_t ones_of(const Tensor& choice, const ConnectionCall& call) {
-  SG_CHECK(choice.dim() == 1 && choice.numel() == 3 && choice.scalar_type() == ScalarType::Long &&
-               choice.is_contiguous(),
-           "a choice is three int64");
+  check_tensor(choice, {3}, ScalarType::Long, "a choice is three int64");
   const int64_t ones = call.in_bits.has_value() ? data<int64_t>(choice)[1] : -1;
   SG_CHECK(call.x.dim() == 3 || ones >= 0, "what stands at places alone is spikes");
   return ones;
@@ -57,58 +42,47 @@ void check_alone(const ConnectionCall& call) {
   SG_CHECK(call.in_bits.has_value() || call.x.is_contiguous(), "x must be contiguous");
 }
 
-Crossover crossover_of(const std::vector<double>& shares) {
-  SG_CHECK(shares.size() == 3, "three crossovers");
-  return {shares[0], shares[1], shares[2]};
-}
+using Three = std::tuple<Tensor, Tensor, Tensor>;
 
-// steady: an edge for autograd, for a gradient that is the same at every step.
-std::tuple<Tensor, Tensor, Tensor> linear(const Tensor& x, const Maybe& in_bits,
-                                          const Maybe& in_support, const Tensor& weight,
-                                          const Maybe& bias, const std::vector<double>& shares,
-                                          const Maybe& /*steady*/) {
-  const Maybe given = weight;
-  const ConnectionCall call{x, in_bits, in_support, given, bias, crossover_of(shares)};
+// -> (y [T, B, N], packed: the bits of an x that came as numbers, choice). steady: an edge for
+// autograd, for a gradient that is the same at every step.
+Three linear(const Tensor& x, const Maybe& in_bits, const Maybe& in_support, const Tensor& w,
+             const Maybe& bias, const std::vector<double>& shares, const Maybe& /*steady*/) {
+  const Maybe weight = w;
+  const ConnectionCall call{x, in_bits, in_support, weight, bias, Crossover(shares)};
   check_alone(call);
-  const ConnectionResult r = x.scalar_type() == ScalarType::Double ? connection_call<double>(call)
-                                                                   : connection_call<float>(call);
-  return {r.y, r.packed, r.choice};
+  return by_type(x.scalar_type(), [&]<class T>() {
+    Connection<T> connection(call);
+    Tensor packed;
+    const Choice choice = connection.choose(call, packed);
+    return Three(connection.all(), packed, choice.told());
+  });
 }
 
-std::tuple<Tensor, Tensor, Tensor> linear_backward(const Tensor& grad_y, const Tensor& x,
-                                                   const Maybe& in_bits, const Maybe& in_support,
-                                                   const Tensor& weight, const Tensor& choice,
-                                                   bool need_x, bool need_weight, bool once,
-                                                   const std::vector<double>& shares) {
-  const Maybe given = weight, nothing;
-  const ConnectionCall all{x, in_bits, in_support, given, nothing, crossover_of(shares)};
+// -> (dx, dweight, dbias), empty where nobody needs them
+Three linear_backward(const Tensor& grad_y, const Tensor& x, const Maybe& in_bits,
+                      const Maybe& in_support, const Tensor& w, const Tensor& choice, bool need_x,
+                      bool need_weight, bool once, const std::vector<double>& shares) {
+  const Maybe weight = w, no_bias;
+  const ConnectionCall all{x, in_bits, in_support, weight, no_bias, Crossover(shares)};
   check_alone(all);
-  const int64_t ones = ones_of(choice, all);
   const Sizes s = all.sizes();
+  const ScalarType dtype = x.scalar_type();
   SG_CHECK(grad_y.dim() == 3 && grad_y.size(0) == s.steps && grad_y.size(1) == s.batch &&
-               grad_y.size(2) == all.outputs() && grad_y.scalar_type() == x.scalar_type(),
+               grad_y.size(2) == s.outputs && grad_y.scalar_type() == dtype,
            "the gradient must be [T, B, N]");
-  const ConnectionCall call{x,       ones >= 0 ? in_bits : nothing, in_support, given,
-                            nothing, crossover_of(shares)};
-  const Needs needs{ones, need_x, need_weight, once};
-  ConnectionGradients r = x.scalar_type() == ScalarType::Double
-                              ? connection_backward_call<double>(call, needs, grad_y)
-                              : connection_backward_call<float>(call, needs, grad_y);
-  return {r.dx, r.dweight, r.dbias};
+  const Needs needs{ones_of(choice, all), need_x, need_weight, once};
+  const ConnectionCall call = met(all, needs.ones);
+  return by_type(dtype, [&]<class T>() {
+    ConnectionBack<T> back(call, needs, false, segment_steps(s.batch));
+    back.from(grad_y);
+    back.finish();
+    return Three(back.dx, back.dweight, back.dbias);
+  });
 }
 
 }  // namespace
 }  // namespace spikegrad
-
-STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
-  m.def(
-      "linear(Tensor x, Tensor? in_bits, Tensor? in_support, Tensor weight, Tensor? bias, "
-      "float[] shares, Tensor? steady) -> (Tensor y, Tensor packed, Tensor choice)");
-  m.def(
-      "linear_backward(Tensor grad_y, Tensor x, Tensor? in_bits, Tensor? in_support, "
-      "Tensor weight, Tensor choice, bool need_x, bool need_weight, bool once, float[] shares) -> "
-      "(Tensor dx, Tensor dweight, Tensor dbias)");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("linear", TORCH_BOX(&spikegrad::linear));

@@ -2,10 +2,47 @@
 #pragma once
 
 #include "aten.h"
-#include "connection_run.h"
 #include "nonzeros.h"
 
 namespace spikegrad {
+
+// T, B, I and N of a call.
+struct Sizes {
+  int64_t steps, batch, inputs, outputs;
+  int64_t rows() const { return steps * batch; }
+};
+
+// How a call chooses: the largest share of ones up to which the spikes are followed.
+struct Crossover {
+  double forward, weight, input;
+  explicit Crossover(const std::vector<double>& shares) {
+    SG_CHECK(shares.size() == 3, "three crossovers");
+    forward = shares[0], weight = shares[1], input = shares[2];
+  }
+};
+
+// x is [T, B, I], or the current [T, B, N] without a weight, or where it stands for spikes at
+// places alone (see places.h) one element a place: then the bits and the weight say T, B and I.
+struct ConnectionCall {
+  const Tensor& x;
+  const Maybe &in_bits, &in_support, &weight, &bias;
+  Crossover crossover;
+  Sizes sizes() const {
+    const int64_t outputs = weight.has_value() ? weight->size(0) : x.size(2);
+    if (x.dim() == 1) return {in_bits->size(0), in_bits->size(1), weight->size(1), outputs};
+    return {x.size(0), x.size(1), x.size(2), outputs};
+  }
+};
+void check_connection(const ConnectionCall& call, ScalarType dtype);
+// How many spikes the forward pass counted, from what it told of its choice; -1: x is numbers.
+int64_t ones_of(const Tensor& choice, const ConnectionCall& call);
+// The call of a backward pass: bits that were made of numbers which are no spikes say nothing.
+inline ConnectionCall met(const ConnectionCall& call, int64_t ones) {
+  static const Maybe nothing;
+  return {call.x,          ones >= 0 ? call.in_bits : nothing,
+          call.in_support, call.weight,
+          call.bias,       call.crossover};
+}
 
 // Which way the forward product went, for those who ask, and how many ones it met, or of other
 // numbers how many that are not 0; -1: nobody counted.
@@ -43,62 +80,45 @@ inline double most_weight(double share, int64_t rows, int64_t inputs, int64_t ou
 }
 
 template <class T>
-class Connection {
+class Connection : public Sizes {
  public:
-  const int64_t steps, batch, inputs, outputs;
   Source<T> source{};
 
   explicit Connection(const ConnectionCall& call)
-      : steps(call.sizes().steps), batch(call.sizes().batch), inputs(call.sizes().inputs),
-        outputs(call.outputs()), dtype_(call.x.scalar_type()) {
+      : Sizes(call.sizes()), dtype_(call.x.scalar_type()) {
     source.inputs = inputs;
     if (!call.bias.has_value()) return;
     const int64_t width = tiles_of(outputs) * kTile;
-    biases_ = scratch<T>(width);
-    std::memcpy(biases_.as<T>(), data<T>(call.bias), outputs * sizeof(T));
-    std::fill(biases_.as<T>() + outputs, biases_.as<T>() + width, T(0));
+    biases_ = Scratch<T>(width);
+    std::memcpy(biases_, data<T>(call.bias), outputs * sizeof(T));
+    std::fill(biases_ + outputs, biases_ + width, T(0));
   }
   // Makes the currents, or the lists of spikes from which a layer makes them row by row. packed:
   // the bits of an x that came as numbers and is zeros and ones.
   Choice choose(const ConnectionCall& call, Tensor& packed) {
-    const Tensor& x = call.x;
-    const int64_t rows = steps * batch, words = tiles_of(inputs);
-    Choice choice;
     packed = none(ScalarType::Long);
+    Choice choice;
     if (!call.weight.has_value()) {
-      from_current(x);
+      from_current(call.x);
       choice.route = kGiven;
       return choice;
     }
-    if (!call.in_bits.has_value() && is_static(x)) {
-      choice.route = kStatic;
-      from_current(product_of(call, torch::stable::select(x, 0, 0), choice));
-      return choice;
-    }
-    const uint64_t* bits = nullptr;
-    if (call.in_bits.has_value()) {
-      bits = reinterpret_cast<const uint64_t*>(data<int64_t>(*call.in_bits));
-    } else {
-      packed = pooled({steps, batch, words}, ScalarType::Long);
-      uint64_t* to = reinterpret_cast<uint64_t*>(mutable_data<int64_t>(packed));
-      if (inputs <= kMostColumns && pack(data<T>(x), rows, inputs, inputs, to)) bits = to;
-    }
+    const bool once = !call.in_bits.has_value() && is_static(call.x);
+    const uint64_t* bits = once ? nullptr : bits_of(call, packed);
     if (!bits) {
-      from_current(product_of(call, x, choice));
+      if (once) choice.route = kStatic;
+      from_current(product_of(call, once ? torch::stable::select(call.x, 0, 0) : call.x, choice));
       return choice;
     }
-    Scratch starts = starts_of(bits, rows, words);
-    choice.ones = starts.as<int64_t>()[rows];
+    Scratch<int64_t> starts = starts_of(bits, rows(), tiles_of(inputs));
+    choice.ones = starts[rows()];
     if (inputs <= kMostColumns &&
-        choice.ones <= call.crossover.forward * static_cast<double>(rows * inputs)) {
+        choice.ones <= call.crossover.forward * static_cast<double>(rows() * inputs)) {
       choice.route = kEvents;
       from_spikes(bits, std::move(starts), *call.weight);
-    } else if (call.in_bits.has_value()) {
-      Tensor numbers = pooled({steps, batch, inputs}, dtype_);
-      unpack(bits, rows, inputs, mutable_data<T>(numbers));
-      from_current(call_linear(numbers, *call.weight, call.bias));
     } else {
-      from_current(call_linear(x, *call.weight, call.bias));
+      const Tensor numbers = call.in_bits.has_value() ? unpacked(bits) : call.x;
+      from_current(call_linear(numbers, *call.weight, call.bias));
     }
     return choice;
   }
@@ -106,33 +126,41 @@ class Connection {
   Tensor all() const {
     if (!source.list) return dense_;
     Tensor y = pooled({steps, batch, outputs}, dtype_);
-    some(0, steps * batch, mutable_data<T>(y), outputs);
+    currents(source, 0, rows(), outputs, mutable_data<T>(y), outputs);
     return y;
-  }
-  // The currents of rows [first, first + many) along the spikes, `stride` apart.
-  void some(int64_t first, int64_t many, T* out, int64_t stride) const {
-    currents(source.list, source.start + first, many, source.weights, inputs, source.bias, outputs,
-             out, stride);
   }
 
  private:
   const ScalarType dtype_;
+  // The bits of x that were given, or that it is packed into; null where it is no spikes.
+  const uint64_t* bits_of(const ConnectionCall& call, Tensor& packed) const {
+    if (call.in_bits.has_value()) return words_of(call.in_bits);
+    packed = pooled({steps, batch, tiles_of(inputs)}, ScalarType::Long);
+    const bool spikes =
+        inputs <= kMostColumns && pack(data<T>(call.x), rows(), inputs, words_of(packed));
+    return spikes ? words_of(packed) : nullptr;
+  }
+  Tensor unpacked(const uint64_t* bits) const {
+    Tensor numbers = pooled({steps, batch, inputs}, dtype_);
+    unpack(bits, rows(), inputs, mutable_data<T>(numbers));
+    return numbers;
+  }
   // x W^T + b of real numbers: along those that are not 0 where they are few.
   Tensor product_of(const ConnectionCall& call, const Tensor& x, Choice& choice) const {
-    const int64_t rows = x.numel() / inputs;
+    const int64_t many = x.numel() / inputs;
     const Crossover& share = call.crossover;
-    const double most = most_forward(share.forward, rows, inputs, outputs);
+    const double most = most_forward(share.forward, many, inputs, outputs);
     // Counted as far as the weight's gradient wants to know, too.
-    choice.nonzeros = nonzeros(data<T>(x), rows, inputs,
-                               std::max(most, most_weight(share.weight, rows, inputs, outputs)));
+    choice.nonzeros = nonzeros(data<T>(x), many, inputs,
+                               std::max(most, most_weight(share.weight, many, inputs, outputs)));
     if (choice.nonzeros < 0 || static_cast<double>(choice.nonzeros) > most)
       return call_linear(x, *call.weight, call.bias);
     if (choice.route == kDense) choice.route = kEvents;
     std::vector<int64_t> sizes{batch, outputs};
     if (x.dim() == 3) sizes.insert(sizes.begin(), steps);
     Tensor y = pooled(sizes, dtype_);
-    number_product(data<T>(x), rows, inputs, data<T>(*call.weight), biases_.template as<T>(),
-                   outputs, mutable_data<T>(y));
+    number_product(data<T>(x), many, inputs, data<T>(call.weight), biases_.get(), outputs,
+                   mutable_data<T>(y));
     return y;
   }
   void from_current(const Tensor& current) {
@@ -141,14 +169,14 @@ class Connection {
     source.current_t = dense_.dim() == 2 ? 0 : dense_.stride(0);
     source.current_b = dense_.stride(dense_.dim() - 2);
   }
-  void from_spikes(const uint64_t* bits, Scratch starts, const Tensor& weight) {
-    spikes_ = lists_of(bits, steps * batch, tiles_of(inputs), std::move(starts));
+  void from_spikes(const uint64_t* bits, Scratch<int64_t> starts, const Tensor& weight) {
+    spikes_ = lists_of(bits, rows(), tiles_of(inputs), std::move(starts));
     weights_ = tiled(data<T>(weight), outputs, inputs);
-    source.list = spikes_.list(), source.start = spikes_.start();
-    source.weights = weights_.template as<T>(), source.bias = biases_.template as<T>();
+    source.list = spikes_.list, source.start = spikes_.start;
+    source.weights = weights_, source.bias = biases_;
   }
 
-  Scratch biases_, weights_;
+  Scratch<T> biases_, weights_;
   Lists spikes_;
   Tensor dense_;  // the current, where the product was dense
 };

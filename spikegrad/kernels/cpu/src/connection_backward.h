@@ -12,73 +12,53 @@ inline int64_t segment_steps(int64_t batch) {
   return std::max<int64_t>(1, kSegmentRows / std::max<int64_t>(1, batch));
 }
 
+// What a backward pass needs to know besides the call.
+struct Needs {
+  int64_t ones;  // spikes of the input; -1: it is numbers
+  bool x, weight;
+  bool once = false;  // the gradient of the currents is the same at every step
+};
+
 // Whether x is one step seen T times whose product and gradient are taken once.
 inline bool may_be_constant(const ConnectionCall& call, const Needs& needs) {
   return call.weight.has_value() && !call.in_bits.has_value() && is_static(call.x) && !needs.x;
 }
 
 template <class T>
-struct ConnectionBack {
+struct ConnectionBack : Sizes {
   const ConnectionCall& call;
   const Needs needs;
   const ScalarType dtype;
-  const int64_t steps, batch, inputs, outputs, tiles, words, rows, stride;
+  const int64_t tiles, words, stride;
   const bool constant;
   const int64_t most_rows;
-  Scratch total, wt, spread;
+  Scratch<T> total, wt, spread;
   bool started = false;  // the gradient of the weight has its first part
   bool by_events = false, by_numbers = false, by_support = false;
-  Places in_places;  // of the input's support
-  Tensor dx, dweight, dbias;
+  Places in_places;           // of the input's support
+  Tensor dx, dweight, dbias;  // empty where nobody needs them
 
   // piece: steps whose gradients exist at a time.
   ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, int64_t piece)
-      : call(c), needs(n), dtype(c.x.scalar_type()), steps(c.sizes().steps), batch(c.sizes().batch),
-        inputs(c.sizes().inputs), outputs(c.outputs()), tiles(tiles_of(outputs)),
-        words(tiles_of(inputs)), rows(steps * batch), stride(padded<T>(outputs)),
-        constant(is_constant), most_rows(std::min(rows, piece * batch)), dx(none(dtype)),
-        dweight(none(dtype)), dbias(none(dtype)) {
-    choose();
+      : Sizes(c.sizes()), call(c), needs(n), dtype(c.x.scalar_type()), tiles(tiles_of(outputs)),
+        words(tiles_of(inputs)), stride(padded<T>(outputs)), constant(is_constant),
+        most_rows(std::min(rows(), piece * batch)), dx(none(dtype)), dweight(none(dtype)),
+        dbias(none(dtype)) {
+    if (needs.weight) choose_weight();
+    if (needs.x && !needs.once) choose_input();
   }
 
   // Rows [r0, r0 + n) of the gradient of the current -> gradients of weight, bias and input.
   void products(const Rows<T>& g, int64_t r0, int64_t n) {
-    const T* gradient = g.first;
     if (needs.weight && by_events) {
-      weight_gradient(g, n, outputs, bits_in() + r0 * words, inputs, total.as<T>(),
+      weight_gradient(g, n, outputs, words_of(call.in_bits) + r0 * words, inputs, total.get(),
                       mutable_data<T>(dbias), !started);
       started = true;
     } else if (needs.weight) {
-      add_bias(gradient, n);
-      by_numbers ? add_numbers(gradient, r0, n) : add_dense(gradient, numbers(r0, n), n);
+      add_bias(g.first, n);
+      by_numbers ? add_numbers(g.first, r0, n) : add_dense(g.first, numbers(r0, n), n);
     }
-    if (!needs.x) return;
-    T* to = mutable_data<T>(dx);
-    if (!call.weight.has_value()) {
-      for (int64_t k = 0; k < n; ++k)
-        std::memcpy(to + (r0 + k) * outputs, gradient + k * stride, outputs * sizeof(T));
-    } else if (by_support) {
-      const uint64_t* support = words_of(call.in_support) + r0 * words;
-      if (in_places)
-        sampled(gradient, stride, n, outputs, support, wt.as<T>(), inputs,
-                [&](int64_t word, int64_t first, int64_t many, const T* from) {
-                  in_places.put(word, r0 + first, many, from, kTile, to);
-                });
-      else
-        sampled(gradient, stride, n, outputs, support, wt.as<T>(), inputs,
-                ToRows<T>{to + r0 * inputs, inputs});
-    } else if (in_places) {
-      if (!spread.as<T>()) spread = scratch<T>(most_rows * inputs);
-      call_mm_out(view_of(gradient, n, outputs, g.apart, dtype), *call.weight,
-                  view_of(spread.as<T>(), n, inputs, inputs, dtype));
-      parallel(words, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t word = begin; word < end; ++word)
-          in_places.put(word, r0, n, spread.as<T>() + word * kTile, inputs, to);
-      });
-    } else {
-      call_mm_out(view_of(gradient, n, outputs, g.apart, dtype), *call.weight,
-                  view_of(to + r0 * inputs, n, inputs, inputs, dtype));
-    }
+    if (needs.x) input_gradient(g, r0, n);
   }
   // Of a connection alone: the gradient of the currents is the gradient that comes in.
   void from(const Tensor& g) {
@@ -86,67 +66,90 @@ struct ConnectionBack {
     // Rows that nobody needs filled up stay where they are, if they lie apart.
     const bool here = g.stride(2) == 1 && g.stride(1) >= outputs &&
                       g.stride(0) == batch * g.stride(1) && tiles >= 4 && by_events && !by_support;
-    const int64_t most = here && !needs.x ? rows : most_rows;
-    const Scratch dI = scratch<T>(here ? 0 : most * stride);
-    for (int64_t r0 = 0; r0 < rows; r0 += most) {
-      const int64_t n = std::min(rows - r0, most);
-      if (!here) rows_of(g, r0, n, dI.as<T>());
+    const int64_t most = here && !needs.x ? rows() : most_rows;
+    const Scratch<T> dI(here ? 0 : most * stride);
+    for (int64_t r0 = 0; r0 < rows(); r0 += most) {
+      const int64_t n = std::min(rows() - r0, most);
+      if (!here) rows_of(g, r0, n, dI);
       products(here ? Rows<T>{data<T>(g) + r0 * g.stride(1), g.stride(1), false}
-                    : Rows<T>{dI.as<T>(), stride, true},
+                    : Rows<T>{dI, stride, true},
                r0, n);
     }
   }
-  // dx, dweight, dbias; empty where nobody needs them.
-  ConnectionGradients finish() {
-    if (by_events) untiled(total.as<T>(), outputs, inputs, mutable_data<T>(dweight));
-    return {dx, dweight, dbias};
+  // The weight's gradient as it is returned, once all rows were there.
+  void finish() {
+    if (by_events) untiled(total.get(), outputs, inputs, mutable_data<T>(dweight));
   }
 
-  const uint64_t* bits_in() const { return words_of(call.in_bits); }
-  static const uint64_t* words_of(const Maybe& t) {
-    return reinterpret_cast<const uint64_t*>(data<int64_t>(t));
-  }
   bool spikes() const { return needs.ones >= 0; }
   // Which way each product goes, and room for it.
-  void choose() {
-    const double all = static_cast<double>(rows) * static_cast<double>(inputs);
-    if (needs.weight) {
-      if (spikes() && !needs.once && inputs <= kMostColumns)
-        by_events = static_cast<double>(needs.ones) <= call.crossover.weight * all;
-      if (!spikes() && !needs.once && (constant || call.x.is_contiguous())) {
-        const int64_t many = constant ? batch : rows;
-        const double most = most_weight(call.crossover.weight, many, inputs, outputs);
-        by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
-      }
-      dweight = pooled({outputs, inputs}, dtype);
-      dbias = fresh_tensor({outputs}, dtype);
-      std::memset(mutable_data<T>(dbias), 0, outputs * sizeof(T));
-      if (by_events) total = scratch<T>(tiles * inputs * kTile);
+  void choose_weight() {
+    if (spikes() && !needs.once && inputs <= kMostColumns)
+      by_events = static_cast<double>(needs.ones) <= call.crossover.weight * numbers_in();
+    if (!spikes() && !needs.once && (constant || call.x.is_contiguous())) {
+      const int64_t many = constant ? batch : rows();
+      const double most = most_weight(call.crossover.weight, many, inputs, outputs);
+      by_numbers = nonzeros(data<T>(call.x), many, inputs, most) >= 0;
     }
-    if (!needs.x || needs.once) return;
+    dweight = pooled({outputs, inputs}, dtype);
+    dbias = fresh_tensor({outputs}, dtype);
+    std::memset(mutable_data<T>(dbias), 0, outputs * sizeof(T));
+    if (by_events) total = Scratch<T>(tiles * inputs * kTile);
+  }
+  void choose_input() {
+    const uint64_t* support = words_of(call.in_support);
     if (call.x.dim() == 1) {
-      in_places = Places(words_of(call.in_support), steps, batch, words);
+      in_places = Places(support, steps, batch, words);
       SG_CHECK(in_places.count() == call.x.numel(), "x must have one element a place");
       dx = pooled({call.x.numel()}, dtype);
     } else {
-      dx = pooled({steps, batch, call.weight.has_value() ? inputs : outputs}, dtype);
+      dx = pooled({steps, batch, inputs}, dtype);
     }
-    if (call.weight.has_value() && call.in_support.has_value())
-      by_support = static_cast<double>(ones(words_of(call.in_support), rows * words)) <=
-                   call.crossover.input * all;
-    if (by_support) wt = transposed(data<T>(*call.weight), outputs, inputs);
+    if (call.weight.has_value() && support)
+      by_support =
+          static_cast<double>(ones(support, rows() * words)) <= call.crossover.input * numbers_in();
+    if (by_support) wt = transposed(data<T>(call.weight), outputs, inputs);
+  }
+  double numbers_in() const { return static_cast<double>(rows()) * static_cast<double>(inputs); }
+  // Rows of numbers as wide as the input, of one part of the gradient.
+  T* room() {
+    if (!spread) spread = Scratch<T>(most_rows * inputs);
+    return spread;
+  }
+  // dx of rows [r0, r0 + n): all of it, or where the support says so.
+  void input_gradient(const Rows<T>& g, int64_t r0, int64_t n) {
+    T* to = mutable_data<T>(dx);
+    // A word's columns of rows [first, first + many), `apart`, to their places in dx.
+    auto put = [&](int64_t word, int64_t first, int64_t many, const T* from, int64_t apart) {
+      if (in_places) return in_places.put(word, r0 + first, many, from, apart, to);
+      for (int64_t r = 0; r < many; ++r)
+        std::memcpy(to + (r0 + first + r) * inputs + word * kTile, from + r * apart,
+                    columns_of(word, inputs) * sizeof(T));
+    };
+    if (!call.weight.has_value()) {
+      for (int64_t word = 0; word < words; ++word) put(word, 0, n, g.first + word * kTile, g.apart);
+    } else if (by_support) {
+      const uint64_t* support = words_of(call.in_support) + r0 * words;
+      sampled(g.first, stride, n, outputs, support, wt.get(), inputs,
+              [&](int64_t word, int64_t first, int64_t many, const T* from) {
+                put(word, first, many, from, kTile);
+              });
+    } else {
+      T* made = in_places ? room() : to + r0 * inputs;
+      call_mm_out(view_of(g.first, n, outputs, g.apart, dtype), *call.weight,
+                  view_of(made, n, inputs, inputs, dtype));
+      if (in_places)
+        parallel_each(words, 1,
+                      [&](int64_t word) { put(word, 0, n, made + word * kTile, inputs); });
+    }
   }
   void add_bias(const T* gradient, int64_t n) {
     T* db = mutable_data<T>(dbias);
-    parallel(tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; ++tile) {
-        Lane<T> sum[kVectors<T>] = {};
-        for (int64_t k = 0; k < n; ++k)
-          for (int v = 0; v < kVectors<T>; ++v)
-            sum[v] = sum[v] + load(gradient + k * stride + tile * kTile + v * kLanes<T>);
-        for (int j = 0; j < columns_of(tile, outputs); ++j)
-          db[tile * kTile + j] += sum[j / kLanes<T>][j % kLanes<T>];
-      }
+    parallel_each(tiles, 1, [&](int64_t tile) {
+      Lane<T> sum[kVectors<T>] = {};
+      for (int64_t k = 0; k < n; ++k) add_row(gradient + k * stride + tile * kTile, kTile, sum);
+      for (int j = 0; j < columns_of(tile, outputs); ++j)
+        db[tile * kTile + j] += sum[j / kLanes<T>][j % kLanes<T>];
     });
   }
   // The input's rows as numbers.
@@ -157,9 +160,8 @@ struct ConnectionBack {
       return torch::stable::reshape(torch::stable::narrow(x, 0, r0 / batch, n / batch),
                                     {n, inputs});
     }
-    if (!spread.as<T>()) spread = scratch<T>(most_rows * inputs);
-    unpack(bits_in() + r0 * words, n, inputs, spread.as<T>());
-    return view_of(spread.as<T>(), n, inputs, inputs, dtype);
+    unpack(words_of(call.in_bits) + r0 * words, n, inputs, room());
+    return view_of(room(), n, inputs, inputs, dtype);
   }
   void add_numbers(const T* gradient, int64_t r0, int64_t n) {
     number_gradient(gradient, stride, n, outputs, data<T>(call.x) + r0 * inputs, inputs, started,
@@ -176,9 +178,7 @@ struct ConnectionBack {
     const Tensor part = torch::stable::matmul(transposed_gradient, x);
     const T* from = data<T>(part);
     T* to = mutable_data<T>(dweight);
-    parallel(outputs * inputs, 1 << 15, [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k) to[k] += from[k];
-    });
+    parallel_each(outputs * inputs, 1 << 15, [&](int64_t k) { to[k] += from[k]; });
   }
 
   // Rows of the incoming gradient, padded. By tiles where there are some: the products of a tile
@@ -206,48 +206,37 @@ struct ConnectionBack {
   }
   // The same gradient at every step (the mean over time behind): the sum of x over time is enough.
   void from_one(const Tensor& g) {
-    const Scratch one_step = scratch<T>(batch * stride);
-    rows_of(g, 0, batch, one_step.as<T>());
-    const T* gradient = one_step.as<T>();
+    const Scratch<T> one_step(batch * stride);
+    rows_of(g, 0, batch, one_step);
+    const T* gradient = one_step;
     if (needs.weight) {
       add_bias(gradient, batch);
       T* db = mutable_data<T>(dbias);
       for (int64_t j = 0; j < outputs; ++j) db[j] *= static_cast<T>(steps);
-      spread = scratch<T>(batch * inputs);
-      sum_over_time(spread.as<T>());
-      add_dense(gradient, view_of(spread.as<T>(), batch, inputs, inputs, dtype), batch);
+      add_dense(gradient, sum_over_time(), batch);
     }
     if (!needs.x) return;
     const Tensor one =
         torch::stable::matmul(view_of(gradient, batch, outputs, stride, dtype), *call.weight);
     dx = call.x.dim() == 1 ? one : expanded(one, {steps, batch, inputs});
   }
-  void sum_over_time(T* sums) const {
-    if (!spikes()) {
-      const T* x = data<T>(call.x);
-      const int64_t step = batch * inputs;
-      parallel(step, 1 << 12, [&](int64_t begin, int64_t end) {
-        std::fill(sums + begin, sums + end, T(0));
-        for (int64_t t = 0; t < steps; ++t)
-          for (int64_t k = begin; k < end; ++k) sums[k] += x[t * step + k];
-      });
-      return;
-    }
-    const uint64_t* bits = bits_in();
-    parallel(batch * words, 64, [&](int64_t begin, int64_t end) {
-      alignas(64) T row[kTile];
-      for (int64_t place = begin; place < end; ++place) {
-        const int64_t b = place / words, k = place % words;
-        Lane<T> sum[kVectors<T>] = {};
-        for (int64_t t = 0; t < steps; ++t) {
-          const uint64_t word = bits[t * batch * words + place];
-          for (int v = 0; v < kVectors<T>; ++v)
-            sum[v] += keep<T>(mask_from<T>(word >> (v * kLanes<T>)), all_of(T(1)));
-        }
-        for (int v = 0; v < kVectors<T>; ++v) store(row + v * kLanes<T>, sum[v]);
-        std::memcpy(sums + b * inputs + k * kTile, row, columns_of(k, inputs) * sizeof(T));
+  // x [B, I] of all steps.
+  Tensor sum_over_time() const {
+    if (!spikes()) return call_sum(call.x, 0);
+    Tensor made = pooled({batch, inputs}, dtype);
+    T* sums = mutable_data<T>(made);
+    const uint64_t* bits = words_of(call.in_bits);
+    parallel_each(batch * words, 64, [&](int64_t place) {
+      const int64_t b = place / words, k = place % words;
+      Lane<T> sum[kVectors<T>] = {};
+      for (int64_t t = 0; t < steps; ++t) {
+        const uint64_t word = bits[t * batch * words + place];
+        for (int v = 0; v < kVectors<T>; ++v)
+          sum[v] += keep<T>(mask_from<T>(word >> (v * kLanes<T>)), all_of(T(1)));
       }
+      store_row(sum, columns_of(k, inputs), sums + b * inputs + k * kTile, false);
     });
+    return made;
   }
 };
 

@@ -7,9 +7,6 @@
 
 #include "spikes.h"
 
-#include <algorithm>
-#include <cstring>
-
 namespace spikegrad {
 namespace {
 
@@ -48,41 +45,37 @@ struct Events {
     if (values) value.resize(rows * g.row_events() + kListSlack);
   }
 
-  // The rows that outputs [begin, end) see; count: rows of them.
-  int64_t window(const Conv& g, int64_t begin, int64_t end) {
-    first = std::clamp<int64_t>(begin * g.stride_h - g.pad_h, 0, g.height);
-    return std::clamp<int64_t>((end - 1) * g.stride_h - g.pad_h + g.kh, first, g.height) - first;
-  }
-
-  // bits: one image [H, W, words]
+  // bits: one image [H, W, words], of which outputs [begin, end) see some rows
   void spikes(const Conv& g, const uint64_t* bits, int64_t begin, int64_t end) {
-    const int64_t rows = window(g, begin, end), words = g.words();
-    int32_t *to = index.data(), *at = start.data();
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t w = 0; w < g.width; ++w) {
-        *at++ = static_cast<int32_t>(to - index.data());
-        const uint64_t* b = bits + ((first + row) * g.width + w) * words;
-        for (int64_t word = 0; word < words; ++word)
-          if (b[word]) to = list_ones(b[word], static_cast<int>(w * g.channels + 64 * word), to);
-      }
-    *at = static_cast<int32_t>(to - index.data());
-    seen = *at;
+    list(g, begin, end, [&](int64_t pixel, int64_t number, int32_t count) {
+      const uint64_t* words = bits + pixel * g.words();
+      int32_t* to = index.data() + count;
+      for (int64_t k = 0; k < g.words(); ++k)
+        if (words[k]) to = list_ones(words[k], static_cast<int>(number + 64 * k), to);
+      return static_cast<int32_t>(to - index.data());
+    });
   }
-
   // x: one image [H, W, C]; its values that are not 0
   void values(const Conv& g, const float* x, int64_t begin, int64_t end) {
-    const int64_t rows = window(g, begin, end);
-    int32_t count = 0, *at = start.data();
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t w = 0; w < g.width; ++w) {
-        *at++ = count;
-        count = append(x + ((first + row) * g.width + w) * g.channels, w * g.channels, g.channels,
-                       count);
-      }
-    seen = *at = count;
+    list(g, begin, end, [&](int64_t pixel, int64_t number, int32_t count) {
+      return append(x + pixel * g.channels, number, g.channels, count);
+    });
   }
 
  private:
+  // add(pixel of the image, number of its first event, events so far) -> events with the pixel's
+  template <class F>
+  void list(const Conv& g, int64_t begin, int64_t end, const F& add) {
+    first = std::clamp<int64_t>(begin * g.stride_h - g.pad_h, 0, g.height);
+    const int64_t last = std::min(g.height, (end - 1) * g.stride_h - g.pad_h + g.kh);
+    int32_t count = 0, *at = start.data();
+    for (int64_t row = first; row < last; ++row)
+      for (int64_t w = 0; w < g.width; ++w) {
+        *at++ = count;
+        count = add(row * g.width + w, w * g.channels, count);
+      }
+    seen = *at = count;
+  }
   int32_t append(const float* x, int64_t number, int64_t n, int32_t count) {
     for (int64_t j = 0; j < n; j += kLanes<float>) {
       const Lane<float> v = load_front(x + j, static_cast<int>(std::min<int64_t>(n - j, kTile)));

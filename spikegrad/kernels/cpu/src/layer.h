@@ -59,10 +59,7 @@ template <class T>
   if (f.current) {
     load_row(f.current + t * f.current_t + b * f.current_b + tile * kTile, n, sum);
   } else {
-    for (int v = 0; v < kVectors<T>; ++v)
-      sum[v] = f.bias ? load(f.bias + tile * kTile + v * kLanes<T>) : Lane<T>{};
-    const int64_t* start = f.start + t * f.batch + b;
-    add_rows(sum, f.weights + tile * f.inputs * kTile, f.list + *start, start[1] - *start);
+    f.template follow<kVectors<T>>(tile, t * f.batch + b, sum);
   }
   if (f.back_weights && f.back_count[b]) {
     Lane<T> back[kVectors<T>] = {};
@@ -177,7 +174,7 @@ struct LayerBack {
   T* out;           // dI, rows of padded N from step `origin` on
   int64_t origin;
   bool total;    // add up over time: one row a sample
-  double* sums;  // [learned][64] of this tile and group, added to
+  double* sums;  // [tile][groups][learned][64], added to
 };
 
 // The gradient that comes in at one row and tile. few: where those of the support alone go on.
@@ -257,12 +254,12 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
   alignas(64) T incoming[kGroup * kTile];
   const Program& p = *f.program;
   const auto run = reinterpret_cast<RowsBackFunction<T>>(p.backward);
-  const Scratch sums = scratch<T>(p.learned * kTile);
-  if (p.learned) std::memset(sums.as<T>(), 0, p.learned * kTile * sizeof(T));
+  const Scratch<T> sums(p.learned * kTile);
+  std::memset(sums, 0, p.learned * kTile * sizeof(T));
   const int n = columns_of(tile, f.outputs);
   const int64_t step = f.batch * kTile, words = f.batch * f.tiles;
   RowsBack<T> c = rows_back(f, tile);
-  c.sums = sums.as<T>();
+  c.sums = sums;
   for (int64_t t = t1; t-- > t0;)
     for (int64_t b = b0; b < b1; b += kGroup) {
       const int64_t keep = tile * f.kept.rows + (t - f.kept.origin) * f.batch + b;
@@ -285,8 +282,9 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
       for (int64_t k = 0; n < kTile && k < c.rows; ++k)
         std::memset(c.dx + k * c.dx_row + n, 0, (kTile - n) * sizeof(T));
     }
+  const int64_t part = (tile * groups_of(f.batch) + b0 / kGroup) * p.learned * kTile;
   for (int64_t k = 0; k < p.learned; ++k)
-    for (int j = 0; j < n; ++j) f.sums[k * kTile + j] += sums.as<T>()[k * kTile + j];
+    for (int j = 0; j < n; ++j) f.sums[part + k * kTile + j] += sums[k * kTile + j];
 }
 
 }  // namespace spikegrad

@@ -4,15 +4,34 @@
 
 #include "connection_backward.h"
 #include "layer.h"
-#include "layer_run.h"
 
 namespace spikegrad {
 
-inline const uint64_t* words_at(const Tensor& t) {
-  return t.numel() ? reinterpret_cast<const uint64_t*>(data<int64_t>(t)) : nullptr;
-}
-inline uint64_t* words_at(Tensor& t) {
-  return t.numel() ? reinterpret_cast<uint64_t*>(mutable_data<int64_t>(t)) : nullptr;
+// A layer's operator is given this, forward and backward.
+struct LayerCall {
+  const Program& program;
+  ConnectionCall in;
+  const Maybe &feedback, &first;
+  const Tensor &states, &params;
+};
+inline void check_layer(const LayerCall& call) {
+  const Program& p = call.program;
+  const ScalarType dtype = call.params.scalar_type();
+  check_connection(call.in, dtype);
+  SG_CHECK(p.wide == (dtype == ScalarType::Double), "a program of another dtype");
+  const auto [steps, batch, inputs, outputs] = call.in.sizes();
+  check_tensor(call.feedback, {outputs, outputs}, dtype,
+               "the feedback must be a contiguous [N, N]");
+  SG_CHECK(!call.feedback.has_value() || outputs <= kMostColumns,
+           "feedback has at most 65,536 neurons");
+  SG_CHECK(!call.feedback.has_value() || p.spikes, "feedback is of spikes");
+  check_tensor(call.first, {batch, outputs}, dtype,
+               "the first current must be a contiguous [B, N]");
+  const int64_t rows = call.states.size(1), columns = call.states.size(2);
+  check_tensor(call.states, {p.states, rows == 1 ? 1 : batch, columns == 1 ? 1 : outputs}, dtype,
+               "states must be [states, 1 or B, 1 or N]");
+  check_tensor(call.params, {p.parameters, p.each ? outputs : 1}, dtype,
+               "parameters must be [parameters, 1 or N]");
 }
 
 // Kinds of [1 or B, 1 or N] -> [kinds][tile][B][64], filled up with the last neuron's or with
@@ -46,32 +65,15 @@ Tensor from_tiles(const T* from, int64_t kinds, int64_t batch, int64_t outputs, 
         std::memcpy(to + b * outputs + tile * kTile, from, columns_of(tile, outputs) * sizeof(T));
   return made;
 }
-// [kinds, N] -> [tile][kinds][64]; of parameters that all neurons share [kinds] as it is.
+// [kinds, N] -> [tile][kinds][64].
 template <class T>
-Scratch tile_params(const Tensor& params, const Program& p, int64_t outputs) {
-  if (!p.each) {
-    Scratch memory = scratch<T>(p.parameters);
-    std::memcpy(memory.as<T>(), data<T>(params), p.parameters * sizeof(T));
-    return memory;
-  }
-  Scratch memory = scratch<T>(tiles_of(outputs) * p.parameters * kTile);
-  T* to = memory.as<T>();
+Scratch<T> tile_params(const T* from, int64_t kinds, int64_t outputs) {
+  Scratch<T> made(tiles_of(outputs) * kinds * kTile);
+  T* to = made;
   for (int64_t tile = 0; tile < tiles_of(outputs); ++tile)
-    for (int64_t row = 0; row < p.parameters; ++row, to += kTile) {
-      const int n = columns_of(tile, outputs);
-      std::memcpy(to, data<T>(params) + row * outputs + tile * kTile, n * sizeof(T));
-      std::fill(to + n, to + kTile, to[n - 1]);
-    }
-  return memory;
-}
-
-// The same for every tile and group.
-template <class T>
-void find_parts(const Kept<T>& kept, int64_t tiles, int64_t batch, std::vector<T*>& parts) {
-  parts.clear();
-  for (int64_t tile = 0; tile < tiles; ++tile)
-    for (int64_t b = 0; b < batch; b += kGroup)
-      parts.push_back(part_of(kept.reals, kept.rows, batch, tile, b));
+    for (int64_t kind = 0; kind < kinds; ++kind, to += kTile)
+      copy_row<kTile>(from + kind * outputs + tile * kTile, columns_of(tile, outputs), to);
+  return made;
 }
 
 // Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line,
@@ -80,19 +82,17 @@ template <class T>
 void run_steps(Layer<T>& f, int64_t t0, int64_t t1) {
   const int64_t groups = groups_of(f.batch);
   if (!f.back_weights) {
-    parallel(f.tiles * groups, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t piece = begin; piece < end; ++piece) {
-        const int64_t b0 = piece / f.tiles * kGroup;
-        layer_forward(f, piece % f.tiles, b0, std::min(f.batch, b0 + kGroup), t0, t1);
-      }
+    parallel_each(f.tiles * groups, 1, [&](int64_t piece) {
+      const int64_t b0 = piece / f.tiles * kGroup;
+      layer_forward(f, piece % f.tiles, b0, std::min(f.batch, b0 + kGroup), t0, t1);
     });
     return;
   }
   // A step's words lie tile by tile until all tiles are done, for the same reason.
   const int64_t stride = (f.batch + 7) / 8 * 8, row = f.batch * f.tiles;
-  const Scratch words = scratch<uint64_t>(2 * f.tiles * stride);
+  const Scratch<uint64_t> words(2 * f.tiles * stride);
   Layer<T> step = f;
-  step.bits = words.as<uint64_t>(), step.word_t = 0, step.word_b = 1, step.word_tile = stride;
+  step.bits = words, step.word_t = 0, step.word_b = 1, step.word_tile = stride;
   step.support = f.support ? step.bits + f.tiles * stride : nullptr;
   auto list = [&](const uint64_t* bits, int64_t b) {
     f.back_count[b] = static_cast<int32_t>(
@@ -101,47 +101,43 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1) {
   if (t0 == 0) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
   for (int64_t b = 0; t0 > 0 && b < f.batch; ++b) list(f.bits + (t0 - 1) * row, b);
   for (int64_t t = t0; t < t1; ++t) {
-    parallel(f.tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; ++tile)
-        layer_forward(step, tile, 0, f.batch, t, t + 1);
-    });
+    parallel_each(f.tiles, 1,
+                  [&](int64_t tile) { layer_forward(step, tile, 0, f.batch, t, t + 1); });
     uint64_t* bits = f.bits + t * row;
-    parallel(f.batch, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) {
-        for (int64_t tile = 0; tile < f.tiles; ++tile) {
-          bits[b * f.tiles + tile] = step.bits[tile * stride + b];
-          if (f.support) f.support[t * row + b * f.tiles + tile] = step.support[tile * stride + b];
-        }
-        if (t + 1 < t1) list(bits, b);
+    parallel_each(f.batch, 64, [&](int64_t b) {
+      for (int64_t tile = 0; tile < f.tiles; ++tile) {
+        bits[b * f.tiles + tile] = step.bits[tile * stride + b];
+        if (f.support) f.support[t * row + b * f.tiles + tile] = step.support[tile * stride + b];
       }
+      if (t + 1 < t1) list(bits, b);
     });
   }
 }
 
 template <class T>
-struct Engine {
+struct Engine : Sizes {
   Connection<T> in;
   const Program& program;
-  const int64_t steps, batch, outputs, tiles, size;  // size: of one state in tiles
-  Scratch params, back_weights, back_list, back_count, currents_memory;
+  const int64_t tiles, size;  // size: of one state in tiles
+  Scratch<T> params, back_weights, currents_memory;
+  Scratch<uint16_t> back_list;
+  Scratch<int32_t> back_count;
   std::vector<T*> parts;
   Layer<T> f{};
 
-  Engine(const Program& p, const ConnectionCall& call, const Maybe& feedback, const Maybe& first,
-         const Tensor& parameters)
-      : in(call), program(p), steps(in.steps), batch(in.batch), outputs(in.outputs),
-        tiles(tiles_of(outputs)), size(tiles * batch * kTile),
-        params(tile_params<T>(parameters, p, outputs)) {
+  explicit Engine(const LayerCall& call)
+      : Sizes(call.in.sizes()), in(call.in), program(call.program), tiles(tiles_of(outputs)),
+        size(tiles * batch * kTile) {
+    f.params = data<T>(call.params);
+    if (program.each) f.params = params = tile_params(f.params, program.parameters, outputs);
     f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
     f.word_t = batch * tiles, f.word_b = tiles, f.word_tile = 1;
-    f.program = &program, f.params = params.as<T>(), f.first = data<T>(first);
-    if (feedback.has_value()) {
-      back_weights = tiled(data<T>(*feedback), outputs, outputs);
-      back_list = scratch<uint16_t>(batch * (outputs + kListSlack)),
-      back_count = scratch<int32_t>(batch);
-      f.back_weights = back_weights.template as<T>();
-      f.back_list = back_list.as<uint16_t>(), f.back_count = back_count.as<int32_t>();
-    }
+    f.program = &program, f.first = data<T>(call.first);
+    if (!call.feedback.has_value()) return;
+    back_weights = tiled(data<T>(call.feedback), outputs, outputs);
+    back_list = Scratch<uint16_t>(batch * (outputs + kListSlack));
+    back_count = Scratch<int32_t>(batch);
+    f.back_weights = back_weights, f.back_list = back_list, f.back_count = back_count;
   }
   Choice choose(const ConnectionCall& call, Tensor& packed) {
     const Choice choice = in.choose(call, packed);
@@ -152,21 +148,23 @@ struct Engine {
   void keep(const Kept<T>& kept) {
     f.kept = kept;
     if (!program.within || !kept.keep) return;
-    find_parts(kept, tiles, batch, parts);
+    parts.clear();
+    for (int64_t tile = 0; tile < tiles; ++tile)
+      for (int64_t b = 0; b < batch; b += kGroup)
+        parts.push_back(part_of(kept.reals, kept.rows, batch, tile, b));
     f.kept.few = parts.data();
   }
   // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
   void run(int64_t t0, int64_t t1) {
     if (!f.list || !f.back_weights) return run_steps(f, t0, t1);
     const int64_t piece = segment_steps(batch), stride = tiles * kTile;
-    if (!currents_memory.template as<T>()) currents_memory = scratch<T>(piece * batch * stride);
+    if (!currents_memory) currents_memory = Scratch<T>(piece * batch * stride);
     Layer<T> with = f;
+    with.current_t = batch * stride, with.current_b = stride, with.list = nullptr;
     for (int64_t t = t0; t < t1; t += piece) {
       const int64_t last = std::min(t1, t + piece);
-      T* made = currents_memory.template as<T>();
-      in.some(t * batch, (last - t) * batch, made, stride);
-      with.current = made - t * batch * stride, with.current_t = batch * stride;
-      with.current_b = stride, with.list = nullptr;
+      currents(in.source, t * batch, (last - t) * batch, outputs, currents_memory.get(), stride);
+      with.current = currents_memory - t * batch * stride;
       run_steps(with, t, last);
     }
   }

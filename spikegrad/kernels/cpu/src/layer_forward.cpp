@@ -8,68 +8,79 @@ namespace {
 template <class T>
 Tensor ghost(const std::vector<int64_t>& sizes, ScalarType dtype) {
   static T zero = 0;
-  const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
-  const std::vector<int64_t> strides(sizes.size(), 0);
-  return torch::stable::from_blob(&zero, sizes, strides, cpu, dtype);
+  return tensor_at(&zero, sizes, std::vector<int64_t>(sizes.size(), 0), dtype);
+}
+
+// What a call is besides its tensors. keep: a backward pass may follow; lean: for it states are
+// kept now and then alone; dense: outputs are wanted as numbers, not only as bits; places: bits are
+// passed on with a gradient at the places of the support alone.
+struct How {
+  bool keep, lean, dense, places;
+};
+
+using Layered = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+                           Tensor, Tensor, Tensor>;
+
+template <class T>
+Layered forward(const LayerCall& call, const How& how) {
+  const Program& p = call.program;
+  const ScalarType dtype = call.params.scalar_type(), words = ScalarType::Long;
+  Engine<T> e(call);
+  const bool keep = how.keep && !how.lean, dense = how.dense || !p.spikes;
+  const int64_t rows = e.rows(), tiles = e.tiles, piece = segment_steps(e.batch);
+  const int64_t segments = how.keep && how.lean ? (e.steps + piece - 1) / piece : 0;
+  const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, row{e.steps, e.batch, tiles};
+  const Pages pages = p.within ? Pages::small : Pages::large;
+  Tensor y = pooled_if(dense, whole, dtype), last = none(dtype), steady = none(dtype), packed;
+  Tensor reals = pooled_if(keep && p.reals, {p.reals, tiles, rows, int64_t{kTile}}, dtype, pages);
+  Tensor masks = pooled_if(keep && p.masks, {p.masks, tiles, rows}, words);
+  Tensor current = pooled_if(keep && p.reads_input, {tiles, rows, int64_t{kTile}}, dtype);
+  Tensor bits = pooled_if(p.spikes, row, words);
+  Tensor support = pooled_if(p.spikes && p.support && (how.keep || how.places), row, words);
+  Tensor marks = pooled_if(segments, {segments, p.states, e.size}, dtype);
+  const Tensor choice = e.choose(call.in, packed).told();
+  const Scratch<T> states(p.states * e.size);
+  to_tiles(call.states, p.states, e.batch, e.outputs, false, states.get());
+  e.f.states = states;
+  auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
+  e.keep({0, rows, at(reals), at(current), words_of(masks), nullptr, keep});
+  e.f.bits = words_of(bits), e.f.support = words_of(support), e.f.y = at(y);
+  for (int64_t k = 0; k < segments; ++k) {
+    const int64_t size = p.states * e.size;
+    std::memcpy(mutable_data<T>(marks) + k * size, states, size * sizeof(T));
+    e.run(k * piece, std::min(e.steps, (k + 1) * piece));
+  }
+  if (!segments) e.run(0, e.steps);
+  if (how.places) steady = ghost<T>({e.batch, e.outputs}, dtype);
+  if (!dense && how.places)
+    y = ghost<T>({ones(e.f.support, rows * tiles)}, dtype);
+  else if (!dense)
+    y = ghost<T>(whole, dtype);
+  if (call.feedback.has_value()) {
+    last = fresh_tensor({e.batch, e.outputs}, dtype);
+    unpack(e.f.bits + (rows - e.batch) * tiles, e.batch, e.outputs, mutable_data<T>(last));
+  }
+  const Tensor ends = from_tiles(states.get(), p.states, e.batch, e.outputs, dtype);
+  return {y, last, reals, masks, current, bits, support, packed, marks, ends, choice, steady};
+}
+
+// Arguments and results: LayerCall and LayerOutputs of layer_operator.py.
+Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
+              const Maybe& weight, const Maybe& bias, const Maybe& feedback, const Maybe& first,
+              const Tensor& states, const Tensor& params, bool keep, bool lean, bool dense,
+              bool places, const std::vector<double>& shares) {
+  const Program& p = program_of(program);
+  const ConnectionCall in{x, in_bits, in_support, weight, bias, Crossover(shares)};
+  const LayerCall call{p, in, feedback, first, states, params};
+  check_layer(call);
+  SG_CHECK(weight.has_value() || x.stride(1) == x.size(2) || x.size(1) == 1,
+           "a current must be dense in [B, N]");
+  SG_CHECK(!places || (p.support && p.spikes && !dense), "places are of bits with a support");
+  const How how{keep, lean, dense, places};
+  return by_type(params.scalar_type(), [&]<class T>() { return forward<T>(call, how); });
 }
 
 }  // namespace
-
-template <class T>
-ForwardResult layer_forward_call(const ForwardCall& call) {
-  const Program& p = call.program;
-  const How& how = call.how;
-  const ScalarType dtype = call.in.x.scalar_type(), words = ScalarType::Long;
-  Engine<T> e(p, call.in, call.feedback, call.first, call.params);
-  const bool keep = how.keep && !how.lean, dense = how.dense || !p.spikes;
-  const int64_t rows = e.steps * e.batch, piece = segment_steps(e.batch);
-  auto made = [&](bool there, const std::vector<int64_t>& sizes, ScalarType type,
-                  Pages pages = Pages::large) {
-    return there ? pooled(sizes, type, pages) : none(type);
-  };
-  const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, row{e.steps, e.batch, e.tiles};
-  const int64_t marks = how.keep && how.lean ? (e.steps + piece - 1) / piece : 0;
-  const Pages pages = p.within ? Pages::small : Pages::large;
-  ForwardResult r{made(dense, whole, dtype),
-                  none(dtype),
-                  made(keep && p.reals, {p.reals, e.tiles, rows, int64_t{kTile}}, dtype, pages),
-                  made(keep && p.masks, {p.masks, e.tiles, rows}, words),
-                  made(keep && p.reads_input, {e.tiles, rows, int64_t{kTile}}, dtype),
-                  made(p.spikes, row, words),
-                  made(p.spikes && p.support && (how.keep || how.places), row, words),
-                  none(words),
-                  made(marks, {marks, p.states, e.size}, dtype),
-                  none(dtype),
-                  none(words),
-                  none(dtype)};
-  r.choice = e.choose(call.in, r.packed).told();
-  const Scratch states = scratch<T>(p.states * e.size);
-  to_tiles(call.states, p.states, e.batch, e.outputs, false, states.as<T>());
-  e.f.states = states.as<T>();
-  auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
-  e.keep({0, rows, at(r.reals), at(r.current), words_at(r.masks), nullptr, keep});
-  e.f.bits = words_at(r.bits), e.f.support = words_at(r.support), e.f.y = at(r.y);
-  for (int64_t k = 0; k < std::max<int64_t>(1, marks); ++k) {
-    if (marks)
-      std::memcpy(mutable_data<T>(r.marks) + k * p.states * e.size, e.f.states,
-                  p.states * e.size * sizeof(T));
-    e.run(k * piece, marks ? std::min(e.steps, (k + 1) * piece) : e.steps);
-  }
-  if (how.places) r.steady = ghost<T>({e.batch, e.outputs}, dtype);
-  if (!dense && how.places)
-    r.y = ghost<T>({ones(e.f.support, rows * e.tiles)}, dtype);
-  else if (!dense)
-    r.y = ghost<T>(whole, dtype);
-  r.ends = from_tiles(e.f.states, p.states, e.batch, e.outputs, dtype);
-  if (call.feedback.has_value()) {
-    r.last = fresh_tensor({e.batch, e.outputs}, dtype);
-    unpack(e.f.bits + (e.steps - 1) * e.batch * e.tiles, e.batch, e.outputs,
-           mutable_data<T>(r.last));
-  }
-  return r;
-}
-
-template ForwardResult layer_forward_call<float>(const ForwardCall&);
-template ForwardResult layer_forward_call<double>(const ForwardCall&);
-
 }  // namespace spikegrad
+
+STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) { m.impl("layer", TORCH_BOX(&spikegrad::layer)); }

@@ -58,21 +58,20 @@ void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, c
   const int64_t pieces = (rows + many - 1) / many;
   const bool whole_rows = by_whole_rows<T>(inputs, outputs);
   parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
-    const Scratch sums = scratch<T>(many * kTile), turned = scratch<T>(kTile * kTile);
+    const Scratch<T> sums(many * kTile), turned(kTile * kTile);
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t tile = whole_rows ? piece % tiles : piece / pieces;
       const int64_t r0 = (whole_rows ? piece / tiles : piece % pieces) * many;
       const int64_t r1 = std::min(rows, r0 + many);
       const int n = columns_of(tile, outputs);
-      const T* w = turned.as<T>();
       by_vectors<T>(n, [&]<int V>() {
         for (int64_t part = 0; part < tiles_of(inputs); ++part) {
           const int m = columns_of(part, inputs);
-          transpose(weight + tile * kTile * inputs + part * kTile, inputs, n, m, turned.as<T>(),
+          transpose(weight + tile * kTile * inputs + part * kTile, inputs, n, m, turned.get(),
                     kTile);
           for (int64_t r = r0; r < r1; ++r) {
             const T* from = x + r * inputs + part * kTile;
-            T* row = sums.as<T>() + (r - r0) * kTile;
+            T* row = sums + (r - r0) * kTile;
             Lane<T> sum[V] = {};
             for (int v = 0; v < V; ++v) {
               if (part > 0) sum[v] = load(row + v * kLanes<T>);
@@ -82,14 +81,14 @@ void number_product(const T* x, int64_t rows, int64_t inputs, const T* weight, c
               const int i = __builtin_ctzll(word);
               const Lane<T> value = all_of(from[i]);
               for (int v = 0; v < V; ++v)
-                sum[v] = fused<T>(value, load(w + i * kTile + v * kLanes<T>), sum[v]);
+                sum[v] = fused<T>(value, load(turned + i * kTile + v * kLanes<T>), sum[v]);
             }
             for (int v = 0; v < V; ++v) store(row + v * kLanes<T>, sum[v]);
           }
         }
       });
       for (int64_t r = r0; r < r1; ++r)
-        std::memcpy(y + r * outputs + tile * kTile, sums.as<T>() + (r - r0) * kTile, n * sizeof(T));
+        std::memcpy(y + r * outputs + tile * kTile, sums + (r - r0) * kTile, n * sizeof(T));
     }
   });
 }
@@ -116,7 +115,7 @@ struct NumberColumns {
   void append(int c, int r, const T* v, int some) {
     int& next = count[c];
     T* to = values[c] + next;
-    const uint64_t word = word_where(v, some, [](Lane<T> x) { return unequal<T>(x, Lane<T>{}); });
+    const uint64_t word = nonzero_word(v, some);
     for (int j = 0; j < some; j += kLanes<T>)
       compress_store<T>(static_cast<unsigned>(word >> j), load(v + j), to);
     list_ones(word, r, rows[c] + next);
@@ -133,9 +132,9 @@ void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
   constexpr int kRows = NumberColumns<T>::kRows;
   const int64_t parts = tiles_of(inputs), groups = (tiles + kept - 1) / kept;
   parallel(parts * groups, 1, [&](int64_t begin, int64_t end) {
-    const Scratch memory = scratch<T>(kept * kTile * kTile), spare = scratch<T>(kTile * kTile);
-    const Scratch columns_memory = scratch<NumberColumns<T>>(1);
-    NumberColumns<T>& columns = *columns_memory.as<NumberColumns<T>>();
+    const Scratch<T> kept_sums(kept * kTile * kTile), spare(kTile * kTile);
+    const Scratch<NumberColumns<T>> memory(1);
+    NumberColumns<T>& columns = *memory;
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t part = piece % parts, first = piece / parts * kept;
       const int64_t last = std::min(tiles, first + kept);
@@ -144,7 +143,7 @@ void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
         const int many = static_cast<int>(std::min<int64_t>(kRows, rows - r));
         columns.take(x + r * inputs + part * kTile, inputs, many, m);
         for (int64_t tile = first; tile < last; ++tile) {
-          T* to = memory.as<T>() + (tile - first) * kTile * kTile;
+          T* to = kept_sums + (tile - first) * kTile * kTile;
           const T* gradients = dy + r * stride + tile * kTile;
           by_vectors<T>(columns_of(tile, outputs), [&]<int V>() {
             for (int i = 0; i < m; ++i) {
@@ -163,16 +162,14 @@ void number_gradient(const T* dy, int64_t stride, int64_t rows, int64_t outputs,
         }
       }
       for (int64_t tile = first; tile < last; ++tile) {
-        const T* sums = memory.as<T>() + (tile - first) * kTile * kTile;
+        const T* sums = kept_sums + (tile - first) * kTile * kTile;
         const int n = columns_of(tile, outputs);
         T* to = dw + tile * kTile * inputs + part * kTile;
-        if (!add) {
-          transpose(sums, kTile, m, n, to, inputs);
-          continue;
-        }
-        transpose(sums, kTile, m, n, spare.as<T>(), kTile);
+        if (!add) transpose(sums, kTile, m, n, to, inputs);
+        if (!add) continue;
+        transpose(sums, kTile, m, n, spare.get(), kTile);
         for (int j = 0; j < n; ++j)
-          for (int i = 0; i < m; ++i) to[j * inputs + i] += spare.as<T>()[j * kTile + i];
+          for (int i = 0; i < m; ++i) to[j * inputs + i] += spare[j * kTile + i];
       }
     }
   });

@@ -18,30 +18,28 @@ class Places {
   Places() = default;
   Places(const uint64_t* words, int64_t steps, int64_t batch, int64_t tiles)
       : words_(words), steps_(steps), batch_(batch), tiles_(tiles), groups_(groups_of(batch)),
-        starts_(scratch<int64_t>(tiles * groups_ * steps + 1)) {
-    int64_t* starts = starts_.as<int64_t>();
-    parallel(steps, std::max<int64_t>(1, 16384 / (batch * tiles)), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t)
-        for (int64_t group = 0; group < groups_; ++group) {
-          const int64_t last = std::min(batch, (group + 1) * kGroup);
-          for (int64_t tile = 0; tile < tiles; ++tile) {
-            int64_t count = 0;
-            for (int64_t b = group * kGroup; b < last; ++b) count += ones(tile, t, b);
-            starts[(tile * groups_ + group) * steps + t + 1] = count;
-          }
+        starts_(tiles * groups_ * steps + 1) {
+    parallel_each(steps, std::max<int64_t>(1, 16384 / (batch * tiles)), [&](int64_t t) {
+      for (int64_t group = 0; group < groups_; ++group) {
+        const int64_t last = std::min(batch, (group + 1) * kGroup);
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+          int64_t count = 0;
+          for (int64_t b = group * kGroup; b < last; ++b) count += ones(tile, t, b);
+          starts_[(tile * groups_ + group) * steps + t + 1] = count;
         }
+      }
     });
-    starts[0] = 0;
-    for (int64_t k = 0; k < tiles * groups_ * steps; ++k) starts[k + 1] += starts[k];
+    starts_[0] = 0;
+    for (int64_t k = 0; k < tiles * groups_ * steps; ++k) starts_[k + 1] += starts_[k];
   }
   explicit operator bool() const { return words_ != nullptr; }
-  int64_t count() const { return starts_.as<int64_t>()[tiles_ * groups_ * steps_]; }
+  int64_t count() const { return starts_[tiles_ * groups_ * steps_]; }
   uint64_t word(int64_t tile, int64_t t, int64_t b) const {
     return words_[(t * batch_ + b) * tiles_ + tile];
   }
   // The first value of a group's step.
   int64_t start(int64_t tile, int64_t group, int64_t t) const {
-    return starts_.as<int64_t>()[(tile * groups_ + group) * steps_ + t];
+    return starts_[(tile * groups_ + group) * steps_ + t];
   }
   // The first value of a row.
   int64_t at(int64_t tile, int64_t t, int64_t b) const {
@@ -67,7 +65,7 @@ class Places {
   }
   const uint64_t* words_ = nullptr;
   int64_t steps_ = 0, batch_ = 0, tiles_ = 0, groups_ = 0;
-  Scratch starts_;
+  Scratch<int64_t> starts_;
 };
 
 }  // namespace spikegrad

@@ -150,45 +150,7 @@ void give(void* buffer) {
   p.idle_bytes += kind.size;
 }
 
-}  // namespace
-
-Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype, Pages pages) {
-  const bool wide = dtype == ScalarType::Double || dtype == ScalarType::Long;
-  size_t bytes = wide ? 8 : dtype == ScalarType::Byte ? 1 : dtype == ScalarType::Short ? 2 : 4;
-  for (int64_t n : sizes) bytes *= static_cast<size_t>(n);
-#if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_11_0
-  if (bytes >= kSmallest) {
-    std::vector<int64_t> strides(sizes.size());
-    int64_t stride = 1;
-    for (size_t d = sizes.size(); d-- > 0;) {
-      strides[d] = stride;
-      stride *= sizes[d];
-    }
-    const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
-    return torch::stable::from_blob(take(bytes, pages), sizes, strides, cpu, dtype, &give);
-  }
-#endif
-  Tensor made = fresh_tensor(sizes, dtype);
-  fresh(made.mutable_data_ptr(), bytes);
-  return made;
-}
-
-Scratch::Scratch(size_t bytes) : pooled_(bytes >= kSmallest) {
-  memory_ = pooled_ ? take(bytes) : fresh(aligned(64, bytes), bytes);
-}
-Scratch::Scratch(Scratch&& other) noexcept : memory_(other.memory_), pooled_(other.pooled_) {
-  other.memory_ = nullptr;
-}
-Scratch& Scratch::operator=(Scratch&& other) noexcept {
-  std::swap(memory_, other.memory_);
-  std::swap(pooled_, other.pooled_);
-  return *this;
-}
-Scratch::~Scratch() {
-  if (memory_ == nullptr) return;
-  pooled_ ? give(memory_) : std::free(memory_);
-}
-
+// Bytes handed out and not yet returned; bytes kept for reuse.
 int64_t pool_live() {
   std::lock_guard<std::mutex> guard(pool().mutex);
   return static_cast<int64_t>(pool().live_bytes);
@@ -210,14 +172,29 @@ void pool_trim() {
   p.idle_bytes = 0;
 }
 
-}  // namespace spikegrad
+}  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
-  m.def("pool_live() -> int");
-  m.def("pool_idle() -> int");
-  m.def("pool_trim() -> ()");
-  m.def("pool_poison(bool on) -> ()");
+Tensor pooled(const std::vector<int64_t>& sizes, ScalarType dtype, Pages pages) {
+  const bool wide = dtype == ScalarType::Double || dtype == ScalarType::Long;
+  size_t bytes = wide ? 8 : dtype == ScalarType::Byte ? 1 : dtype == ScalarType::Short ? 2 : 4;
+  for (int64_t n : sizes) bytes *= static_cast<size_t>(n);
+#if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_11_0
+  const torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
+  if (bytes >= kSmallest)
+    return torch::stable::from_blob(take(bytes, pages), sizes, strides_of(sizes), cpu, dtype,
+                                    &give);
+#endif
+  Tensor made = fresh_tensor(sizes, dtype);
+  fresh(made.mutable_data_ptr(), bytes);
+  return made;
 }
+
+Borrowed borrow(size_t bytes) {
+  if (bytes >= kSmallest) return {take(bytes), &give};
+  return {fresh(aligned(64, bytes), bytes), &std::free};
+}
+
+}  // namespace spikegrad
 
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CompositeExplicitAutograd, m) {
   m.impl("pool_live", TORCH_BOX(&spikegrad::pool_live));

@@ -15,61 +15,47 @@
 
 namespace spikegrad {
 
-// Where the currents of rows come from: rows of numbers, or lists of spikes.
-template <class T>
-struct Source {
-  const T* current;  // rows of N columns, or null: from spikes
-  int64_t current_t, current_b;
-  const uint16_t* list;  // spikes of the input
-  const int64_t* start;
-  const T* weights;  // [tile][I][64]
-  int64_t inputs;
-  const T* bias;  // [tiles 64] or null
-};
-
 constexpr int64_t kWeightPiece = 256;  // inputs whose weights a thread turns around at a time
 
 // f(tile, first input, inputs) for all pieces of a weight.
 template <class F>
 void over_weights(int64_t tiles, int64_t inputs, const F& f) {
   const int64_t pieces = (inputs + kWeightPiece - 1) / kWeightPiece;
-  parallel(tiles * pieces, 2, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t i = piece % pieces * kWeightPiece;
-      f(piece / pieces, i, std::min(kWeightPiece, inputs - i));
-    }
+  parallel_each(tiles * pieces, 2, [&](int64_t piece) {
+    const int64_t i = piece % pieces * kWeightPiece;
+    f(piece / pieces, i, std::min(kWeightPiece, inputs - i));
   });
 }
 // W [N, I] as [tile][i][64], the last tile filled with zeros.
 template <class T>
-Scratch tiled(const T* weight, int64_t outputs, int64_t inputs) {
+Scratch<T> tiled(const T* weight, int64_t outputs, int64_t inputs) {
   const int64_t tiles = tiles_of(outputs);
-  Scratch memory = scratch<T>(tiles * inputs * kTile);
+  Scratch<T> made(tiles * inputs * kTile);
   over_weights(tiles, inputs, [&](int64_t tile, int64_t i, int64_t many) {
     const int n = columns_of(tile, outputs);
-    T* to = memory.as<T>() + (tile * inputs + i) * kTile;
+    T* to = made + (tile * inputs + i) * kTile;
     if (n < kTile) std::memset(to, 0, many * kTile * sizeof(T));
     for (int r = 0; r < n; ++r)  // more rows at a time than the CPU asks for by itself
       for (int64_t c = 0; c < many; c += kLanes<T>)
         __builtin_prefetch(weight + (tile * kTile + r) * inputs + i + c, 0, 2);
     transpose(weight + tile * kTile * inputs + i, inputs, n, many, to, kTile);
   });
-  return memory;
+  return made;
 }
 
 // W [N, I] as [I][padded N], filled with zeros.
 template <class T>
-Scratch transposed(const T* weight, int64_t outputs, int64_t inputs) {
+Scratch<T> transposed(const T* weight, int64_t outputs, int64_t inputs) {
   const int64_t stride = padded<T>(outputs), tiles = tiles_of(outputs);
-  Scratch memory = scratch<T>(inputs * stride);
+  Scratch<T> made(inputs * stride);
   over_weights(tiles, inputs, [&](int64_t tile, int64_t i, int64_t many) {
     const int n = columns_of(tile, outputs);
-    T* to = memory.as<T>() + i * stride + tile * kTile;
+    T* to = made + i * stride + tile * kTile;
     transpose(weight + tile * kTile * inputs + i, inputs, n, many, to, stride);
     for (int64_t k = 0; tile == tiles - 1 && k < many; ++k)
       std::memset(to + k * stride + n, 0, (stride - outputs) * sizeof(T));
   });
-  return memory;
+  return made;
 }
 
 // f<V>() with as many vectors as n columns of a tile need: 1, 2, half of them or all.
@@ -99,6 +85,27 @@ template <class T, int V = kVectors<T>>
   }
 }
 
+// Where the currents of rows come from: rows of numbers, or lists of spikes.
+template <class T>
+struct Source {
+  const T* current;  // rows of N columns, or null: from spikes
+  int64_t current_t, current_b;
+  const uint16_t* list;  // spikes of the input
+  const int64_t* start;
+  const T* weights;  // [tile][I][64]
+  int64_t inputs;
+  const T* bias;  // [tiles 64] or null
+
+  // The current of a row and tile along the spikes: so many vectors of it.
+  template <int V>
+  [[gnu::always_inline]] void follow(int64_t tile, int64_t row, Lane<T>* sum) const {
+    for (int v = 0; v < V; ++v)
+      sum[v] = bias ? load(bias + tile * kTile + v * kLanes<T>) : Lane<T>{};
+    add_rows<T, V>(sum, weights + tile * inputs * kTile, list + start[row],
+                   start[row + 1] - start[row]);
+  }
+};
+
 // Whether a product hands out whole rows: where the second-level cache holds all of the weight. A
 // thread then meets the rows that it made, listed or read before, and owns the lines of the output.
 // Else tiles, each with its part of the weight.
@@ -108,30 +115,26 @@ bool by_whole_rows(int64_t inputs, int64_t outputs) {
   return tiles_of(outputs) * kTile * inputs * static_cast<int64_t>(sizeof(T)) <= kHeld;
 }
 
-// y [R, N], rows `stride` apart, of rows of spikes. weights: tiled; bias: of all tiles, or null.
+// y [R, N], rows `stride` apart: the currents of `rows` rows of spikes from `from` on.
 template <class T>
-void currents(const uint16_t* list, const int64_t* start, int64_t rows, const T* weights,
-              int64_t inputs, const T* bias, int64_t outputs, T* out, int64_t stride) {
+void currents(const Source<T>& x, int64_t from, int64_t rows, int64_t outputs, T* out,
+              int64_t stride) {
   constexpr int64_t kPiece = 256;
   const int64_t tiles = tiles_of(outputs), pieces = (rows + kPiece - 1) / kPiece;
   const bool past = rows * stride * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
                     stride % kLanes<T> == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
-  const bool whole_rows = by_whole_rows<T>(inputs, outputs);
-  parallel(tiles * pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t tile = whole_rows ? k % tiles : k / pieces;
-      const int64_t first = (whole_rows ? k / tiles : k % pieces) * kPiece;
-      const int n = columns_of(tile, outputs);
-      const T* w = weights + tile * inputs * kTile;
-      by_vectors<T>(n, [&]<int V>() {
-        for (int64_t r = first; r < std::min(rows, first + kPiece); ++r) {
-          Lane<T> sum[kVectors<T>] = {};
-          for (int v = 0; bias && v < V; ++v) sum[v] = load(bias + tile * kTile + v * kLanes<T>);
-          add_rows<T, V>(sum, w, list + start[r], start[r + 1] - start[r]);
-          store_row(sum, n, out + r * stride + tile * kTile, past);
-        }
-      });
-    }
+  const bool whole_rows = by_whole_rows<T>(x.inputs, outputs);
+  parallel_each(tiles * pieces, 1, [&](int64_t k) {
+    const int64_t tile = whole_rows ? k % tiles : k / pieces;
+    const int64_t first = (whole_rows ? k / tiles : k % pieces) * kPiece;
+    const int n = columns_of(tile, outputs);
+    by_vectors<T>(n, [&]<int V>() {
+      for (int64_t r = first; r < std::min(rows, first + kPiece); ++r) {
+        Lane<T> sum[kVectors<T>];
+        x.template follow<V>(tile, from + r, sum);
+        store_row(sum, n, out + r * stride + tile * kTile, past);
+      }
+    });
   });
 }
 
@@ -140,21 +143,14 @@ constexpr bool kHoldPiece = kRegisters >= 32;
 template <class T>
 constexpr int kPieceVectors = kHoldPiece ? 16 : 1024 / kLaneBytes;
 template <class T>
-struct HeldPiece {
-  Lane<T> v[kPieceVectors<T>];
-  HeldPiece(const T* from, int vectors) {
-    for (int n = 0; n < vectors; ++n) v[n] = load(from + n * kLanes<T>);
-  }
-  Lane<T> operator()(int n) const { return v[n]; }
-};
-template <class T>
-struct LyingPiece {
+struct Piece {
   const T* from;
-  LyingPiece(const T* p, int) : from(p) {}
-  Lane<T> operator()(int n) const { return load(from + n * kLanes<T>); }
+  Lane<T> held[kHoldPiece ? kPieceVectors<T> : 1];
+  Piece(const T* p, int vectors) : from(p) {
+    for (int n = 0; kHoldPiece && n < vectors; ++n) held[n] = load(from + n * kLanes<T>);
+  }
+  Lane<T> operator()(int n) const { return kHoldPiece ? held[n] : load(from + n * kLanes<T>); }
 };
-template <class T>
-using Piece = std::conditional_t<kHoldPiece, HeldPiece<T>, LyingPiece<T>>;
 
 // kMany dots of a piece with rows of wt, added to out at the lowest ones of a word. Two sums a dot
 // take turns: one alone would wait for itself.
@@ -217,18 +213,6 @@ void sampled_tile(const uint64_t* support, int64_t words, const T* dy, int64_t d
   }
 }
 
-// Rows of a word of dx -> dx [R, I].
-template <class T>
-struct ToRows {
-  T* dx;
-  int64_t inputs;
-  void operator()(int64_t word, int64_t first, int64_t rows, const T* from) const {
-    const size_t bytes = columns_of(word, inputs) * sizeof(T);
-    for (int64_t r = 0; r < rows; ++r)
-      std::memcpy(dx + (first + r) * inputs + word * kTile, from + r * kTile, bytes);
-  }
-};
-
 // (dy W) where support [R, words] has ones, 0 elsewhere: leave(word, first row, rows, from
 // [rows][64])
 template <class T, class F>
@@ -238,14 +222,13 @@ void sampled(const T* dy, int64_t dy_stride, int64_t rows, int64_t outputs, cons
   constexpr int64_t kRows = 256;  // their gradients stay in the second-level cache
   const int64_t pieces = (rows + kRows - 1) / kRows;
   parallel(pieces, 1, [&](int64_t begin, int64_t end) {
-    const Scratch memory = scratch<T>(kRows * kTile);
-    T* out = memory.as<T>();
+    const Scratch<T> out(kRows * kTile);
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t first = piece * kRows, n = std::min(rows - first, kRows);
       for (int64_t word = 0; word < words; ++word) {
         sampled_tile(support + first * words + word, words, dy + first * dy_stride, dy_stride, n,
-                     wt + word * kTile * stride, stride, outputs, out);
-        leave(word, first, n, out);
+                     wt + word * kTile * stride, stride, outputs, out.get());
+        leave(word, first, n, out.get());
       }
     }
   });

@@ -18,24 +18,22 @@ Programs& programs() {
   return *all;
 }
 
-void step_register(int64_t key, int64_t forward, int64_t backward, int64_t states, int64_t smooth,
-                   int64_t parameters, int64_t learned, int64_t reals, int64_t masks,
-                   int64_t inputs, int64_t outputs, bool noise, bool reads_input, bool spikes,
-                   bool support, bool within, bool reads_spikes, bool reads_support, bool each,
-                   bool wide, int64_t lanes, int64_t block) {
-  for (int64_t number : {states, smooth, parameters, learned, reals, masks})
+void step_register(int64_t key, const std::vector<int64_t>& numbers) {
+  SG_CHECK(numbers.size() * sizeof(int64_t) == sizeof(Program), "a program of another release");
+  Program p;
+  std::memcpy(&p, numbers.data(), sizeof(Program));
+  for (int64_t number : {p.states, p.smooth, p.parameters, p.learned, p.reals, p.masks})
     SG_CHECK(number >= 0 && number < 256, "a program has between 0 and 255 of everything");
-  SG_CHECK(inputs > 0 && inputs < 256 && outputs > 0 && outputs <= kMostOutputs,
+  SG_CHECK(p.inputs > 0 && p.inputs < 256 && p.outputs > 0 && p.outputs <= kMostOutputs,
            "a program has inputs, and one or two outputs");
-  SG_CHECK(states >= smooth && parameters >= learned, "more gradients than values");
-  SG_CHECK(lanes == (wide ? kLanes<double> : kLanes<float>), "made for another instruction set");
-  SG_CHECK(block >= 0 && block <= 1 << 16 && block % lanes == 0, "a block of whole vectors");
-  SG_CHECK(!within || (support && reals == 1), "numbers in the support are of one kind");
+  SG_CHECK(p.states >= p.smooth && p.parameters >= p.learned, "more gradients than values");
+  SG_CHECK(p.lanes == (p.wide ? kLanes<double> : kLanes<float>),
+           "made for another instruction set");
+  SG_CHECK(p.block >= 0 && p.block <= 1 << 16 && p.block % p.lanes == 0,
+           "a block of whole vectors");
+  SG_CHECK(!p.within || (p.support && p.reals == 1), "numbers in the support are of one kind");
   std::lock_guard<std::mutex> guard(programs().mutex);
-  programs().known.try_emplace(
-      key, Program{forward, backward,     states,        smooth, parameters,  learned, reals,
-                   masks,   inputs,       outputs,       noise,  reads_input, spikes,  support,
-                   within,  reads_spikes, reads_support, each,   wide,        lanes,   block});
+  programs().known.try_emplace(key, p);
 }
 
 }  // namespace
@@ -49,14 +47,6 @@ const Program& program_of(int64_t key) {
   return found->second;
 }
 
-STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
-  m.def(
-      "step_register(int key, int forward, int backward, int states, int smooth, int parameters, "
-      "int learned, int reals, int masks, int inputs, int outputs, bool noise, bool reads_input, "
-      "bool spikes, bool support, "
-      "bool within, bool reads_spikes, bool reads_support, bool each, bool wide, int lanes, int "
-      "block) -> ()");
-}
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CompositeExplicitAutograd, m) {
   m.impl("step_register", TORCH_BOX(&step_register));
 }

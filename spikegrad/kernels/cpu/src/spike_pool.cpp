@@ -1,8 +1,6 @@
 // The operators of a spiking neuron with a max-pool behind it: checks, pieces handed to threads.
 #include "spike_pool.h"
 
-#include <tuple>
-
 namespace spikegrad {
 namespace {
 
@@ -16,9 +14,7 @@ void check_problem(const Program& p, const Tensor& x, const Tensor& states, cons
   SG_CHECK(x.dim() == 5 && x.is_contiguous() && x.numel() > 0 &&
                (x.size(0) == steps || x.size(0) == 1) && steps > 0,
            "x must be a contiguous [T or 1, B, H, W, C]");
-  SG_CHECK(params.dim() == 2 && params.size(0) == p.parameters && params.size(1) == 1 &&
-               params.is_contiguous() && params.scalar_type() == dtype,
-           "parameters must be [parameters, 1] of x's dtype");
+  check_tensor(params, {p.parameters, 1}, dtype, "parameters must be [parameters, 1] of x's dtype");
   SG_CHECK(kh > 0 && kw > 0 && kh * kw <= 256 && kh <= x.size(2) && kw <= x.size(3),
            "windows must fit, with at most 256 neurons");
   const int64_t neurons = x.numel() / x.size(0);
@@ -40,52 +36,35 @@ SpikePool<T> problem(const Program& p, const Tensor& x, const Tensor& states, co
   return f;
 }
 
-// Calls go(piece, room) for every piece, each thread with a room of its own.
+// go(number of a piece, room for it) for all pieces, each thread with a room of its own.
 template <class T, class F>
 void over_pieces(const SpikePool<T>& f, bool back, const F& go) {
   const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (f.steps * f.piece_size()));
   parallel(f.pieces(), grain, [&](int64_t begin, int64_t end) {
-    Room<T> room(f, back);
-    for (int64_t piece = begin; piece < end; ++piece) go(piece, room);
+    Piece<T> room(f, back);
+    for (int64_t number = begin; number < end; ++number) go(number, room);
   });
 }
 
 using Pooled = std::tuple<Tensor, Tensor, Tensor>;
-
-template <class T>
-Pooled forward(const SpikePool<T>& f, ScalarType dtype) {
-  const std::vector<int64_t> out{f.steps, f.batch, f.out_height(), f.out_width(), f.channels};
-  Tensor y = pooled(out, dtype), index = pooled(out, ScalarType::Byte);
-  Tensor ends = pooled({f.program->states, f.batch, f.height, f.width, f.channels}, dtype);
-  T *to = mutable_data<T>(y), *end = mutable_data<T>(ends);
-  uint8_t* which = mutable_data<uint8_t>(index);
-  over_pieces(f, false,
-              [&](int64_t piece, Room<T>& room) { forward_piece(f, room, piece, to, which, end); });
-  return {y, index, ends};
-}
 
 // -> (y [T, B, OH, OW, C], index of the same shape, ends [states, B, H, W, C])
 Pooled spike_pool(int64_t program, const Tensor& x, const Tensor& states, const Tensor& params,
                   int64_t steps, int64_t kh, int64_t kw) {
   const Program& p = program_of(program);
   check_problem(p, x, states, params, steps, kh, kw);
-  if (p.wide)
-    return forward(problem<double>(p, x, states, params, steps, kh, kw), ScalarType::Double);
-  return forward(problem<float>(p, x, states, params, steps, kh, kw), ScalarType::Float);
-}
-
-template <class T>
-Pooled backward(const SpikePool<T>& f, SpikePoolBack<T> b, const Tensor& x) {
-  const Program& p = *f.program;
   const ScalarType dtype = x.scalar_type();
-  Tensor dx = pooled({x.size(0), f.batch, f.height, f.width, f.channels}, dtype);
-  Tensor dstarts = pooled({p.smooth, f.batch, f.height, f.width, f.channels}, dtype);
-  Tensor sums = p.learned ? fresh_tensor({f.pieces(), p.learned}, ScalarType::Double)
-                          : none(ScalarType::Double);
-  b.dx = mutable_data<T>(dx), b.dstarts = mutable_data<T>(dstarts);
-  b.sums = p.learned ? mutable_data<double>(sums) : nullptr;
-  over_pieces(f, true, [&](int64_t piece, Room<T>& room) { backward_piece(f, b, room, piece); });
-  return {dx, dstarts, sums};
+  return by_type(dtype, [&]<class T>() {
+    const SpikePool<T> f = problem<T>(p, x, states, params, steps, kh, kw);
+    const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
+    Tensor y = pooled(out, dtype), index = pooled(out, ScalarType::Byte);
+    Tensor ends = pooled({p.states, f.batch, f.height, f.width, f.channels}, dtype);
+    T *to = mutable_data<T>(y), *end = mutable_data<T>(ends);
+    uint8_t* which = mutable_data<uint8_t>(index);
+    over_pieces(f, false,
+                [&](int64_t number, Piece<T>& room) { room.forward(number, to, which, end); });
+    return Pooled(y, index, ends);
+  });
 }
 
 // -> (dx of x's shape: summed over time where x is one step, dstarts [states with gradients, B, H,
@@ -95,37 +74,27 @@ Pooled spike_pool_backward(int64_t program, const Maybe& grad_y, const Maybe& gr
                            const Tensor& index, int64_t steps, int64_t kh, int64_t kw) {
   const Program& p = program_of(program);
   check_problem(p, x, states, params, steps, kh, kw);
-  auto fits = [&](const Maybe& g, int64_t numel) {
-    SG_CHECK(!g.has_value() ||
-                 (g->is_contiguous() && g->numel() == numel && g->scalar_type() == x.scalar_type()),
-             "gradients must be contiguous, of x's dtype and the outputs' shapes");
-  };
-  auto go = [&]<class T>() {
+  const ScalarType dtype = x.scalar_type();
+  return by_type(dtype, [&]<class T>() {
     const SpikePool<T> f = problem<T>(p, x, states, params, steps, kh, kw);
-    SG_CHECK(index.is_contiguous() && index.scalar_type() == ScalarType::Byte,
-             "index must be bytes");
-    SG_CHECK(index.numel() == steps * f.batch * f.pooled(), "index must have the output's shape");
-    fits(grad_y, index.numel());
-    fits(grad_ends, p.smooth * f.neurons());
-    SpikePoolBack<T> b{};
-    b.grad_y = data<T>(grad_y), b.grad_ends = data<T>(grad_ends), b.index = data<uint8_t>(index);
-    return backward<T>(f, b, x);
-  };
-  return p.wide ? go.template operator()<double>() : go.template operator()<float>();
+    const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
+    const char* wrong = "gradients must be contiguous, of x's dtype and the outputs' shapes";
+    check_tensor(index, out, ScalarType::Byte, "index must be bytes of the output's shape");
+    check_tensor(grad_y, out, dtype, wrong);
+    check_tensor(grad_ends, {p.smooth, f.batch, f.height, f.width, f.channels}, dtype, wrong);
+    Tensor dx = pooled({x.size(0), f.batch, f.height, f.width, f.channels}, dtype);
+    Tensor dstarts = pooled({p.smooth, f.batch, f.height, f.width, f.channels}, dtype);
+    Tensor sums = pooled_if(p.learned, {f.pieces(), p.learned}, ScalarType::Double);
+    const SpikePoolBack<T> b{data<T>(grad_y),          data<T>(grad_ends),
+                             data<uint8_t>(index),     mutable_data<T>(dx),
+                             mutable_data<T>(dstarts), mutable_data<double>(sums)};
+    over_pieces(f, true, [&](int64_t number, Piece<T>& room) { room.backward(number, b); });
+    return Pooled(dx, dstarts, sums);
+  });
 }
 
 }  // namespace
 }  // namespace spikegrad
-
-STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
-  m.def(
-      "spike_pool(int program, Tensor x, Tensor states, Tensor params, int steps, int kh, int kw) "
-      "-> (Tensor y, Tensor index, Tensor ends)");
-  m.def(
-      "spike_pool_backward(int program, Tensor? grad_y, Tensor? grad_ends, Tensor x, "
-      "Tensor states, Tensor params, Tensor index, int steps, int kh, int kw) -> "
-      "(Tensor dx, Tensor dstarts, Tensor sums)");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("spike_pool", TORCH_BOX(&spikegrad::spike_pool));

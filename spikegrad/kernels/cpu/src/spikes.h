@@ -13,11 +13,8 @@ namespace spikegrad {
 constexpr int64_t kMostColumns = 65536;  // a column number has 16 bits
 
 struct Lists {
-  Scratch list_memory, start_memory;
-  int64_t rows = 0;
-  const uint16_t* list() const { return list_memory.as<uint16_t>(); }
-  const int64_t* start() const { return start_memory.as<int64_t>(); }
-  int64_t count() const { return rows ? start()[rows] : 0; }
+  Scratch<uint16_t> list;
+  Scratch<int64_t> start;
 };
 
 // The ones among up to 64 values as bits; `odd` collects values that are neither 0 nor 1.
@@ -28,21 +25,24 @@ inline uint64_t ones_of(const T* x, int n, bool& odd) {
   return ones;
 }
 
-// x [R, N], rows `stride` apart -> bits; false when a value is neither 0 nor 1.
+// Rows of so many columns that are worth a thread.
+inline int64_t rows_a_thread(int64_t columns) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns));
+}
+
+// x [R, N] -> bits; false when a value is neither 0 nor 1.
 template <class T>
-bool pack(const T* x, int64_t rows, int64_t columns, int64_t stride, uint64_t* bits) {
+bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits) {
   const int64_t words = tiles_of(columns);
   std::atomic<bool> real{false};
-  parallel(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns)),
-           [&](int64_t begin, int64_t end) {
-             for (int64_t r = begin; r < end && !real.load(std::memory_order_relaxed); ++r) {
-               bool odd = false;
-               for (int64_t w = 0; w < words; ++w)
-                 bits[r * words + w] =
-                     ones_of(x + r * stride + w * kTile, columns_of(w, columns), odd);
-               if (odd) real.store(true, std::memory_order_relaxed);
-             }
-           });
+  parallel(rows, rows_a_thread(columns), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end && !real.load(std::memory_order_relaxed); ++r) {
+      bool odd = false;
+      for (int64_t w = 0; w < words; ++w)
+        bits[r * words + w] = ones_of(x + r * columns + w * kTile, columns_of(w, columns), odd);
+      if (odd) real.store(true, std::memory_order_relaxed);
+    }
+  });
   return !real;
 }
 
@@ -55,12 +55,9 @@ inline void unpack_row(const uint64_t* bits, int64_t columns, T* out) {
 }
 template <class T>
 void unpack(const uint64_t* bits, int64_t rows, int64_t columns, T* out) {
-  const int64_t words = tiles_of(columns);
-  parallel(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns)),
-           [&](int64_t begin, int64_t end) {
-             for (int64_t r = begin; r < end; ++r)
-               unpack_row(bits + r * words, columns, out + r * columns);
-           });
+  parallel_each(rows, rows_a_thread(columns), [&](int64_t r) {
+    unpack_row(bits + r * tiles_of(columns), columns, out + r * columns);
+  });
 }
 
 inline int64_t count_of(const uint64_t* bits, int64_t words) {
@@ -84,38 +81,29 @@ inline int64_t list_row(const uint64_t* bits, int64_t words, uint16_t* out) {
 }
 
 // Where every row's list begins: start [R + 1].
-inline Scratch starts_of(const uint64_t* bits, int64_t rows, int64_t words) {
-  Scratch memory = scratch<int64_t>(rows + 1);
-  int64_t* start = memory.as<int64_t>();
+inline Scratch<int64_t> starts_of(const uint64_t* bits, int64_t rows, int64_t words) {
+  Scratch<int64_t> start(rows + 1);
   start[0] = 0;
-  parallel(rows, 1024, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) start[r + 1] = count_of(bits + r * words, words);
-  });
+  parallel_each(rows, 1024, [&](int64_t r) { start[r + 1] = count_of(bits + r * words, words); });
   for (int64_t r = 0; r < rows; ++r) start[r + 1] += start[r];
-  return memory;
+  return start;
 }
-// starts: from starts_of.
-inline Lists lists_of(const uint64_t* bits, int64_t rows, int64_t words, Scratch starts) {
-  Lists lists;
-  lists.rows = rows;
-  lists.start_memory = std::move(starts);
-  const int64_t* start = lists.start();
-  lists.list_memory = scratch<uint16_t>(start[rows] + kListSlack);
-  uint16_t* list = lists.list_memory.as<uint16_t>();
+// start: from starts_of.
+inline Lists lists_of(const uint64_t* bits, int64_t rows, int64_t words, Scratch<int64_t> start) {
+  Lists made{Scratch<uint16_t>(start[rows] + kListSlack), std::move(start)};
+  const Lists& to = made;
   // The slack behind a row is the rows after it: those close to the end of a piece go by a place of
   // their own.
   parallel(rows, 256, [&](int64_t begin, int64_t end) {
     std::vector<uint16_t> aside(words * kTile + kListSlack);
     for (int64_t r = begin; r < end; ++r) {
-      if (start[r + 1] + kListSlack <= start[end]) {
-        list_row(bits + r * words, words, list + start[r]);
-      } else {
-        const int64_t n = list_row(bits + r * words, words, aside.data());
-        std::memcpy(list + start[r], aside.data(), n * sizeof(uint16_t));
-      }
+      const bool close = to.start[r + 1] + kListSlack > to.start[end];
+      uint16_t* const row = to.list + to.start[r];
+      const int64_t n = list_row(bits + r * words, words, close ? aside.data() : row);
+      if (close) std::memcpy(row, aside.data(), n * sizeof(uint16_t));
     }
   });
-  return lists;
+  return made;
 }
 
 }  // namespace spikegrad

@@ -1,86 +1,70 @@
 // Scans whose step was generated: memory and threads around functions of another library.
 #include "programs.h"
-#include "step.h"
 #include "tiles.h"
 
 namespace spikegrad {
 namespace {
 
-// One call: its program, and after how many steps states are kept instead of what the backward pass
-// reads; 0: never. keep: a backward pass may follow.
+// One call. x is [T, B, N] or, of several inputs, [inputs, T, B, N]; keep: a backward pass may
+// follow; segment: after how many steps states are kept instead of what that reads; 0: never.
 struct Call {
   const Program& program;
+  const Tensor& x;
+  const Maybe& noise;
+  const Tensor &starts, &params;
   bool keep;
   int64_t segment;
+  ScalarType dtype() const { return x.scalar_type(); }
+  int64_t steps() const { return x.size(x.dim() - 3); }
+  int64_t batch() const { return x.size(x.dim() - 2); }
+  int64_t features() const { return x.size(x.dim() - 1); }
+  int64_t columns() const { return batch() * features(); }
+  int64_t segments() const { return segment ? (steps() + segment - 1) / segment : 0; }
 };
 
 // How [B, N] is cut into blocks of columns; with parameters for each neuron a block is of one row.
 struct StepBlocks {
   int64_t block, columns, per_row, count;
-  StepBlocks(int64_t batch, int64_t features, const Program& p)
-      : block(p.block), columns(p.each ? features : batch * features),
-        per_row((columns + block - 1) / block), count(per_row * (p.each ? batch : 1)) {}
+  explicit StepBlocks(const Call& call)
+      : block(call.program.block), columns(call.program.each ? call.features() : call.columns()),
+        per_row((columns + block - 1) / block),
+        count(per_row * (call.program.each ? call.batch() : 1)) {}
 };
-
-// Steps, samples and neurons of x, [T, B, N] or, of several inputs, [inputs, T, B, N].
-struct Sizes {
-  int64_t first, steps, batch, features;
-  explicit Sizes(const Tensor& x)
-      : first(x.dim() - 3), steps(x.size(first)), batch(x.size(first + 1)),
-        features(x.size(first + 2)) {}
-  int64_t columns() const { return batch * features; }
-};
-
-// The same sizes with the inputs in front where there are several.
-std::vector<int64_t> like(const Tensor& x) {
-  std::vector<int64_t> sizes;
-  for (int64_t k = 0; k < x.dim(); ++k) sizes.push_back(x.size(k));
-  return sizes;
-}
 
 template <class T>
-StepScan<T> scan_of(const Tensor& x, const Maybe& noise, const Tensor& starts, const Tensor& params,
-                    const Call& call) {
-  const Sizes sizes(x);
+StepScan<T> scan_of(const Call& call) {
   StepScan<T> c{};
-  c.steps = sizes.steps, c.columns = sizes.columns();
-  c.x = data<T>(x), c.x_step = x.stride(sizes.first);
-  c.x_input = sizes.first ? x.stride(0) : 0;
-  c.noise = data<T>(noise);
-  c.starts = data<T>(starts), c.params = data<T>(params), c.param_columns = params.size(1);
+  c.steps = call.steps(), c.columns = call.columns();
+  c.x = data<T>(call.x), c.x_step = call.x.stride(call.x.dim() - 3);
+  c.x_input = call.x.dim() > 3 ? call.x.stride(0) : 0;
+  c.noise = data<T>(call.noise), c.starts = data<T>(call.starts);
+  c.params = data<T>(call.params), c.param_columns = call.params.size(1);
   c.segment = call.segment;
   return c;
 }
 
-void check(const Tensor& x, const Tensor& starts, const Tensor& params, const Call& call) {
+void check(const Call& call) {
   const Program& p = call.program;
+  const Tensor& x = call.x;
   SG_CHECK(x.dim() == (p.inputs > 1 ? 4 : 3) && x.numel() > 0 &&
                (p.inputs == 1 || x.size(0) == p.inputs),
            "x must be [T, B, N], or [inputs, T, B, N]");
-  const Sizes sizes(x);
-  SG_CHECK(p.wide == (x.scalar_type() == ScalarType::Double), "a program of another dtype");
+  SG_CHECK(p.wide == (call.dtype() == ScalarType::Double), "a program of another dtype");
   SG_CHECK(p.block > 0, "a program of a scan");
   SG_CHECK(call.segment >= 0, "a segment must not be negative");
-  SG_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
-           "x must be float32 or float64");
-  SG_CHECK(x.stride(sizes.first + 2) == 1 && x.stride(sizes.first + 1) == sizes.features,
+  SG_CHECK(x.stride(x.dim() - 1) == 1 && x.stride(x.dim() - 2) == call.features(),
            "x must be dense in [B, N]");
-  SG_CHECK(starts.is_contiguous() && starts.numel() == p.states * sizes.columns() &&
-               starts.scalar_type() == x.scalar_type(),
-           "states must be [states, B, N] in x's dtype");
-  SG_CHECK(params.dim() == 2 && params.is_contiguous() && params.size(0) == p.parameters &&
-               params.size(1) == (p.each ? sizes.features : 1) &&
-               params.scalar_type() == x.scalar_type(),
-           "parameters must be [rows, 1 or N] in x's dtype");
+  check_tensor(call.starts, {p.states, call.batch(), call.features()}, call.dtype(),
+               "states must be [states, B, N] in x's dtype");
+  check_tensor(call.params, {p.parameters, p.each ? call.features() : 1}, call.dtype(),
+               "parameters must be [rows, 1 or N] in x's dtype");
 }
 
-void check_noise(const Maybe& noise, const Tensor& x, bool wanted) {
-  const Sizes sizes(x);
-  SG_CHECK(noise.has_value() == wanted,
+void check_noise(const Call& call) {
+  SG_CHECK(call.noise.has_value() == (call.program.noise > 0),
            "noise for the neurons that spike by chance, and no others");
-  SG_CHECK(!wanted || (noise->is_contiguous() && noise->scalar_type() == x.scalar_type() &&
-                       noise->numel() == sizes.steps * sizes.columns()),
-           "noise must be [T, B, N] in x's dtype");
+  check_tensor(call.noise, {call.steps(), call.batch(), call.features()}, call.dtype(),
+               "noise must be [T, B, N] in x's dtype");
 }
 
 // Rows that nobody reads again before the caches lose them.
@@ -95,12 +79,12 @@ void over_blocks(const StepScan<T>& c, const StepBlocks& blocks, int64_t functio
   const auto run = reinterpret_cast<StepFunction<T>>(function);
   const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 14) / (c.steps * blocks.block));
   parallel(blocks.count, grain, [&](int64_t begin, int64_t end) {
-    const Scratch memory(room + 1);
+    const Scratch<char> memory(static_cast<int64_t>(room) + 1);
     for (int64_t block = begin; block < end; ++block) {
       const int64_t column = block % blocks.per_row * blocks.block;
       const int64_t offset = block / blocks.per_row * blocks.columns + column;
       const int n = static_cast<int>(std::min(blocks.block, blocks.columns - column));
-      run(c, block, offset, column, n, memory.as<char>());
+      run(c, block, offset, column, n, memory);
     }
   });
 }
@@ -109,55 +93,65 @@ using Forwards = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Backwards = std::tuple<Tensor, Tensor, Tensor>;
 
 template <class T>
-Forwards forward_as(int64_t function, const Tensor& x, const Maybe& noise, const Tensor& starts,
-                    const Tensor& params, const Call& call) {
-  const ScalarType dtype = x.scalar_type();
-  const auto [first, steps, batch, features] = Sizes(x);
-  const StepBlocks blocks(batch, features, call.program);
-  const bool keep = call.keep && !call.segment, marked = call.keep && call.segment;
-  auto made = [&](bool there, const std::vector<int64_t>& sizes, ScalarType type) {
-    return there ? pooled(sizes, type) : none(type);
-  };
-  const bool two = call.program.outputs > 1;
+Forwards forward(const Call& call) {
+  const Program& p = call.program;
+  const ScalarType dtype = call.dtype();
+  const int64_t steps = call.steps(), batch = call.batch(), features = call.features();
+  const StepBlocks blocks(call);
+  const bool keep = call.keep && !call.segment, two = p.outputs > 1;
+  const int64_t groups = blocks.block / kLanes<T>, marked = call.keep ? call.segments() : 0;
   Tensor y = pooled({steps, batch, features}, dtype);
-  Tensor membrane = made(two, {steps, batch, features}, dtype);
-  Tensor reals = made(keep && call.program.reals,
-                      {blocks.count, steps, call.program.reals, blocks.block}, dtype);
+  Tensor membrane = pooled_if(two, {steps, batch, features}, dtype);
+  Tensor reals = pooled_if(keep && p.reals, {blocks.count, steps, p.reals, blocks.block}, dtype);
   Tensor masks =
-      made(keep && call.program.masks,
-           {blocks.count, steps, call.program.masks, blocks.block / kLanes<T>}, ScalarType::Short);
-  Tensor marks = made(marked,
-                      {marked ? (steps + call.segment - 1) / call.segment : 0, call.program.states,
-                       batch, features},
-                      dtype);
-  Tensor ends = fresh_tensor({call.program.states, batch, features}, dtype);
-  StepScan<T> c = scan_of<T>(x, noise, starts, params, call);
-  c.y[0] = mutable_data<T>(y), c.ends = mutable_data<T>(ends);
-  c.y[1] = two ? mutable_data<T>(membrane) : nullptr;
-  c.reals = mutable_data<T>(reals);
+      pooled_if(keep && p.masks, {blocks.count, steps, p.masks, groups}, ScalarType::Short);
+  Tensor marks = pooled_if(marked, {marked, p.states, batch, features}, dtype);
+  Tensor ends = fresh_tensor({p.states, batch, features}, dtype);
+  StepScan<T> c = scan_of<T>(call);
+  c.y[0] = mutable_data<T>(y), c.y[1] = two ? mutable_data<T>(membrane) : nullptr;
+  c.ends = mutable_data<T>(ends), c.reals = mutable_data<T>(reals);
   c.masks = reinterpret_cast<uint16_t*>(mutable_data<int16_t>(masks));
   c.marks = marked ? mutable_data<T>(marks) : nullptr;
   c.keep = keep, c.past = past(c.y[0], c) && (!two || past(c.y[1], c));
-  over_blocks(c, blocks, function, 0);
+  over_blocks(c, blocks, p.forward, 0);
   return {y, membrane, reals, masks, marks, ends};
 }
 
+// -> (y, membrane where it is an output too, reals, masks: kept numbers, marks: kept states, ends)
 Forwards step_scan(int64_t program, const Tensor& x, const Maybe& noise, const Tensor& starts,
                    const Tensor& params, bool keep, int64_t segment) {
-  const Call call{program_of(program), keep, segment};
-  check(x, starts, params, call);
-  check_noise(noise, x, call.program.noise);
-  const int64_t function = call.program.forward;
-  if (x.scalar_type() == ScalarType::Double)
-    return forward_as<double>(function, x, noise, starts, params, call);
-  return forward_as<float>(function, x, noise, starts, params, call);
+  const Call call{program_of(program), x, noise, starts, params, keep, segment};
+  check(call);
+  check_noise(call);
+  return by_type(call.dtype(), [&]<class T>() { return forward<T>(call); });
 }
 
 // What a backward pass is given besides what the forward pass was: gradients of the two outputs and
-// of the states at the end, none where they are 0.
+// of the states at the end, none where they are 0, and what was kept.
 struct Incoming {
   const Maybe &grad, &grad_membrane, &grad_ends;
+  const Tensor &reals, &masks, &marks;
 };
+
+void check_incoming(const Call& call, const Incoming& in) {
+  const Program& p = call.program;
+  const StepBlocks blocks(call);
+  const int64_t rows = call.segment ? 0 : blocks.count * call.steps();
+  SG_CHECK(in.reals.numel() == rows * p.reals * blocks.block &&
+               in.masks.numel() == rows * p.masks * (blocks.block / p.lanes),
+           "kept values of another call");
+  SG_CHECK(in.marks.numel() == call.segments() * call.starts.numel(),
+           "kept states of another call");
+  SG_CHECK(!in.grad_membrane.has_value() || p.outputs > 1, "a gradient without an output");
+  for (const Maybe* g : {&in.grad, &in.grad_membrane})
+    SG_CHECK(
+        !g->has_value() ||
+            ((*g)->dim() == 3 && (*g)->size(0) == call.steps() && (*g)->size(1) == call.batch() &&
+             (*g)->size(2) == call.features() && (*g)->scalar_type() == call.dtype()),
+        "an output's gradient must be [T, B, N] in x's dtype");
+  check_tensor(in.grad_ends, {p.smooth, call.batch(), call.features()}, call.dtype(),
+               "the states' gradients must be [states, B, N] in x's dtype");
+}
 
 // The gradient of one output.
 template <class T>
@@ -171,81 +165,42 @@ void take(StepScan<T>& c, int output, const Maybe& grad) {
 }
 
 template <class T>
-Backwards backward_as(int64_t function, const Incoming& incoming, const Tensor& x,
-                      const Maybe& noise, const Tensor& starts, const Tensor& params,
-                      const Tensor& reals, const Tensor& masks, const Tensor& marks,
-                      const Call& call) {
-  const ScalarType dtype = x.scalar_type();
-  const auto [first, steps, batch, features] = Sizes(x);
-  const StepBlocks blocks(batch, features, call.program);
-  Tensor dx = pooled(like(x), dtype);
-  Tensor dstarts = fresh_tensor({call.program.smooth, batch, features}, dtype);
-  const int64_t parts = call.program.each ? batch : blocks.count,
-                width = call.program.each ? features : 1;
-  Tensor sums = call.program.learned
-                    ? fresh_tensor({parts, call.program.learned, width}, ScalarType::Double)
-                    : none(ScalarType::Double);
-  StepScan<T> c = scan_of<T>(x, noise, starts, params, call);
-  c.reals = const_cast<T*>(data<T>(reals));
-  c.masks = reinterpret_cast<uint16_t*>(const_cast<int16_t*>(data<int16_t>(masks)));
-  c.marks = call.segment ? const_cast<T*>(data<T>(marks)) : nullptr;
-  take(c, 0, incoming.grad), take(c, 1, incoming.grad_membrane);
-  c.grad_ends = data<T>(incoming.grad_ends);
+Backwards backward(const Call& call, const Incoming& in) {
+  const Program& p = call.program;
+  const StepBlocks blocks(call);
+  std::vector<int64_t> like;
+  for (int64_t k = 0; k < call.x.dim(); ++k) like.push_back(call.x.size(k));
+  Tensor dx = pooled(like, call.dtype());
+  Tensor dstarts = fresh_tensor({p.smooth, call.batch(), call.features()}, call.dtype());
+  const int64_t parts = p.each ? call.batch() : blocks.count, width = p.each ? call.features() : 1;
+  Tensor sums = pooled_if(p.learned, {parts, p.learned, width}, ScalarType::Double);
+  StepScan<T> c = scan_of<T>(call);
+  c.reals = const_cast<T*>(data<T>(in.reals));
+  c.masks = reinterpret_cast<uint16_t*>(const_cast<int16_t*>(data<int16_t>(in.masks)));
+  c.marks = call.segment ? const_cast<T*>(data<T>(in.marks)) : nullptr;
+  take(c, 0, in.grad), take(c, 1, in.grad_membrane);
+  c.grad_ends = data<T>(in.grad_ends);
   c.dx = mutable_data<T>(dx), c.dstarts = mutable_data<T>(dstarts);
-  c.sums = call.program.learned ? mutable_data<double>(sums) : nullptr;
+  c.sums = p.learned ? mutable_data<double>(sums) : nullptr;
   c.past = past(c.dx, c);
-  const size_t room =
-      static_cast<size_t>(call.segment) * (call.program.reals * blocks.block * sizeof(T) +
-                                           call.program.masks * (blocks.block / kLanes<T>)*2);
-  over_blocks(c, blocks, function, room);
+  const size_t row = p.reals * blocks.block * sizeof(T) + p.masks * (blocks.block / kLanes<T>)*2;
+  over_blocks(c, blocks, p.backward, call.segment * row);
   return {dx, dstarts, sums};
 }
 
+// -> (dx, dstarts [states with gradients, B, N], sums [parts, learned, 1 or N])
 Backwards step_scan_backward(int64_t program, const Maybe& grad, const Maybe& grad_membrane,
                              const Maybe& grad_ends, const Tensor& x, const Maybe& noise,
                              const Tensor& starts, const Tensor& params, const Tensor& reals,
                              const Tensor& masks, const Tensor& marks, int64_t segment) {
-  const Call call{program_of(program), true, segment};
-  check(x, starts, params, call);
-  const auto [first, steps, batch, features] = Sizes(x);
-  const bool kept = !call.segment;
-  if (!kept || noise.has_value()) check_noise(noise, x, call.program.noise);
-  const StepBlocks blocks(batch, features, call.program);
-  SG_CHECK(!kept || reals.numel() == blocks.count * steps * call.program.reals * blocks.block,
-           "kept values of another call");
-  SG_CHECK(kept || marks.numel() == (steps + call.segment - 1) / call.segment * starts.numel(),
-           "kept states of another call");
-  SG_CHECK(!kept || masks.numel() == blocks.count * steps * call.program.masks *
-                                         (blocks.block / call.program.lanes),
-           "kept masks of another call");
-  SG_CHECK(!grad_membrane.has_value() || call.program.outputs > 1, "a gradient without an output");
-  for (const Maybe* g : {&grad, &grad_membrane})
-    SG_CHECK(!g->has_value() || ((*g)->dim() == 3 && (*g)->size(0) == steps &&
-                                 (*g)->size(1) == batch && (*g)->size(2) == features),
-             "an output's gradient must be [T, B, N]");
-  for (const Maybe* g : {&grad, &grad_membrane, &grad_ends})
-    SG_CHECK(!g->has_value() || (*g)->scalar_type() == x.scalar_type(),
-             "gradients must have x's dtype");
-  check_size(grad_ends, call.program.smooth * batch * features);
-  const int64_t function = call.program.backward;
-  const Incoming incoming{grad, grad_membrane, grad_ends};
-  if (x.scalar_type() == ScalarType::Double)
-    return backward_as<double>(function, incoming, x, noise, starts, params, reals, masks, marks,
-                               call);
-  return backward_as<float>(function, incoming, x, noise, starts, params, reals, masks, marks,
-                            call);
+  const Call call{program_of(program), x, noise, starts, params, true, segment};
+  const Incoming incoming{grad, grad_membrane, grad_ends, reals, masks, marks};
+  check(call);
+  if (segment || noise.has_value()) check_noise(call);
+  check_incoming(call, incoming);
+  return by_type(call.dtype(), [&]<class T>() { return backward<T>(call, incoming); });
 }
 
-STABLE_TORCH_LIBRARY_FRAGMENT(spikegrad, m) {
-  m.def(
-      "step_scan(int program, Tensor x, Tensor? noise, Tensor starts, Tensor params, bool keep, "
-      "int segment) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "step_scan_backward(int program, Tensor? grad, Tensor? grad_membrane, Tensor? grad_ends, "
-      "Tensor x, Tensor? noise, Tensor starts, Tensor params, Tensor reals, Tensor masks, Tensor "
-      "marks, int segment) -> "
-      "(Tensor, Tensor, Tensor)");
-}
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("step_scan", TORCH_BOX(&step_scan));
   m.impl("step_scan_backward", TORCH_BOX(&step_scan_backward));

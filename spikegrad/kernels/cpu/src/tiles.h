@@ -54,12 +54,6 @@ template <class T, class F>
     word |= static_cast<uint64_t>(bits_of<T>(holds(load_front(x + j, n - j)))) << j;
   return word & mask_of(n);
 }
-// Which of 64 values are above zero.
-template <class T>
-inline uint64_t positive(const T* x) {
-  return word_where(x, kTile, [](Lane<T> v) { return above<T>(v, Lane<T>{}); });
-}
-
 inline int64_t tiles_of(int64_t columns) { return (columns + kTile - 1) / kTile; }
 inline int columns_of(int64_t tile, int64_t columns) {
   return static_cast<int>(std::min<int64_t>(kTile, columns - tile * kTile));

@@ -120,10 +120,10 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
   const int64_t parts = columns.parts, chunks = columns.chunks;
   const int64_t chunk = columns.rows * dy.apart;  // numbers from one to the next
   const int64_t span = std::max<int64_t>(1, kSpan / (chunk * static_cast<int64_t>(sizeof(T))));
-  const Scratch sums = scratch<T>(strips * wide);
-  std::fill(sums.as<T>(), sums.as<T>() + strips * wide, T(0));
+  const Scratch<T> sums(strips * wide);
+  std::fill_n(sums.get(), strips * wide, T(0));
   parallel(strips * parts, 1, [&](int64_t begin, int64_t end) {
-    const Scratch copied = scratch<T>(dy.filled ? 0 : columns.rows * wide);
+    const Scratch<T> copied(dy.filled ? 0 : columns.rows * wide);
     auto chunk_of = [&](int64_t piece, int64_t c) -> Ahead<T> {
       return {dy.first + piece / parts * wide + c * chunk,
               std::min(rows - c * columns.rows, columns.rows)};
@@ -138,8 +138,8 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
                              n,
                              part,
                              total + j / kTile * inputs * kTile + j % kTile,
-                             db && part == 0 ? sums.template as<T>() + j : nullptr,
-                             copied.template as<T>(),
+                             db && part == 0 ? sums + j : nullptr,
+                             copied,
                              fresh};
         Ahead<T> next{nullptr, 0};
         if (!dy.filled && piece + 1 < end) next = chunk_of(piece + 1, c0);
@@ -147,19 +147,9 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
         by_vectors<T>(n, [&]<int V>() { strip_gradient<V>(strip, columns, c0, c1, next); });
       }
   });
-  for (int64_t j = 0; db && j < outputs; ++j) db[j] += sums.as<T>()[j];
+  for (int64_t j = 0; db && j < outputs; ++j) db[j] += sums[j];
 }
 
-// [tile][columns][64], each tile's from the thread that will add to them.
-template <class T>
-Scratch zeros_of_tiles(int64_t tiles, int64_t columns) {
-  Scratch memory = scratch<T>(tiles * columns * kTile);
-  parallel(tiles, 1, [&](int64_t begin, int64_t end) {
-    std::memset(memory.as<T>() + begin * columns * kTile, 0,
-                (end - begin) * columns * kTile * sizeof(T));
-  });
-  return memory;
-}
 // total [tiles][I][64] as W's gradient [N, I]
 template <class T>
 void untiled(const T* total, int64_t outputs, int64_t inputs, T* out) {
