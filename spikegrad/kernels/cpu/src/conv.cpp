@@ -64,33 +64,32 @@ std::vector<float> tiled(const Tensor& weight, const Conv& g, int lanes) {
   return weights;
 }
 
-// One product: fill(events, image, begin, end) lists the events that output rows [begin, end) see.
-template <bool kValues, class Fill>
-Tensor product(const Conv& g, const Tensor& weight, const float* bias, const Fill& fill) {
+// One product along the events of x: bits of spikes, or values.
+template <class X>
+Tensor product(const Conv& g, const Tensor& weight, const float* bias, const X* x) {
+  constexpr bool kValues = std::is_same_v<X, float>;
   const int lanes = lanes_of(g.outputs);
-  const int64_t tiles = (g.outputs + lanes - 1) / lanes, bands = g.bands(), band = g.band();
+  const int64_t tiles = (g.outputs + lanes - 1) / lanes;
   const std::vector<float> weights = tiled(weight, g, lanes);
   std::vector<float> rest(tiles * lanes, 0.0f);
   if (bias) std::copy(bias, bias + g.outputs, rest.begin());
   Tensor y = pooled({g.images, g.out_height, g.out_width, g.outputs}, ScalarType::Float);
   float* out = mutable_data<float>(y);
-  parallel(g.images * bands, 1, [&](int64_t first, int64_t last) {
+  parallel(g.images * g.bands(), 1, [&](int64_t first, int64_t last) {
     Events events(g, kValues);
     std::vector<float> row(g.out_width * lanes);
-    for (int64_t piece = first; piece < last; ++piece) {
-      const int64_t image = piece / bands, begin = piece % bands * band;
-      const int64_t end = std::min(begin + band, g.out_height);
-      fill(events, image, begin, end);
+    for (int64_t unit = first; unit < last; ++unit) {
+      events.take(g, x, unit);
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int n = static_cast<int>(std::min<int64_t>(lanes, g.outputs - tile * lanes));
-        float* to = out + image * g.out_height * g.out_width * g.outputs + tile * lanes;
+        float* to = out + unit / g.bands() * g.out() + tile * lanes;
+        const float* w = weights.data() + tile * g.weights(lanes);
+        const float* b = rest.data() + tile * lanes;
         by_lanes(lanes, [&]<int V>() {
-          const float *w = weights.data() + tile * g.weights(lanes),
-                      *b = rest.data() + tile * lanes;
-          if (few_events<V>(g, events, begin, end))
-            spread<V, kValues>(g, events, w, b, n, begin, end, row.data(), to);
+          if (few_events<V>(g, events))
+            spread<V, kValues>(g, events, w, b, n, row.data(), to);
           else
-            gather<V, kValues>(g, events, w, b, n, begin, end, to);
+            gather<V, kValues>(g, events, w, b, n, to);
         });
       }
     }
@@ -104,12 +103,7 @@ Tensor events_conv2d(const Tensor& /*x*/, const Tensor& bits, const Tensor& weig
                      const Maybe& bias, const std::vector<int64_t>& words) {
   const Conv g = geometry(bits, weight, words);
   check_tensor(bias, {g.outputs}, ScalarType::Float, "the bias must be a contiguous float32 [O]");
-  const uint64_t* spikes = spikes_in(bits, g);
-  const int64_t size = g.height * g.width * g.words();
-  return product<false>(g, weight, data<float>(bias),
-                        [&](Events& events, int64_t image, int64_t begin, int64_t end) {
-                          events.spikes(g, spikes + image * size, begin, end);
-                        });
+  return product(g, weight, data<float>(bias), spikes_in(bits, g));
 }
 
 // values_conv2d(x [R, H, W, C], W [O, C, KH, KW]) -> y [R, OH, OW, O], along what is not 0: the
@@ -118,12 +112,7 @@ Tensor values_conv2d(const Tensor& x, const Tensor& weight, const std::vector<in
   const Conv g = geometry(x, weight, words);
   check_tensor(x, {g.images, g.height, g.width, g.channels}, ScalarType::Float,
                "the gradient must be a contiguous float32 [R, OH, OW, O]");
-  const float* values = data<float>(x);
-  const int64_t size = g.height * g.width * g.channels;
-  return product<true>(g, weight, nullptr,
-                       [&](Events& events, int64_t image, int64_t begin, int64_t end) {
-                         events.values(g, values + image * size, begin, end);
-                       });
+  return product(g, weight, nullptr, data<float>(x));
 }
 
 // The sums of all parts, and their tile as [O, C, KH, KW].
@@ -156,9 +145,8 @@ std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor
   Tensor dbias = fresh_tensor({g.outputs}, ScalarType::Float);
   float *dw = mutable_data<float>(dweight), *db = mutable_data<float>(dbias);
   const int lanes = lanes_of(g.outputs);
-  const int64_t tiles = (g.outputs + lanes - 1) / lanes, bands = g.bands(), band = g.band();
-  const int64_t units = g.images * bands, parts = std::clamp<int64_t>(8 / tiles, 1, units);
-  const int64_t in = g.height * g.width * g.words(), out = g.out_height * g.out_width * g.outputs;
+  const int64_t tiles = (g.outputs + lanes - 1) / lanes, units = g.images * g.bands();
+  const int64_t parts = std::clamp<int64_t>(8 / tiles, 1, units);
   std::vector<float> sums(tiles * parts * g.weights(lanes), 0.0f),
       bias(tiles * parts * lanes, 0.0f);
   parallel(tiles * parts, 1, [&](int64_t first, int64_t last) {
@@ -167,12 +155,11 @@ std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor
       const int64_t tile = piece / parts, part = piece % parts;
       const int n = static_cast<int>(std::min<int64_t>(lanes, g.outputs - tile * lanes));
       for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-        const int64_t image = unit / bands, begin = unit % bands * band;
-        const int64_t end = std::min(begin + band, g.out_height);
-        events.spikes(g, spikes + image * in, begin, end);
+        events.take(g, spikes, unit);
+        const float* from = dy + unit / g.bands() * g.out() + tile * lanes;
         by_lanes(lanes, [&]<int V>() {
-          scatter<V>(g, events, dy + image * out + tile * lanes, n, begin, end,
-                     sums.data() + piece * g.weights(lanes), bias.data() + piece * lanes);
+          scatter<V>(g, events, from, n, sums.data() + piece * g.weights(lanes),
+                     bias.data() + piece * lanes);
         });
       }
     }

@@ -21,6 +21,7 @@ struct Conv {
 
   int64_t row_events() const { return width * channels; }
   int64_t words() const { return (channels + 63) / 64; }
+  int64_t out() const { return out_height * out_width * outputs; }
   int64_t weights(int lanes) const { return kh * kw * channels * lanes; }  // of one tile
   // Output rows of one piece of work: as many as keep its lists in the second-level cache.
   int64_t band() const {
@@ -30,13 +31,14 @@ struct Conv {
   int64_t bands() const { return (out_height + band() - 1) / band(); }
 };
 
-// The events of some rows of one image: entry e of pixel p is index[e], e in [start[p],
-// start[p+1]).
+// The events that a piece of work sees: some rows of outputs of one image. Entry e of pixel p is
+// index[e], e in [start[p], start[p+1]).
 struct Events {
   std::vector<int32_t> index, start;
-  std::vector<float> value;  // of gradients; spikes are ones
-  int64_t first = 0;         // the first row that is here
-  int64_t seen = 0;          // events
+  std::vector<float> value;    // of gradients; spikes are ones
+  int64_t begin = 0, end = 0;  // rows of outputs
+  int64_t first = 0;           // the first row that is here
+  int64_t seen = 0;            // events
 
   Events(const Conv& g, bool values) {
     const int64_t rows = std::min(g.height, g.band() * g.stride_h + g.kh);
@@ -45,9 +47,10 @@ struct Events {
     if (values) value.resize(rows * g.row_events() + kListSlack);
   }
 
-  // bits: one image [H, W, words], of which outputs [begin, end) see some rows
-  void spikes(const Conv& g, const uint64_t* bits, int64_t begin, int64_t end) {
-    list(g, begin, end, [&](int64_t pixel, int64_t number, int32_t count) {
+  // Spikes as bits [R, H, W, words], or the values that are not 0 of x [R, H, W, C]; unit: an image
+  // and a band of it.
+  void take(const Conv& g, const uint64_t* bits, int64_t unit) {
+    list(g, unit, [&](int64_t pixel, int64_t number, int32_t count) {
       const uint64_t* words = bits + pixel * g.words();
       int32_t* to = index.data() + count;
       for (int64_t k = 0; k < g.words(); ++k)
@@ -55,24 +58,25 @@ struct Events {
       return static_cast<int32_t>(to - index.data());
     });
   }
-  // x: one image [H, W, C]; its values that are not 0
-  void values(const Conv& g, const float* x, int64_t begin, int64_t end) {
-    list(g, begin, end, [&](int64_t pixel, int64_t number, int32_t count) {
+  void take(const Conv& g, const float* x, int64_t unit) {
+    list(g, unit, [&](int64_t pixel, int64_t number, int32_t count) {
       return append(x + pixel * g.channels, number, g.channels, count);
     });
   }
 
  private:
-  // add(pixel of the image, number of its first event, events so far) -> events with the pixel's
+  // add(pixel, number of its first event, events so far) -> events with the pixel's
   template <class F>
-  void list(const Conv& g, int64_t begin, int64_t end, const F& add) {
+  void list(const Conv& g, int64_t unit, const F& add) {
+    begin = unit % g.bands() * g.band(), end = std::min(begin + g.band(), g.out_height);
     first = std::clamp<int64_t>(begin * g.stride_h - g.pad_h, 0, g.height);
     const int64_t last = std::min(g.height, (end - 1) * g.stride_h - g.pad_h + g.kh);
+    const int64_t above = unit / g.bands() * g.height;  // rows of the images before
     int32_t count = 0, *at = start.data();
     for (int64_t row = first; row < last; ++row)
       for (int64_t w = 0; w < g.width; ++w) {
         *at++ = count;
-        count = add(row * g.width + w, w * g.channels, count);
+        count = add((above + row) * g.width + w, w * g.channels, count);
       }
     seen = *at = count;
   }
@@ -118,12 +122,11 @@ template <int V>
   }
 }
 
-// out[oh, ow, tile] = rest + sum over events of weights (times the event's value), rows [begin,
-// end). Two sums take turns, of every other event, as many vectors at a time as there are registers
-// for.
+// out[oh, ow, tile] = rest + sum over events of weights (times the event's value). Two sums take
+// turns, of every other event, as many vectors at a time as there are registers for.
 template <int V, bool kValues>
 void gather(const Conv& g, const Events& events, const float* weights, const float* rest, int n,
-            int64_t begin, int64_t end, float* out) {
+            float* out) {
   constexpr int kWide = V * kLanes<float>, kPart = std::min(V, kRegisters / 4);
   const int32_t* index = events.index.data();
   const float* value = events.value.data();
@@ -134,7 +137,7 @@ void gather(const Conv& g, const Events& events, const float* weights, const flo
       sum[v] = kValues ? fused<float>(all_of(value[e]), w, sum[v]) : sum[v] + w;
     }
   };
-  for (int64_t oh = begin; oh < end; ++oh)
+  for (int64_t oh = events.begin; oh < events.end; ++oh)
     for (int64_t ow = 0; ow < g.out_width; ++ow) {
       float* to = out + (oh * g.out_width + ow) * g.outputs;
       for (int part = 0; part < V; part += kPart) {
@@ -162,8 +165,8 @@ void gather(const Conv& g, const Events& events, const float* weights, const flo
 // Whether `spread` is faster than `gather` for the events of these output rows: it visits events,
 // where gather asks at every output pixel for those under each row of the kernel.
 template <int V>
-bool few_events(const Conv& g, const Events& events, int64_t begin, int64_t end) {
-  const int64_t pixels = (end - begin) * g.out_width;
+bool few_events(const Conv& g, const Events& events) {
+  const int64_t pixels = (events.end - events.begin) * g.out_width;
   return events.seen * g.kw * V <= kSpread * pixels * g.stride_h * g.stride_w;
 }
 
@@ -172,9 +175,9 @@ bool few_events(const Conv& g, const Events& events, int64_t begin, int64_t end)
 // order of events.
 template <int V, bool kValues>
 void spread(const Conv& g, const Events& events, const float* weights, const float* rest, int n,
-            int64_t begin, int64_t end, float* row, float* out) {
+            float* row, float* out) {
   constexpr int kWide = V * kLanes<float>;
-  for (int64_t oh = begin; oh < end; ++oh) {
+  for (int64_t oh = events.begin; oh < events.end; ++oh) {
     for (int64_t ow = 0; ow < g.out_width; ++ow)
       for (int v = 0; v < V; ++v)
         store(row + ow * kWide + v * kLanes<float>, load(rest + v * kLanes<float>));
@@ -213,14 +216,14 @@ void spread(const Conv& g, const Events& events, const float* weights, const flo
 // sums[kh, kw, c, tile] += gradient[oh, ow, tile] for every spike (c) under the kernel at (oh, ow);
 // one kernel row at a time, whose sums fit in the first-level cache. bias [tile] += gradient.
 template <int V>
-void scatter(const Conv& g, const Events& events, const float* gradient, int n, int64_t begin,
-             int64_t end, float* sums, float* bias) {
+void scatter(const Conv& g, const Events& events, const float* gradient, int n, float* sums,
+             float* bias) {
   constexpr int kWide = V * kLanes<float>;
   const int32_t* index = events.index.data();
   Lane<float> all[V];
   for (int v = 0; v < V; ++v) all[v] = load(bias + v * kLanes<float>);
   for (int64_t kh = 0; kh < g.kh; ++kh)
-    for (int64_t oh = begin; oh < end; ++oh) {
+    for (int64_t oh = events.begin; oh < events.end; ++oh) {
       const int64_t row = oh * g.stride_h - g.pad_h + kh;
       const bool inside = row >= 0 && row < g.height;
       if (!inside && kh > 0) continue;

@@ -94,14 +94,12 @@ RowsAt<T> currents_at(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, int
 template <class T>
 RowsStep<T> rows_step(const Layer<T>& f, int64_t tile) {
   const Program& p = *f.program;
-  const int64_t bytes = f.tiles * f.kept.rows * kTile * static_cast<int64_t>(sizeof(T));
   RowsStep<T> c{};
   c.n = columns_of(tile, f.outputs);
   c.params = f.params + (p.each ? tile * p.parameters * kTile : 0);
   c.state = f.tiles * f.batch * kTile, c.word = f.word_b;
   c.keep = f.kept.keep, c.real = f.tiles * f.kept.rows * kTile, c.mask = f.tiles * f.kept.rows;
-  c.past = kStreams && !p.within && bytes >= kStreamed &&
-           reinterpret_cast<uintptr_t>(f.kept.reals) % 64 == 0;
+  c.past = !p.within && streamed(f.kept.reals, c.real);
   c.ahead = f.batch * kTile;
   return c;
 }

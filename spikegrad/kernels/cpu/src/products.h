@@ -121,8 +121,7 @@ void currents(const Source<T>& x, int64_t from, int64_t rows, int64_t outputs, T
               int64_t stride) {
   constexpr int64_t kPiece = 256;
   const int64_t tiles = tiles_of(outputs), pieces = (rows + kPiece - 1) / kPiece;
-  const bool past = rows * stride * static_cast<int64_t>(sizeof(T)) >= kStreamed &&
-                    stride % kLanes<T> == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+  const bool past = stride % kLanes<T> == 0 && streamed(out, rows * stride);
   const bool whole_rows = by_whole_rows<T>(x.inputs, outputs);
   parallel_each(tiles * pieces, 1, [&](int64_t k) {
     const int64_t tile = whole_rows ? k % tiles : k / pieces;

@@ -70,8 +70,7 @@ void check_noise(const Call& call) {
 // Rows that nobody reads again before the caches lose them.
 template <class T>
 bool past(const T* p, const StepScan<T>& c) {
-  return kStreams && reinterpret_cast<uintptr_t>(p) % 64 == 0 && c.columns * sizeof(T) % 64 == 0 &&
-         c.steps * c.columns * static_cast<int64_t>(sizeof(T)) >= kStreamed;
+  return c.columns * sizeof(T) % 64 == 0 && streamed(p, c.steps * c.columns);
 }
 
 template <class T>

@@ -27,7 +27,12 @@ template <class T>
 
 // Rows that the caches will have lost before anybody reads them again go past the caches: a store
 // into a cache would first read what it overwrites.
-constexpr int64_t kStreamed = int64_t{16} << 20;  // bytes of a tensor
+template <class T>
+bool streamed(const T* first, int64_t n) {
+  constexpr int64_t kMany = int64_t{16} << 20;  // bytes of a tensor
+  return kStreams && n * static_cast<int64_t>(sizeof(T)) >= kMany &&
+         reinterpret_cast<uintptr_t>(first) % 64 == 0;
+}
 
 // The front of a tile's row; past: past the caches, if it is whole.
 template <class T>
