@@ -27,8 +27,8 @@ from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.fuse_norm import NORMED, run_normed
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.recurrent import Recurrent
+from spikegrad.nn.single_step import single_step
 from spikegrad.nn.spiking import Spiking
-from spikegrad.nn.stream import stream
 from spikegrad.nn.threaded import Threaded
 from spikegrad.nn.witness import Witness
 from spikegrad.types import Backend, State
@@ -78,7 +78,7 @@ class Sequential(Threaded, nn.Sequential):
         before = self.matched(states)
         layers = list(self._modules.values())
         if not checked and not torch.is_grad_enabled():
-            step_alone = stream(layers, x, before) if len(layers) > 0 else None
+            step_alone = single_step(layers, x, before) if len(layers) > 0 else None
             if step_alone is not None:
                 self.note([(layer, STREAM) for layer in layers])
                 return step_alone

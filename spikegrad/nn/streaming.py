@@ -21,7 +21,7 @@ from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.readout import LI
 from spikegrad.nn.sequential import Sequential
-from spikegrad.nn.stream import Numbers, numbers_of
+from spikegrad.nn.single_step import Numbers, numbers_of
 from spikegrad.nn.threaded import Threaded
 from spikegrad.types import LIFState, LIState, State, map_state
 

@@ -9,7 +9,7 @@ import torch
 
 import spikegrad as sg
 from spikegrad.errors import UserError
-from spikegrad.nn import stream as room
+from spikegrad.nn import single_step as room
 from spikegrad.types import LIFState
 
 NEURONS = {
@@ -31,11 +31,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
 
     def counted(*args):
-        out = room.stream(*args)
+        out = room.single_step(*args)
         found.append(out is not None)
         return out
 
-    monkeypatch.setattr(sequential, "stream", counted)
+    monkeypatch.setattr(sequential, "single_step", counted)
     return found
 
 

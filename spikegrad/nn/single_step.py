@@ -24,7 +24,7 @@ from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.readout import LI
 from spikegrad.types import LIFState, LIState, State
 
-__all__ = ["MOST", "stream"]
+__all__ = ["MOST", "single_step"]
 
 MOST = 32
 """Samples up to which this is faster than the native call: its weights are turned every time."""
@@ -43,7 +43,7 @@ class Numbers(NamedTuple):
     drop: float
 
 
-def stream(
+def single_step(
     layers: Sequence[nn.Module], x: Any, states: Sequence[State]
 ) -> tuple[Tensor, tuple[State, ...]] | None:
     """The step as output `[1, B, *features]` and states, or None where it runs as ever."""
