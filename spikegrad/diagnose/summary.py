@@ -124,11 +124,12 @@ def summary(network: nn.Module, x: Tensor) -> Summary:
 
 def parts(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The layers a reader would name: neurons and feedback as one, containers opened."""
-    whole = isinstance(network, (Recorded, Recurrent)) or not list(network.children())
-    if whole:
+    # What makes a weight out of another one is no layer.
+    inside = [each for each in network.named_children() if each[0] != "parametrizations"]
+    if isinstance(network, (Recorded, Recurrent)) or not inside:
         yield prefix, network
         return
-    for name, child in network.named_children():
+    for name, child in inside:
         yield from parts(child, f"{prefix}.{name}" if prefix else name)
 
 

@@ -18,7 +18,7 @@ from spikegrad.nn.init import spikes
 from spikegrad.nn.measuring import measuring
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.tape import Recorded, record
-from spikegrad.nn.wiring import Wire, drivers, wiring
+from spikegrad.nn.wiring import Wire, check_settable, drivers, wiring
 
 __all__ = ["Calibrated", "calibrate"]
 
@@ -102,6 +102,9 @@ def planned(wires: list[Wire], names: dict[nn.Module, str]) -> list[tuple[str, l
                     "calibrate the parts before and after it separately",
                 )
             )
+        for wire in driving:
+            if scaled(wire) == [wire.connection]:
+                check_settable(wire, "calibrate")
         all_targets = [t for wire in driving for t in scaled(wire)]
         targets = [t for t in dict.fromkeys(all_targets) if t not in taken]
         if not targets:

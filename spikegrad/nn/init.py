@@ -36,7 +36,7 @@ from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.response import response
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stepped import StepNeuron
-from spikegrad.nn.wiring import Connection, Wire, drivers, wiring
+from spikegrad.nn.wiring import Connection, Wire, check_settable, drivers, wiring
 
 __all__ = ["fluctuation_driven", "initialise", "kaiming", "psp"]
 
@@ -68,6 +68,8 @@ def initialise(
         raise UserError(
             message("expected a network with Linear or Conv layers", type(network).__name__)
         )
+    for wire in wires:
+        check_settable(wire, "initialise")
     together = drivers(wires)
     if method == "fluctuation":
         for neuron in together:

@@ -24,7 +24,7 @@ from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.tape import is_stranger
 
-__all__ = ["CONNECTIONS", "Connection", "Wire", "drivers", "wiring"]
+__all__ = ["CONNECTIONS", "Connection", "Wire", "check_settable", "drivers", "wiring"]
 
 Connection = nn.Linear | nn.modules.conv._ConvNd
 CONNECTIONS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -61,6 +61,19 @@ def wiring(network: nn.Module, x: Any = None) -> list[Wire]:
     if x is None:
         return in_a_row(list(chain(network, names)), names)
     return Pass(network, names).follow(x)
+
+
+def check_settable(wire: Wire, what: str) -> None:
+    """A connection whose weight is a parameter: one that is made out of others cannot be set."""
+    if not isinstance(wire.connection.weight, nn.Parameter):
+        kind = type(wire.connection).__name__
+        raise UserError(
+            message(
+                f"expected connections whose weight is a parameter, to {what} it",
+                f"layer {wire.name} ({kind}), whose weight is computed from others",
+                f"{what} before torch.nn.utils.parametrize, or set its parameters yourself",
+            )
+        )
 
 
 def drivers(wires: Iterable[Wire]) -> dict[nn.Module, list[Wire]]:
