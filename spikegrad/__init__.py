@@ -18,7 +18,7 @@ from spikegrad.errors import RunError, SpikegradWarning, UserError
 from spikegrad.version import __version__
 
 if TYPE_CHECKING:
-    from spikegrad import data, diagnose, functional, neurons, nn, surrogate, train
+    from spikegrad import analysis, data, diagnose, functional, neurons, nn, surrogate, train
     from spikegrad.diagnose import check
     from spikegrad.nn import (
         ALIF,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Linear,
         MaxPool2d,
         Module,
+        Population,
         Recurrent,
         Residual,
         Sequential,
@@ -64,6 +65,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "Parameter",
+    "Population",
     "Recurrent",
     "Residual",
     "RunError",
@@ -74,6 +76,7 @@ __all__ = [
     "TimeConstant",
     "UserError",
     "__version__",
+    "analysis",
     "check",
     "cut",
     "data",
@@ -95,6 +98,7 @@ __all__ = [
 ]
 
 _ROOMS = (
+    "analysis",
     "data",
     "diagnose",
     "functional",
@@ -111,7 +115,7 @@ _HOMES = {
     "diagnose": "check",
     "nn": (
         "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d Dropout Flatten Linear "
-        "MaxPool2d Module Recurrent Residual Sequential Spiking neuron record stream"
+        "MaxPool2d Module Population Recurrent Residual Sequential Spiking neuron record stream"
     ),
     "surrogate": "Surrogate spike",
     "train": "evaluate fit load predict",

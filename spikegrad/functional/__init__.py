@@ -10,6 +10,7 @@ from spikegrad.functional.cuba import cuba_lif
 from spikegrad.functional.decay import decay, time_constant
 from spikegrad.functional.delayed import delayed_lif
 from spikegrad.functional.encode import delta, direct, latency, poisson
+from spikegrad.functional.first_spike import first_spike
 from spikegrad.functional.lif import integrate_and_fire, lif
 from spikegrad.functional.linear import linear
 from spikegrad.functional.loss import (
@@ -23,10 +24,12 @@ from spikegrad.functional.loss import (
     tet,
 )
 from spikegrad.functional.pool import max_pool2d
+from spikegrad.functional.population import population
 from spikegrad.functional.readout import li, over_time
 from spikegrad.functional.recurrent import recurrent
 from spikegrad.functional.rounding import rounded, truncated
 from spikegrad.functional.spiking import spiking
+from spikegrad.functional.van_rossum import van_rossum
 
 __all__ = [
     "alif",
@@ -38,6 +41,7 @@ __all__ = [
     "delayed_lif",
     "delta",
     "direct",
+    "first_spike",
     "integrate_and_fire",
     "latency",
     "li",
@@ -48,6 +52,7 @@ __all__ = [
     "membrane_cross_entropy",
     "over_time",
     "poisson",
+    "population",
     "rate_cross_entropy",
     "rate_mse",
     "rate_penalty",
@@ -57,4 +62,5 @@ __all__ = [
     "tet",
     "time_constant",
     "truncated",
+    "van_rossum",
 ]

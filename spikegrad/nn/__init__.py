@@ -13,6 +13,7 @@ from spikegrad.nn.init import fluctuation_driven, initialise, kaiming, psp
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.module import Module
 from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.population import Population
 from spikegrad.nn.quantity import Decay, Quantity, no_decay
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
@@ -42,6 +43,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "Neuron",
+    "Population",
     "Quantity",
     "Recurrent",
     "Residual",

@@ -26,6 +26,7 @@ from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.fuse_norm import NORMED, run_normed
 from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.population import Population
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.single_step import single_step
 from spikegrad.nn.spiking import Spiking
@@ -36,7 +37,7 @@ from spikegrad.types import Backend, State
 __all__ = ["OVER_TIME", "STREAM", "Sequential"]
 
 STREAM = "one step of few samples without gradients"
-OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking)
+OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking, Population)
 """Stateless layers that take `[T, B, ...]` themselves."""
 
 

@@ -31,7 +31,10 @@ _OURS = {"model": ("mlp", "recurrent", "conv")}
 """What the article's network, which is built as written there, does not read."""
 _LEAKY = {**_OURS, "neuron": ("lif", "cuba", "alif")}
 _TARGETS = {"objective": ("count_mse", "rate_mse")}
-_CROSS_ENTROPIES = ("rate_ce", "count_ce", "membrane_mean", "membrane_max", "membrane_last")
+_CROSS_ENTROPIES = (
+    *("rate_ce", "count_ce", "membrane_mean", "membrane_max", "membrane_last"),
+    "first_spike",
+)
 _ADAPTIVE = {**_OURS, "neuron": ("alif",)}
 _PENALTY = {"rate_weight": SET}
 

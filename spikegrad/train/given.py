@@ -88,6 +88,10 @@ def _check_loaders(job: Job) -> None:
     if training.early_stopping and job.val_loader is None:
         expected = "expected a val_loader for early_stopping"
         raise UserError(message(expected, "none", "it needs a validation in every epoch"))
+    if training.truncate and training.objective == "first_spike":
+        expected = "expected truncate=0 with the objective first_spike"
+        remedy = "every chunk would have first spikes of its own"
+        raise UserError(message(expected, str(training.truncate), remedy))
     if job.metrics and job.val_loader is None and job.test_loader is None:
         expected = "expected a val_loader or test_loader for metrics"
         raise UserError(message(expected, "none", "metrics are measured there"))

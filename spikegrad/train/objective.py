@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from spikegrad.analysis import first_spike_time
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional import loss as losses
+from spikegrad.functional.first_spike import first_spike
 from spikegrad.functional.readout import over_time
 from spikegrad.nn import Tape
 from spikegrad.train.config import Config
@@ -26,9 +28,15 @@ OBJECTIVES = (
     "rate_mse",
     "count_mse",
     "tet",
+    "first_spike",
 )
 """Every objective by name."""
 
+_OF_SPIKES = {
+    "rate_ce": losses.rate_cross_entropy,
+    "count_ce": losses.count_cross_entropy,
+    "first_spike": first_spike,
+}
 _OVER = {"count_ce": "sum", "count_mse": "sum", "membrane_max": "max", "membrane_last": "last"}
 
 
@@ -39,8 +47,9 @@ class Objective:
     Args:
         name: "rate_ce" and "count_ce" (cross-entropy on spike rates or counts), "membrane_mean",
             "membrane_max", "membrane_last" (on a membrane or a linear readout), "rate_mse" and
-            "count_mse" (squared error of rates or counts), "tet".
-        temperature: divides the scores before the softmax.
+            "count_mse" (squared error of rates or counts), "tet", "first_spike" (cross-entropy on
+            the negative times of first spikes).
+        temperature: divides the scores before the softmax; of "first_spike" in steps.
         label_smoothing: share of the target given to all classes.
         target_correct, target_incorrect: for rate_mse and count_mse, the rates that the right
             output and the others should have (spikes per step); None: those of the loss.
@@ -90,10 +99,8 @@ class Objective:
         if self.name == "tet":
             weight, target = self.tet_weight, self.tet_target
             return losses.tet(y, labels, weight=weight, target=target, label_smoothing=smooth)
-        if self.name in ("rate_ce", "count_ce"):
-            loss = (
-                losses.rate_cross_entropy if self.name == "rate_ce" else losses.count_cross_entropy
-            )
+        if self.name in _OF_SPIKES:
+            loss = _OF_SPIKES[self.name]
             return loss(y, labels, temperature=temperature, label_smoothing=smooth)
         over = self.name.removeprefix("membrane_")
         return losses.membrane_cross_entropy(
@@ -115,6 +122,8 @@ class Objective:
 
     def scores(self, y: Tensor) -> Tensor:
         """The scores `[B, C]` of an output `[T, B, C]`: the largest is the prediction."""
+        if self.name == "first_spike":
+            return -first_spike_time(y) / self.temperature
         over = _OVER.get(self.name, "mean")
         return over_time(y, over).float() / self.temperature  # type: ignore[arg-type]
 
@@ -126,7 +135,9 @@ class Objective:
         """The lowest value the loss can reach with this readout, whatever the weights."""
         if self.name in ("rate_mse", "count_mse"):
             return 0.0
-        kind = {"rate_ce": "rate", "count_ce": "count"}.get(self.name, "membrane")
+        # The most that a first spike can be ahead is all steps, as with counts.
+        kinds = {"rate_ce": "rate", "count_ce": "count", "first_spike": "count"}
+        kind = kinds.get(self.name, "membrane")
         return losses.loss_floor(
             kind,  # type: ignore[arg-type]
             classes,

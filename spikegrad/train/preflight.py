@@ -84,6 +84,7 @@ def check_objective(objective: AnyObjective, y: Tensor, labels: Tensor | None) -
     """
     if labels is not None and not isinstance(objective, OwnObjective):
         check_labels(y, labels)
+        objective.scores(y)  # first_spike refuses membranes
         return
     shapes = f"y {list(y.shape)}" + (
         f" and labels {list(labels.shape)}" if labels is not None else ""
