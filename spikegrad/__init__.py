@@ -18,7 +18,17 @@ from spikegrad.errors import RunError, SpikegradWarning, UserError
 from spikegrad.version import __version__
 
 if TYPE_CHECKING:
-    from spikegrad import analysis, data, diagnose, functional, neurons, nn, surrogate, train
+    from spikegrad import (
+        analysis,
+        data,
+        diagnose,
+        functional,
+        neurons,
+        nn,
+        surrogate,
+        train,
+        verify,
+    )
     from spikegrad.diagnose import check
     from spikegrad.nn import (
         ALIF,
@@ -95,6 +105,7 @@ __all__ = [
     "stream",
     "surrogate",
     "train",
+    "verify",
 ]
 
 _ROOMS = (
@@ -110,6 +121,7 @@ _ROOMS = (
     "surrogate",
     "train",
     "types",
+    "verify",
 )
 _HOMES = {
     "diagnose": "check",

@@ -33,6 +33,7 @@ CHAIN = [
     "nn",
     "neurons",
     "diagnose",
+    "verify",
     "train",
     "cli",
 ]

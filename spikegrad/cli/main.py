@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
     "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: properties, times, pictures."),
+    "verify": ("spikegrad.cli.verify", "Check the theory and this installation, by numbers."),
     "bench": ("spikegrad.cli.bench", "Time a training step on this machine."),
     "config": ("spikegrad.cli.config", "Print a recipe to edit."),
     "data": ("spikegrad.cli.data", "List the data sets found, and how to get the others."),
@@ -50,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 _COMMANDS = {"fit": "train", "test": "eval", "evaluate": "eval", "infer": "predict"}
 _COMMANDS |= {"compile": "build", "benchmark": "bench", "datasets": "data", "info": "doctor"}
+_COMMANDS |= {"check": "verify", "selftest": "verify"}
 """What other programs call these commands."""
 
 

@@ -7,6 +7,7 @@ dtypes; outputs, states and all gradients are compared.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -134,11 +135,13 @@ def check(
     *,
     current: float | None = None,
     device: torch.device | str = "cpu",
+    draw: int | None = None,
 ) -> Check:
     """Compare every backend that runs here with the loop in torch: values and all gradients.
 
     neuron: a layer, or a class made by `sg.neuron`, with its defaults; current: the largest input
-    current, None for one that makes the neuron fire, found with the loop; device: of the tensors.
+    current, None for one that makes the neuron fire, found with the loop; device: of the tensors;
+    draw: a seed, to compare only the neuron as it is and one more form that the seed draws.
     Compiles what a backend needs for eight small programs (some seconds, once). Nothing of the
     layer changes. Raises TypeError for something that is no neuron, and what the loop raises.
 
@@ -174,6 +177,8 @@ def check(
         if spikes:
             rate = float(spiking(layer)(x, None, backend="reference", **values)[0].abs().mean())
         called = [replace(form, features=tuple(shape)) for form in forms(layer, values)]
+        if draw is not None:
+            called = [called[0], *random.Random(draw).sample(called[1:], k=1)]
         rows = [row for form in called for row in compared(run, form, x, values)]
     name = type(layer).__name__
     return Check(name, current, rate, tuple(rows), notes_of([y, *state], rate))

@@ -102,7 +102,7 @@ def test_an_error_is_one_line_and_status_2(arguments, words, capsys):
     assert out == ""
 
 
-@pytest.mark.parametrize("command", ["surrogates", "data", "doctor"])
+@pytest.mark.parametrize("command", ["surrogates", "verify", "data", "doctor"])
 def test_help_reads_well(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
