@@ -7,6 +7,7 @@ the numbers.
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import reduce
 from typing import Any, NamedTuple
@@ -62,8 +63,8 @@ class Source(NamedTuple):
 
 
 def versions(connection: nn.Module, x: Tensor) -> tuple[int, ...]:
-    """What counts changes in place."""
-    return (x._version, *(p._version for p in connection.parameters(recurse=False)))
+    """What counts changes in place, of what a weight is computed from too."""
+    return (x._version, *(n for p in connection.parameters() for n in (id(p), p._version)))
 
 
 class Current:
@@ -82,6 +83,8 @@ class Current:
 
     def numbers(self) -> Tensor:
         """The sum as a tensor, computed once."""
+        if self.grad_mode and not torch.is_grad_enabled():
+            check_not_in_function()
         if self.known is None:
             count = len(self.sources)
             why = f"one of {count} connections into a sum" if count > 1 else "its output is read"
@@ -121,7 +124,7 @@ class Current:
 OPERATORS = (
     "radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul "
     "and rand or ror xor rxor lshift rshift lt le gt ge eq ne neg pos abs invert bool float int "
-    "index len iter getitem contains format"
+    "index len iter getitem setitem contains format array divmod rdivmod"
 )
 
 
@@ -138,6 +141,23 @@ for _operator in OPERATORS.split():
     setattr(Current, f"__{_operator}__", on_numbers(f"__{_operator}__"))
 
 
+def check_not_in_function() -> None:
+    """No function of autograd around: it takes what is no tensor as a constant, and the gradient
+    would end there without a word.
+    """
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "flow":
+        if frame.f_code is torch.autograd.Function.apply.__func__.__code__:  # type: ignore[attr-defined]
+            raise UserError(
+                message(
+                    "expected a tensor in a torch.autograd.Function",
+                    "the output of a connection, which is not computed yet",
+                    "pass a copy: Function.apply(self.fc(x).clone())",
+                )
+            )
+        frame = frame.f_back  # type: ignore[assignment]
+
+
 def as_numbers(x: Any) -> Any:
     """A current's numbers; anything else as it is."""
     return x.numbers() if type(x) is Current else x
@@ -147,8 +167,9 @@ def of_numbers(values: Any) -> Any:
     """The same within tuples, lists and dicts."""
     if isinstance(values, dict):
         return {name: of_numbers(value) for name, value in values.items()}
-    if isinstance(values, (tuple, list)) and not hasattr(values, "_fields"):
-        return type(values)(of_numbers(value) for value in values)
+    if isinstance(values, (tuple, list)):
+        parts = [of_numbers(value) for value in values]
+        return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
     return as_numbers(values)
 
 

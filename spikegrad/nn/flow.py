@@ -19,8 +19,10 @@ from spikegrad.types import State
 
 __all__ = ["Flow"]
 
+RETURNED = "pass the states that this network returned, or None to start from rest"
 
-def through(layer: nn.Module, x: Any, state: State) -> Any:
+
+def over(layer: nn.Module, x: Any, state: State) -> Any:
     """A layer with a state over x; with the one connection that its current comes from, if the
     kernels run both in one call.
     """
@@ -50,9 +52,6 @@ def together(block: Block, layer: nn.Module, source: Source, state: State) -> An
     _, how = chosen[0]
     NOW.witness.saw(Seen((source.connection, layer), block, how, source.x, took), out[0])
     return out
-
-
-RETURNED = "pass the states that this network returned, or None to start from rest"
 
 
 class Flowing(Stateful):
@@ -85,7 +84,7 @@ class Flow:
         """The layer's output; its next state is kept."""
         name = self.name_of(layer)
         state = None if self.before is None else self.before[name]
-        y, self.after[name] = through(layer, x, state)
+        y, self.after[name] = over(layer, x, state)
         return y
 
     def name_of(self, layer: nn.Module) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikegrad.checks import check_current, check_finite, check_finite_state
 from spikegrad.errors import message
@@ -18,7 +18,7 @@ __all__ = ["Module"]
 
 
 class Module(Flowing):
-    """A network whose `flow(x)` is written in plain PyTorch: `network(x, states=None)`.
+    """A network whose `flow(x)` is written in plain PyTorch: `network(x, state=None)`.
 
     Within `flow`, x is `[T, B, *features]`; layers with a state, containers among them, are called
     with x alone and return their output alone. The network returns what `flow` returns, and the
@@ -51,8 +51,6 @@ class Module(Flowing):
     True
     """
 
-    _names: dict[nn.Module, str] | None = None
-
     def flow(self, x: Tensor) -> Any:
         """The output over x `[T, B, *features]`; written by the subclass."""
         raise NotImplementedError(
@@ -67,16 +65,9 @@ class Module(Flowing):
             check_current(x, floating=False)
             check_finite(x)
             check_finite_state(state, "states")
-        flow = Flow(self, self.names(), state)
+        names = {module: name for name, module in self.named_modules()}
+        flow = Flow(self, names, state)
         flow.check_given()
         y = of_numbers(flow.through(self.flow, x))
         flow.check_run()
         return y, flow.after
-
-    def names(self) -> dict[nn.Module, str]:
-        """The names of the layers, which are found once."""
-        known = self.__dict__.get("_names")
-        if known is None or len(known) != sum(1 for _ in self.modules()):
-            known = {module: name for name, module in self.named_modules()}
-            self.__dict__["_names"] = known
-        return known

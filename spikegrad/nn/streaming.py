@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikegrad.checks import check_finite_state, check_state
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron, plain
 from spikegrad.nn.connection import Flatten, Linear
@@ -20,7 +21,7 @@ from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.readout import LI
-from spikegrad.nn.sequential import Sequential
+from spikegrad.nn.sequential import Sequential, check_stateless
 from spikegrad.nn.single_step import Numbers, numbers_of
 from spikegrad.nn.threaded import Threaded
 from spikegrad.types import LIFState, LIState, State, map_state
@@ -64,16 +65,17 @@ class Stream:
             raise TypeError(message("expected batch as a whole number", repr(batch)))
         if batch < 1:
             raise UserError(message("expected batch >= 1", str(batch)))
-        if any(m.training and isinstance(m, TRAINED) for m in network.modules()):
-            expected = "expected a network in eval(): dropout and batch norm differ in training"
-            raise UserError(message(expected, "one in train()", "call network.eval() first"))
+        self.trained = [m for m in network.modules() if isinstance(m, TRAINED)]
+        self.check_mode()
         self.network, self.batch = network, batch
         self.steps = reserved(network, batch)
         self.kept: State = None
         self.seen = parameters_of(network)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """One step: y `[B, *features]` of x `[B, *features]`."""
+    def __call__(self, x: Tensor) -> Any:
+        """One step: y `[B, *features]` of x `[B, *features]`; where the network returns several
+        outputs, as many.
+        """
         if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[0] != self.batch:
             got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
             expected = f"expected a step x as [B, *features] with B = {self.batch}"
@@ -81,24 +83,30 @@ class Stream:
         if any(p._version != version or p.data_ptr() != at for p, version, at in self.seen):
             expected = "expected the parameters that the stream was made with"
             raise UserError(message(expected, "changed ones", "make a new stream(network)"))
+        self.check_mode()
         if torch.is_grad_enabled():
             with torch.no_grad():
                 return self.one(x)
         return self.one(x)
 
-    def one(self, x: Tensor) -> Tensor:
+    def one(self, x: Tensor) -> Any:
         """A step without gradients."""
         if self.steps is None or not self.steps.fits(x):
             return self.by_network(x)
         return self.steps(x)
 
-    def by_network(self, x: Tensor) -> Tensor:
+    def by_network(self, x: Tensor) -> Any:
         """One step of the network itself."""
         y, self.kept = self.network(x.unsqueeze(0), self.state)
         if self.steps is not None:
             self.steps.take(self.kept)
-        out: Tensor = y[0]
-        return out
+        return map_state(lambda part: part[0], y)  # of several outputs each
+
+    def check_mode(self) -> None:
+        """No layer that does something else in training."""
+        if any(module.training for module in self.trained):
+            expected = "expected a network in eval(): dropout and batch norm differ in training"
+            raise UserError(message(expected, "one in train()", "call network.eval() first"))
 
     @property
     def state(self) -> State:
@@ -107,6 +115,8 @@ class Stream:
 
     @state.setter
     def state(self, state: State) -> None:
+        if self.steps is not None:
+            self.steps.check(self.network, state)
         self.kept = map_state(torch.Tensor.clone, state)
         if self.steps is not None:
             self.steps.take(self.kept)
@@ -128,8 +138,9 @@ def parameters_of(network: nn.Module) -> list[tuple[Tensor, int, int]]:
 class Reserved:
     """Steps of layers in memory of their own; of one sample as vectors, which cost less."""
 
-    def __init__(self, layers: list[Step], batch: int) -> None:
+    def __init__(self, layers: list[Step], neurons: list[Neuron], batch: int) -> None:
         self.layers, self.runs, self.batch = layers, [layer.run for layer in layers], batch
+        self.neurons = neurons
         first = layers[0]
         assert isinstance(first, Product)
         self.like = first.right
@@ -137,6 +148,8 @@ class Reserved:
     def fits(self, x: Tensor) -> bool:
         """Whether the reserved memory is right for an input; else the network names the error."""
         like = self.like
+        if torch.is_autocast_enabled("cpu") or any(n.tape is not None for n in self.neurons):
+            return False
         right = x.dim() == 2 and x.shape[1] == like.shape[1] and x.dtype == like.dtype
         return right and x.device == like.device and math.isfinite(x.sum().item())
 
@@ -152,6 +165,12 @@ class Reserved:
         found = tuple(layer.state() for layer in self.layers)
         return found if any(state is not None for state in found) else None
 
+    def check(self, network: Any, states: State) -> None:
+        """States that the network returned, for this batch."""
+        check_finite_state(states, "states")
+        for layer, state in zip(self.layers, network.matched(states), strict=True):
+            layer.check(state, self.batch)
+
     def take(self, states: State) -> None:
         """Go on from the states of a `Sequential`."""
         for k, layer in enumerate(self.layers):
@@ -161,6 +180,9 @@ class Reserved:
 class Step:
     """One layer's step; by itself one that does nothing to `[B, N]`."""
 
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+
     def run(self, x: Tensor) -> Tensor:
         """The output, in memory that the next step overwrites."""
         return x
@@ -168,6 +190,10 @@ class Step:
     def state(self) -> State:
         """A copy of the state."""
         return None
+
+    def check(self, state: State, batch: int) -> None:
+        """A state that fits, None among them."""
+        check_stateless(self.layer, state)
 
     def take(self, state: State) -> None:
         """Go on from a state; None: from rest."""
@@ -177,6 +203,7 @@ class Product(Step):
     """A connection."""
 
     def __init__(self, layer: Linear, batch: int) -> None:
+        super().__init__(layer)
         self.right = layer.weight.detach()
         self.bias = None if layer.bias is None else layer.bias.detach()
         self.turned = self.right.t()
@@ -201,6 +228,7 @@ class Integrator(Step):
     kind: Any = LIState
 
     def __init__(self, layer: Any, known: Numbers, like: Tensor) -> None:
+        super().__init__(layer)
         self.known, self.rest = known, float(getattr(layer, "v_rest", 0.0))
         self.v = torch.full_like(like, self.rest)
         # A tensor, since a number of Python becomes one at every call.
@@ -220,6 +248,14 @@ class Integrator(Step):
     def run(self, x: Tensor) -> Tensor:
         """The membrane."""
         return self.integrated(x)
+
+    def check(self, state: State, batch: int) -> None:
+        if state is not None:
+            like = self.v.reshape(1, batch, -1)
+            check_state(state, self.kind, like, like.dtype)
+            if getattr(state, "refractory", None) is not None:
+                expected = "expected a state without a refractory period"
+                raise UserError(message(expected, "one with it", "pass states of this network"))
 
     def state(self) -> State:
         return self.kind(self.v.clone().reshape(-1, self.v.shape[-1])) if self.there else None
@@ -265,7 +301,9 @@ def reserved(network: nn.Module, batch: int) -> Reserved | None:
             return None
         steps.append(step)
         like = step.out if isinstance(step, Product) else like
-    return Reserved(steps, batch) if steps and isinstance(steps[0], Product) else None
+    if not steps or not isinstance(steps[0], Product):
+        return None
+    return Reserved(steps, [layer for layer in network if isinstance(layer, Neuron)], batch)
 
 
 def step_of(layer: nn.Module, like: Tensor | None, batch: int) -> Step | None:
@@ -277,7 +315,7 @@ def step_of(layer: nn.Module, like: Tensor | None, batch: int) -> Step | None:
         )
         return Product(layer, batch) if fits else None
     if type(layer) is Flatten and plain(layer, Flatten) and like is not None:
-        return Step()
+        return Step(layer)
     if type(layer) not in (LIF, IF, LI) or not plain(layer, Neuron) or like is None:
         return None
     assert isinstance(layer, (LIF, IF, LI))

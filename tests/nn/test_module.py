@@ -288,6 +288,73 @@ def test_copies_and_saved_weights_give_the_same() -> None:
     assert torch.equal(copy.deepcopy(net)(batch())[0], y)
 
 
+class Step(torch.autograd.Function):
+    """Keeps nothing, so that autograd itself notices nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Tensor:
+        return (x > 0).float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def test_a_function_of_autograd_gets_a_tensor_or_says_so() -> None:
+    with pytest.raises(sg.UserError, match=r"Function.apply\(self.fc\(x\).clone\(\)\)"):
+        Free(lambda m, x: Step.apply(m.fc(x)), fc=sg.Linear(6, 8))(batch())
+    known = Free(lambda m, x: Step.apply((lambda c: (c.sum(), c)[1])(m.fc(x))), fc=sg.Linear(6, 8))
+    with pytest.raises(sg.UserError, match=r"expected a tensor in a torch\.autograd\.Function"):
+        known(batch())
+    net = Free(lambda m, x: Step.apply(m.fc(x).clone()), fc=sg.Linear(6, 8))
+    net(batch())[0].sum().backward()
+    assert net.fc.weight.grad is not None
+
+
+def test_numbers_may_be_read_without_gradients() -> None:
+    seen = []
+
+    def flow(m: Any, x: Tensor) -> Tensor:
+        c = m.fc(x)
+        with torch.no_grad():
+            seen.append(float(c.mean()))
+        return m.lif(c)
+
+    net = Free(flow, fc=sg.Linear(6, 8), lif=sg.LIF(10.0))
+    net(batch())[0].sum().backward()
+    assert len(seen) == 1
+    assert net.fc.weight.grad is not None
+
+
+def test_a_layer_put_in_the_place_of_another_is_found() -> None:
+    net = Free(lambda m, x: m.lif(x), lif=sg.LIF(10.0))
+    net(batch())
+    net.lif = sg.LIF(5.0)
+    y, states = net(batch())
+    assert torch.equal(y, sg.LIF(5.0)(batch())[0])
+    assert list(states) == ["lif"]
+
+
+def test_a_weight_behind_a_parametrization_must_not_change_either() -> None:
+    def flow(m: Any, x: Tensor) -> Tensor:
+        c = m.fc(x)
+        with torch.no_grad():
+            m.fc.parametrizations.weight.original0.add_(1.0)
+        return m.lif(c)
+
+    net = Free(flow, fc=sg.Linear(6, 8), lif=sg.LIF(10.0))
+    torch.nn.utils.parametrizations.weight_norm(net.fc)
+    with pytest.raises(sg.UserError, match="unchanged until neurons"):
+        net(batch())
+
+
+def test_weights_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        net = Net()
+        y, _ = net(batch())
+        assert torch.allclose(y, by_hand(net, batch()), atol=1e-6)
+
+
 def test_layers_added_later_are_found() -> None:
     net = Free(lambda m, x: m.late(x) if hasattr(m, "late") else x)
     net(batch())

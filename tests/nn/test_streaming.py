@@ -126,3 +126,51 @@ def test_what_a_stream_refuses() -> None:
         network[0].weight.add_(1.0)
     with pytest.raises(sg.UserError, match="make a new stream"):
         step(torch.ones(1, 6))
+
+
+def test_several_outputs_are_a_step_each() -> None:
+    network = sg.Sequential(sg.Linear(6, 8), sg.LIF(10.0, output="both")).eval()
+    s, u = sg.stream(network)(torch.ones(1, 6))
+    assert s.shape == u.shape == (1, 8)
+
+
+def test_a_recorded_stream_is_recorded() -> None:
+    network = dyadic(plain())
+    step = sg.stream(network)
+    with sg.record(network) as tapes:
+        step(spikes()[0])
+        step(spikes()[1])
+    assert tapes["1"].spikes.shape == (2, 1, 16)
+
+
+def test_autocast_is_the_networks() -> None:
+    network, x = dyadic(plain()), spikes()[0]
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        want, _ = network(x[None])
+        assert torch.equal(sg.stream(network)(x), want[0])
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    network = dyadic(plain())
+    step = sg.stream(network)
+    step(spikes()[0])
+    good = step.state
+    other = sg.types.LIState(torch.zeros(1, 16))
+    for bad, says in [
+        (good[:3], "expected 6 states"),
+        ((good[1], *good[1:]), "stateless Linear"),
+        ((None, other, *good[2:]), "LIFState"),
+        ((None, sg.types.LIFState(torch.zeros(1, 7)), *good[2:]), r"\[1, 7\]"),
+        ((None, sg.types.LIFState(torch.full((1, 16), float("nan"))), *good[2:]), "finite"),
+    ]:
+        with pytest.raises((sg.UserError, TypeError), match=says):
+            step.state = bad
+    assert torch.equal(step.state[1].v, good[1].v)
+
+
+def test_a_network_put_into_training_later_is_refused() -> None:
+    network = sg.Sequential(sg.Linear(6, 8), sg.LIF(5.0), sg.Dropout(0.5)).eval()
+    step = sg.stream(network)
+    network.train()
+    with pytest.raises(sg.UserError, match="eval"):
+        step(torch.ones(1, 6))
