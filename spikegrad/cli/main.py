@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("spikegrad.cli.train", "Train a spiking network, or resume a run."),
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
+    "diagnose": ("spikegrad.cli.diagnose", "Say why a network does not learn, and what to do."),
     "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: properties, times, pictures."),
     "verify": ("spikegrad.cli.verify", "Check the theory and this installation, by numbers."),
     "bench": ("spikegrad.cli.bench", "Time a training step on this machine."),
@@ -51,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 _COMMANDS = {"fit": "train", "test": "eval", "evaluate": "eval", "infer": "predict"}
 _COMMANDS |= {"compile": "build", "benchmark": "bench", "datasets": "data", "info": "doctor"}
-_COMMANDS |= {"check": "verify", "selftest": "verify"}
+_COMMANDS |= {"check": "verify", "selftest": "verify", "health": "diagnose", "lint": "diagnose"}
 """What other programs call these commands."""
 
 

@@ -4,9 +4,12 @@ from spikegrad.diagnose.compare import Check, Compared, check
 from spikegrad.diagnose.explain import Explained, explain
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
+from spikegrad.diagnose.health import Health, health
+from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.loop import loop_closed_form, loop_integral
 from spikegrad.diagnose.preflight import preflight
 from spikegrad.diagnose.rates import SpikeCounts, counts_table, firing_rates, spike_counts
+from spikegrad.diagnose.recorded import Written, recorded_health
 from spikegrad.diagnose.summary import Row, Summary, summary
 from spikegrad.diagnose.untouched import untouched
 
@@ -16,18 +19,23 @@ __all__ = [
     "Explained",
     "Finding",
     "GradientFlow",
+    "Health",
     "LayerFlow",
+    "LayerHealth",
     "Row",
     "SpikeCounts",
     "Summary",
+    "Written",
     "check",
     "counts_table",
     "explain",
     "firing_rates",
     "gradient_flow",
+    "health",
     "loop_closed_form",
     "loop_integral",
     "preflight",
+    "recorded_health",
     "spike_counts",
     "summary",
     "untouched",

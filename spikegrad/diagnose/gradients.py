@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from spikegrad.diagnose.activity import Activity
 from spikegrad.diagnose.finding import Finding, Severity
-from spikegrad.diagnose.flow import GradientFlow, LayerFlow
+from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.probe import Probe
 from spikegrad.nn.quantity import Decay, Quantity
 from spikegrad.nn.wiring import CONNECTIONS
@@ -22,9 +21,13 @@ FADES = 1e-6
 """The same, the other way."""
 DEPTH = 1e4
 """First over last spiking layer, either way."""
+LONG, SHORT = 20, 0.1
+"""In so many steps a gradient that reaches over less than this share of them is worth a line."""
 
 
-def check_parameters(network: nn.Module, seen: Probe, layers: list[Activity]) -> Iterator[Finding]:
+def check_parameters(
+    network: nn.Module, seen: Probe, layers: list[LayerHealth]
+) -> Iterator[Finding]:
     """Parameters that this batch teaches nothing, or teaches nonsense, grouped by layer."""
     order = seen.order
     parameters = dict(network.named_parameters())
@@ -38,17 +41,18 @@ def check_parameters(network: nn.Module, seen: Probe, layers: list[Activity]) ->
         if state == "not finite":
             problem = f"has a gradient that is not finite: {words}"
             advice = "use a narrower surrogate than straight_through, --clip 1, or fewer steps"
-            yield Finding(layer, "error", problem, math.inf, advice)
+            yield Finding("not-finite", layer, "error", problem, math.inf, advice)
         elif state == "none":
             problem = f"is not part of the loss: {words} gets no gradient"
             advice = "remove it, freeze it, or look for a missing connection or .detach()"
-            yield Finding(layer, "warning", problem, 0.0, advice)
+            yield Finding("detached", layer, "warning", problem, 0.0, advice)
         else:
             weighty = any(parameters[name].dim() > 1 for name in names)
             severity, advice = cause(network, order, layer, layers)
             if not weighty:
                 severity = "warning"
-            yield Finding(layer, severity, f"learns nothing: {words} gets gradient 0", 0.0, advice)
+            problem = f"learns nothing: {words} gets gradient 0"
+            yield Finding("zero-gradient", layer, severity, problem, 0.0, advice)
 
 
 def state_of(gradient: Tensor | None) -> str:
@@ -76,7 +80,7 @@ def word(layer: str, name: str) -> str:
 
 
 def cause(
-    network: nn.Module, order: tuple[str, ...], layer: str, layers: list[Activity]
+    network: nn.Module, order: tuple[str, ...], layer: str, layers: list[LayerHealth]
 ) -> tuple[Severity, str]:
     """Why a gradient is zero, as severity and advice: behind, before, or an empty weight ahead."""
     here = order.index(layer) if layer in order else 0
@@ -84,8 +88,8 @@ def cause(
     behind = [a.name for a in layers if a.blocked and at[a.name] >= here]
     if behind:
         return "error", f"no gradient passes layer {behind[0]}: repair that first"
-    before = [a.name for a in layers if a.silent and at[a.name] < here]
-    within = [a.name for a in layers if a.silent and a.name.startswith(f"{layer}.")]
+    before = [a.name for a in layers if a.dead and at[a.name] < here]
+    within = [a.name for a in layers if a.dead and a.name.startswith(f"{layer}.")]
     if before or within:
         return "error", f"layer {(before or within)[0]} never fires: repair that first"
     modules = dict(network.named_modules())
@@ -99,41 +103,54 @@ def cause(
     return "error", "look for an input that is always 0, or for .detach() before the loss"
 
 
-def check_flow(flow: GradientFlow) -> Iterator[Finding]:
-    """Growth and decay of the gradient over time and depth."""
-    for layer in flow.layers:
+def check_flow(layers: list[LayerHealth], *, still: bool) -> Iterator[Finding]:
+    """Growth and decay of the gradient over time and depth; still: whether every step is alike."""
+    for layer in layers:
         yield from over_time(layer)
-    there = [layer for layer in flow.layers if layer.total > 0 and math.isfinite(layer.total)]
+        if not still:
+            yield from memory(layer)
+    totals = [(layer, layer.total or 0.0) for layer in layers]
+    there = [(layer, total) for layer, total in totals if total > 0 and math.isfinite(total)]
     if len(there) < 2:
         return
-    first, last = there[0], there[-1]
-    ratio = first.total / last.total
+    (first, begin), (last, end) = there[0], there[-1]
+    ratio = begin / end
     if ratio < 1 / DEPTH:
         problem = f"gets a gradient {ratio:.0e} times that of layer {last.name}: it vanishes"
         advice = "use --batch-norm, a wider surrogate (--slope lower), or --calibrate 0.05"
-        yield Finding(first.name, "warning", problem, ratio, advice)
+        yield Finding("depth-vanishes", first.name, "warning", problem, ratio, advice)
     elif ratio > DEPTH:
         problem = f"gets a gradient {ratio:.0e} times that of layer {last.name}: it explodes"
         advice = "use --clip 1, a surrogate of smaller peak (--slope lower), or smaller weights"
-        yield Finding(first.name, "warning", problem, ratio, advice)
+        yield Finding("depth-explodes", first.name, "warning", problem, ratio, advice)
 
 
-def over_time(layer: LayerFlow) -> Iterator[Finding]:
+def over_time(layer: LayerHealth) -> Iterator[Finding]:
     """One layer's gradient, backwards over the steps."""
-    growth, steps = layer.growth, len(layer.current)
+    growth, steps = layer.growth, len(layer.gradient or ())
     if growth is None:
         return
     if math.isinf(growth):
         problem = "has a gradient that overflows on its way back in time"
         advice = "use a surrogate of smaller peak, not straight_through, or truncated BPTT"
-        yield Finding(layer.name, "error", problem, growth, advice)
+        yield Finding("overflows", layer.name, "error", problem, growth, advice)
         return
     total = growth ** (steps - 1)
     if total > GROWS:
         problem = f"has an exploding gradient: x{growth:.3g} per step back, {total:.0e} in all"
         advice = "use --clip 1, a surrogate of smaller peak (--slope lower), or --truncate"
-        yield Finding(layer.name, "warning", problem, growth, advice)
+        yield Finding("explodes", layer.name, "warning", problem, growth, advice)
     elif total < FADES:
         problem = f"has a vanishing gradient: x{growth:.3g} per step back, {total:.0e} in all"
         advice = "use a longer --tau-mem, or a loss on the mean over time"
-        yield Finding(layer.name, "warning", problem, growth, advice)
+        yield Finding("vanishes", layer.name, "warning", problem, growth, advice)
+
+
+def memory(layer: LayerHealth) -> Iterator[Finding]:
+    """How far from the end a gradient reaches, where the steps are not all alike."""
+    steps = len(layer.gradient or ())
+    if layer.memory is None or steps < LONG or layer.memory >= SHORT * steps:
+        return
+    problem = f"gets a gradient from the last step over {layer.memory} of {steps} steps back"
+    advice = "use a longer --tau-mem, or feedback, if the order of distant inputs matters"
+    yield Finding("short-memory", layer.name, "info", problem, float(layer.memory), advice)

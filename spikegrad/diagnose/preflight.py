@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegrad.diagnose.activity import activities, check_activity
-from spikegrad.diagnose.ends import check_input, check_loss_value, check_output
+from spikegrad.diagnose.activity import check_activity
+from spikegrad.diagnose.ends import Floor, check_input, check_loss_value, check_output, floor_of
 from spikegrad.diagnose.finding import Finding, ordered
-from spikegrad.diagnose.flow import flow_of
 from spikegrad.diagnose.gradients import check_flow, check_parameters
+from spikegrad.diagnose.layer import LayerHealth, layers_of
 from spikegrad.diagnose.probe import Loss, Probe, probe
+from spikegrad.nn.fold import is_static
 from spikegrad.nn.tape import unrecorded
 
-__all__ = ["preflight"]
+__all__ = ["findings_of", "preflight"]
 
 
 def preflight(
@@ -51,20 +52,62 @@ def preflight(
     >>> network = models.article(as_written=True)
     >>> found = preflight(network, x.expand(10, 64, 784), labels, loss=rate_cross_entropy)
     >>> print(found[0].line())
-    layer 3 never fires: membrane reaches 0.01 of threshold; use --calibrate 0.05
+    layer 3 never fires: membrane reaches 0.01 of threshold, so nothing behind it sees the input; \
+use --calibrate 0.05
     """
     seen = probe(network, x, labels, loss=loss)
+    layers = layers_of(network, seen)
     with torch.no_grad():
-        criterion = loss if labels is not None else lambda y, _: loss(y)
-        return ordered(every(network, seen, labels, criterion, floor, classes))
+        return findings_of(network, seen, layers, labels, loss, floor=floor, classes=classes)
 
 
-def check_seen(network: nn.Module) -> Iterator[Finding]:
-    """Layers with a state that no check can look into."""
-    for name in unrecorded(network):
+def findings_of(
+    network: nn.Module,
+    seen: Probe,
+    layers: list[LayerHealth],
+    labels: Any,
+    loss: Loss,
+    *,
+    floor: float | None = None,
+    classes: int | None = None,
+) -> list[Finding]:
+    """The findings of a pass that was recorded already; arguments as of `preflight`."""
+    criterion = loss if labels is not None else lambda y, _: loss(y)
+    bound = floor_of(network, seen, labels, criterion, floor)
+    return ordered(every(network, seen, layers, labels, criterion, bound, classes))
+
+
+def every(
+    network: nn.Module,
+    seen: Probe,
+    layers: list[LayerHealth],
+    labels: Any,
+    loss: Loss,
+    floor: Floor | None,
+    classes: int | None,
+) -> Iterator[Finding]:
+    """All checks, from the input to the loss."""
+    yield from check_input(seen.x)
+    yield from check_seen(network, layers)
+    yield from doubted(network, seen.order, check_activity(layers, seen.samples))
+    yield from doubted(network, seen.order, check_parameters(network, seen, layers))
+    yield from check_flow(layers, still=is_static(seen.x))
+    yield from check_output(network, seen, labels, classes)
+    yield from check_loss_value(seen, labels, loss, floor)
+
+
+def check_seen(network: nn.Module, layers: list[LayerHealth]) -> Iterator[Finding]:
+    """Layers with a state that no check can look into, and a network without spikes."""
+    strangers = unrecorded(network)
+    for name in strangers:
         kind = type(network.get_submodule(name)).__name__
         problem = f"({kind}) has a state but cannot be recorded, so its spikes are not checked"
-        yield Finding(name, "warning", problem, 0.0, "it may be the cause of other findings")
+        advice = "it may be the cause of other findings"
+        yield Finding("unseen", name, "warning", problem, 0.0, advice)
+    if not layers and not strangers:
+        problem = "no layer of the network that ran sends spikes"
+        advice = "add a layer of spiking neurons, for example spikegrad.LIF"
+        yield Finding("no-spikes", "", "warning", problem, 0.0, advice)
 
 
 def doubted(
@@ -77,22 +120,3 @@ def doubted(
             advice = f"look at the output of layer {unseen[0]} first: it cannot be recorded"
             finding = replace(finding, advice=advice)
         yield finding
-
-
-def every(
-    network: nn.Module,
-    seen: Probe,
-    labels: Any,
-    loss: Loss,
-    floor: float | None,
-    classes: int | None,
-) -> Iterator[Finding]:
-    """All checks, from the input to the loss."""
-    layers = activities(network, seen)
-    yield from check_input(seen.x)
-    yield from check_seen(network)
-    yield from doubted(network, seen.order, check_activity(layers))
-    yield from doubted(network, seen.order, check_parameters(network, seen, layers))
-    yield from check_flow(flow_of(network, seen))
-    yield from check_output(network, seen, labels, classes)
-    yield from check_loss_value(network, seen, labels, loss, floor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -44,7 +44,9 @@ class Probe:
     x: what went in; y: what came out; loss: the scalar; tapes: `{layer: Tape}`; gradients: of each
     layer's input current `[T, B, *features]`, None where the loss does not depend on it;
     parameters: the gradient of every trainable parameter by full name, None likewise; order: the
-    names of all modules that ran, by their first call, which `tapes` and `gradients` follow.
+    names of all modules that ran, by their first call, which `tapes` and `gradients` follow; last:
+    as `gradients`, of a fixed random projection of the output's last step (of the loss where the
+    output has no time), where it was asked for.
     """
 
     x: Tensor
@@ -54,11 +56,20 @@ class Probe:
     gradients: dict[str, Tensor | None]
     parameters: dict[str, Tensor | None]
     order: tuple[str, ...]
+    last: dict[str, Tensor | None] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """B of x `[T, B, *features]`."""
+        return self.x.shape[1] if self.x.dim() > 1 else 1
 
 
-def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> Probe:
+def probe(
+    network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss, memory: bool = False
+) -> Probe:
     """Run the network on x, the loss on its output, and ask for every gradient once.
 
+    memory: whether to ask for `last` too, by another backward pass.
     Raises UserError for a network that no tape can listen to, an input that is not finite, a loss
     that is no scalar or depends on nothing.
     """
@@ -74,6 +85,10 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
         currents = [(name, t.current) for name, tape in tapes.items() for t in tape.traces]
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         asked = [tensor for _, tensor in (*currents, *trained)]
+        last = []
+        if memory:
+            end = last_step(y, value, len(x))
+            last = gradients_of(end, [tensor for _, tensor in currents], keep=True)
         found = gradients_of(value, asked)
     split = len(currents)
     return Probe(
@@ -84,6 +99,7 @@ def probe(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> P
         gradients=over_time(tapes, currents, found[:split]),
         parameters={name: g for (name, _), g in zip(trained, found[split:], strict=True)},
         order=tuple(order),
+        last=over_time(tapes, currents, last) if memory else {},
     )
 
 
@@ -206,10 +222,28 @@ def check_loss(value: object) -> None:
         )
 
 
-def gradients_of(value: Tensor, tensors: list[Tensor]) -> list[Tensor | None]:
-    """The gradient of the loss for each tensor, None where it does not depend on it."""
+def last_step(y: Tensor, loss: Tensor, steps: int) -> Tensor:
+    """A fixed random projection of the output's last step; the loss of an output without time.
+
+    What the loss reads of the last step may be nothing, or the same for every output.
+    """
+    if y.dim() < 3 or len(y) != steps or not y.requires_grad:
+        return loss
+    source = torch.Generator().manual_seed(0)
+    direction = torch.randn(y.shape[1:], generator=source, dtype=torch.float64)
+    return (y[-1] * direction.to(y.device, y.dtype)).sum()
+
+
+def gradients_of(
+    value: Tensor, tensors: list[Tensor], *, keep: bool = False
+) -> list[Tensor | None]:
+    """The gradient of a scalar for each tensor, None where it does not depend on it.
+
+    keep: the graph, for another pass.
+    """
     wanted = [t for t in tensors if t.requires_grad]
-    found = iter(torch.autograd.grad(value.reshape(()), wanted, allow_unused=True))
+    value = value.reshape(())
+    found = iter(torch.autograd.grad(value, wanted, allow_unused=True, retain_graph=keep))
     return [next(found) if t.requires_grad else None for t in tensors]
 
 

@@ -11,7 +11,7 @@ from spikegrad.diagnose.probe import forward, shown
 from spikegrad.diagnose.text import columns, number
 from spikegrad.nn.tape import Tape
 
-__all__ = ["SpikeCounts", "counts_table", "firing_rates", "spike_counts"]
+__all__ = ["SpikeCounts", "counts_table", "firing_rates", "never_and_always", "spike_counts"]
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,18 @@ def counted(name: str, spikes: Tensor) -> SpikeCounts:
     count = fired.sum(0).flatten()
     points = torch.linspace(0, 1, 5, device=count.device) * (count.numel() - 1)
     ranks = count.sort().values[points.round().long()].tolist()
-    per_neuron = fired.flatten(0, 1).flatten(1)
+    dead, saturated = never_and_always(spikes)
     return SpikeCounts(
         layer=name,
         rate=float(spikes.float().mean()),
         quantiles=tuple(ranks),
         histogram=tuple(torch.bincount(count, minlength=steps + 1).tolist()),
-        dead=float((~per_neuron.any(0)).float().mean()),
-        saturated=float(per_neuron.all(0).float().mean()),
+        dead=dead,
+        saturated=saturated,
     )
+
+
+def never_and_always(spikes: Tensor) -> tuple[float, float]:
+    """The shares of neurons that never fire in spikes `[T, B, *features]`, and that always do."""
+    fired = (spikes >= 0.5).flatten(0, 1)
+    return float((~fired.any(0)).float().mean()), float(fired.all(0).float().mean())

@@ -1,10 +1,11 @@
-"""Plain tables: columns that line up, without any package for it."""
+"""Figures as text: tables whose columns line up, without any package for it, and JSON."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["columns", "number"]
+__all__ = ["columns", "finite", "number", "share"]
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -32,3 +33,21 @@ def number(value: float | None) -> str:
     ('0.123', '0', '-')
     """
     return "-" if value is None else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """A share in a table as a percentage, `-` for none.
+
+    >>> share(0.1234), share(None)
+    ('12.3 %', '-')
+    """
+    return "-" if value is None else f"{100 * value:.3g} %"
+
+
+def finite(value: float | None) -> float | str | None:
+    """What JSON can hold: "inf" and "nan" stand for those numbers.
+
+    >>> finite(0.5), finite(math.inf), finite(None)
+    (0.5, 'inf', None)
+    """
+    return value if value is None or math.isfinite(value) else str(value)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from spikegrad.diagnose.text import columns
+from spikegrad.diagnose.text import columns, finite
 from spikegrad.verify.claim import Claim, Measured, NotRun
 from spikegrad.verify.registry import claims_of
 
@@ -170,8 +170,3 @@ def judged(claim: Claim, seed: int) -> Verdict:
     elif word == "holds" and not figures:
         word, reason = "FAILS", "nothing was measured"
     return Verdict(claim, word, tuple(figures), time.perf_counter() - begin, reason)
-
-
-def finite(value: float) -> float | str:
-    """What JSON can hold."""
-    return value if math.isfinite(value) else str(value)

@@ -103,7 +103,7 @@ def test_the_articles_network_as_written_is_dead_and_ours_is_not(steps, seed):
     assert dead.severity == "error"
     assert 0.0 < dead.measure < 0.6
     assert dead.line().startswith(f"layer 3 never fires: membrane reaches {dead.measure:.2f} of")
-    assert dead.line().endswith("threshold; use --calibrate 0.05")
+    assert dead.line().endswith("nothing behind it sees the input; use --calibrate 0.05")
     assert having(found, "layer 4 learns nothing: weight gets gradient 0")
     assert [f for f in look(models.article(), x) if f.severity == "error"] == []
 
@@ -199,7 +199,7 @@ def test_no_membrane_within_the_support():
     assert "the support 0.1" in blocked.line()
     (first,) = [f for f in having(found, "learns nothing") if f.layer == "1"]
     assert first.line() == (
-        "layer 1 learns nothing: weight, bias gets gradient 0; "
+        "layer 1 learns nothing: weight, bias gets gradient 0, so training leaves it as it is; "
         "no gradient passes layer 2: repair that first"
     )
     tails = models.mlp(784, [50], 10, neuron=lambda n: LIF(10.0, surrogate=arctan(10.0)))
@@ -251,7 +251,8 @@ def test_the_feedback_of_a_silent_layer():
     network = Sequential(Linear(784, 30), Recurrent(LIF(10.0), 30), Linear(30, 10))
     scaled(network, 0, 1e-3)
     (found,) = [f for f in having(look(network), "learns nothing") if f.layer == "1"]
-    assert "weight gets gradient 0; layer 1.neuron never fires" in found.line()
+    assert "weight gets gradient 0" in found.line()
+    assert "layer 1.neuron never fires: repair that first" in found.line()
 
 
 def test_exploding_over_time():
@@ -350,7 +351,8 @@ def test_the_floor_of_a_rate_readout():
     for floor in (None, 1.4612):
         (found,) = having(look(network, loss=rate_cross_entropy, floor=floor), "cannot go below")
         assert found.line() == (
-            "the loss cannot go below 1.4612 with spikes as the output; "
+            "the loss cannot go below 1.4612 with spikes as the output, so the loss looks stuck "
+            "and the gradients never fade, however well it learns; "
             "use --temperature 0.1 (floor 0.0004), or --readout linear"
         )
     lifted = partial(rate_cross_entropy, temperature=0.1)

@@ -1,0 +1,172 @@
+"""What `spikegrad diagnose` looks at: the network of a run or a config, and a batch of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikegrad.errors import UserError, message
+from spikegrad.train import checkpoint, seeding
+from spikegrad.train.app import stored_config
+from spikegrad.train.build import (
+    Parts,
+    build_encoder,
+    build_network,
+    build_parts,
+    calibrate_network,
+)
+from spikegrad.train.config import OPTIONS, Config
+from spikegrad.train.fields import coerce
+from spikegrad.train.finish import read_weights
+from spikegrad.train.folder import RunFolder
+from spikegrad.train.objective import Objective, objective_of
+from spikegrad.train.own import is_own
+from spikegrad.train.parallel import device_of
+from spikegrad.train.running import Place, sequence_of
+from spikegrad.train.settings import for_measuring, settings
+from spikegrad.train.sources import resolve
+
+__all__ = ["Subject", "changes_of", "config_of", "is_run", "own_run", "subject_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network with a batch of its training part, as its first step sees it.
+
+    what: which weights it has, in words; config: all settings; network: in training mode; x: the
+    encoded input `[T, B, *features]`; labels: int64 `[B]`; objective: the loss; classes: C.
+    """
+
+    what: str
+    config: Config
+    network: nn.Module
+    x: Tensor
+    labels: Tensor
+    objective: Objective
+    classes: int
+
+    def settings(self) -> AbstractContextManager[Any]:
+        """Threads and deterministic algorithms of the config; the caller's random states return."""
+        stack = ExitStack()
+        stack.enter_context(seeding.kept())
+        stack.enter_context(settings(for_measuring(self.config.run)))
+        return stack
+
+
+def is_run(target: str) -> bool:
+    """Whether a run folder is meant, and no recipe or file."""
+    return Path(target).is_dir()
+
+
+def own_run(target: str) -> bool:
+    """Whether it is the folder of a run of `fit`, which cannot say how its network is built.
+
+    Raises:
+        UserError: no run folder, or a damaged config.
+    """
+    return is_run(target) and is_own(stored_config(target))
+
+
+def config_of(target: str, changes: Mapping[str, Any] | None = None) -> Config:
+    """The config of a run folder, or of a recipe or file with some fields changed.
+
+    Raises:
+        UserError: no such run, recipe or file, a wrong field, or changes to a run.
+    """
+    given = dict(changes or {})
+    if not is_run(target):
+        return resolve(given, config=target)
+    if given:
+        expected = "expected a run as it was trained"
+        remedy = f"give {Path(target) / 'config.toml'}, to look at its network before training"
+        raise UserError(message(expected, f"{', '.join(given)} changed", remedy))
+    return stored_config(target)
+
+
+def subject_of(
+    target: str, config: Config, *, samples: int | None = None, device: str = "cpu"
+) -> Subject:
+    """Build the network of a config, with the weights of its run where target is one.
+
+    Args:
+        target: a run folder, or what the config is called; config: all settings.
+        samples: how many of the first batch, None for all of it.
+        device: where to compute.
+    Raises:
+        UserError: data, settings or files of the run that will not do.
+    """
+    run = config.run
+    with seeding.kept(), settings(for_measuring(run)):
+        parts = build_parts(config)
+        network = build_network(config, parts.inputs)
+        what = f"the network of {target} before training"
+        if is_run(target):
+            what = _trained(network, RunFolder.open(Path(target)))
+        else:
+            calibrate_network(network, config, parts)
+        place = Place(device_of(device))
+        x, labels = _batch(parts, config, place, samples)
+        return Subject(
+            what,
+            config,
+            network.to(place.device, place.dtype).train(),
+            x,
+            labels,
+            objective_of(config),
+            parts.inputs.classes,
+        )
+
+
+def changes_of(words: tuple[str, ...]) -> dict[str, Any]:
+    """Fields given as FIELD=VALUE, coerced.
+
+    Raises:
+        UserError: no such form, field or value.
+
+    >>> changes_of(("slope=3", "hidden=64,32"))
+    {'slope': 3.0, 'hidden': (64, 32)}
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UserError(message("expected FIELD=VALUE", repr(word), "for example slope=3"))
+        option = OPTIONS.get(name)
+        found[name] = value if option is None else coerce(option, value)
+    return found
+
+
+def _batch(
+    parts: Parts, config: Config, place: Place, samples: int | None
+) -> tuple[Tensor, Tensor]:
+    """The first batch of training, encoded as in the first step."""
+    x, labels = next(iter(parts.train.epoch(0)))
+    x, labels = x[:samples], labels[:samples]
+    seeding.seed_all(config.run.seed, seeding.STEP, 0)
+    put, targets = place.put(x, labels)
+    assert targets is not None
+    return sequence_of(build_encoder(config, parts.inputs), put), targets
+
+
+def _trained(network: nn.Module, folder: RunFolder) -> str:
+    """Load the weights that a run has, the chosen ones first; which they are, in words."""
+    weights: Mapping[str, Tensor]
+    if folder.weights.is_file():
+        weights, notes = read_weights(folder.weights)
+        checkpoint.check_fits(network, weights, folder.weights)
+        network.load_state_dict(weights)
+        return f"the network of {folder.path}, chosen after epoch {notes.get('epoch', '?')}"
+    if not folder.checkpoint.is_file():
+        return f"the network of {folder.path} before training: there is no checkpoint yet"
+    state = checkpoint.load(folder.checkpoint)
+    with checkpoint.understood(folder.checkpoint):
+        checkpoint.check_fits(network, state["network"], folder.checkpoint)
+        network.load_state_dict(state["network"])
+        epoch, step = state["state"]["epoch"], state["state"]["step"]
+    return f"the network of {folder.path} in training: {epoch} epochs and {step} steps are done"

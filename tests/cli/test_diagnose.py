@@ -1,0 +1,162 @@
+"""`spikegrad diagnose`: recipes, files, and run folders in every state."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spikegrad as sg
+from spikegrad.cli.main import main
+from spikegrad.data import load_digits
+from spikegrad.train import fit
+
+SMALL = ["--hidden", "16", "--steps", "4", "--epochs", "1", "--batch-size", "50", "--threads", "1"]
+SMALL += ["--no-tensorboard", "--preflight", "off", "--quiet", "--no-pictures"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: Any) -> Path:
+    there = tmp_path_factory.mktemp("diagnosed")
+    digits = load_digits()
+    parts = {"x_train": digits.train.x[:100], "y_train": digits.train.y[:100]}
+    parts |= {"x_test": digits.test.x[:40], "y_test": digits.test.y[:40]}
+    np.savez(there / "tiny.npz", **{name: part.numpy() for name, part in parts.items()}, scale=16.0)
+    words = ["train", "--data", str(there / "tiny.npz"), "--out", str(there / "run")]
+    assert main([*words, *SMALL]) == 0
+    return there / "run"
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def said(words: list[str], capsys: Any, status: int = 0) -> str:
+    assert main(["diagnose", *words]) == status
+    out, err = capsys.readouterr()
+    return out if status == 0 else out + err
+
+
+def files(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_recipe_with_changes(capsys: Any) -> None:
+    out = said(["digits", "--set", "hidden=32", "--samples", "20"], capsys)
+    assert "the network of digits before training" in out
+    assert "3 (LIF)" in out
+    assert "20 samples" in out
+    assert out.splitlines()[-1] == "no finding"
+
+
+def test_a_dead_network_has_status_1_and_says_what_to_do(capsys: Any) -> None:
+    words = ["digits", "--set", "threshold=500", "--set", "batch-norm=false"]
+    out = said(words, capsys, status=1)
+    assert "error: layer 2 never fires" in out
+    assert "so nothing behind it sees the input; use --calibrate 0.05" in out
+    assert "repair this first: layer 2 never fires" in out.splitlines()[-1]
+
+
+def test_json(capsys: Any) -> None:
+    out = json.loads(said(["digits", "--json", "--samples", "8"], capsys))
+    assert (out["target"], out["ok"], out["samples"]) == ("digits", True, 8)
+    assert out["layers"][0]["name"] == "3"
+    assert len(out["layers"][0]["gradient"]) == out["steps"]
+
+
+def test_a_finished_run_is_the_chosen_network_and_nothing_is_written(
+    run: Path, capsys: Any
+) -> None:
+    before = files(run)
+    out = json.loads(said([str(run), "--json"], capsys))
+    assert out["what"] == f"the network of {run}, chosen after epoch 1"
+    assert files(run) == before
+
+
+def test_a_run_broken_off_is_its_last_checkpoint(run: Path, capsys: Any) -> None:
+    (run / "weights.safetensors").unlink()
+    (run / "result.json").unlink()
+    out = said([str(run)], capsys)
+    assert "in training: 1 epochs and 2 steps are done" in out
+
+
+def test_a_run_without_a_checkpoint_is_its_network_before_training(run: Path, capsys: Any) -> None:
+    for name in ("weights.safetensors", "result.json", "checkpoint.pt"):
+        (run / name).unlink()
+    assert "before training: there is no checkpoint yet" in said([str(run)], capsys)
+
+
+def _checkpoint(run: Path, state: Any) -> None:
+    (run / "weights.safetensors").unlink()
+    torch.save(state, run / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: _checkpoint(run, {"format": 99}), "expected a checkpoint of format 1 in"),
+        (lambda run: _checkpoint(run, {"format": 1}), "expected the state of this run in"),
+        (
+            lambda run: (run / "weights.safetensors").write_bytes(b"half"),
+            "expected complete weights in",
+        ),
+        (lambda run: (run / "config.toml").write_text("[network]\nnew_field = 1"), "new_field"),
+        (lambda run: (run / "config.toml").unlink(), "a folder without config.toml"),
+        (lambda run: (run / "config.toml").write_text("[data]\n"), "expected the complete config"),
+    ],
+)
+def test_a_run_of_another_version_or_damaged_is_one_line(
+    damage: Any, words: str, run: Path, capsys: Any
+) -> None:
+    damage(run)
+    assert main(["diagnose", str(run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["nothing"], "unknown recipe 'nothing'"),
+        (["digits", "--set", "slope"], "expected FIELD=VALUE, got 'slope'"),
+        (["digits", "--set", "slopes=3"], "did you mean 'slope'"),
+        (["digits", "--set", "slope=steep"], "expected slope as a number"),
+        (["digits", "--samples", "0"], "--samples"),
+    ],
+)
+def test_what_is_given_wrong_is_one_line(words: list[str], line: str, capsys: Any) -> None:
+    assert main(["diagnose", *words]) == 2
+    (err,) = capsys.readouterr().err.splitlines()
+    assert line in err
+
+
+def test_changes_to_a_run_are_refused(run: Path, capsys: Any) -> None:
+    assert main(["diagnose", str(run), "--set", "slope=3"]) == 2
+    err = capsys.readouterr().err
+    assert "expected a run as it was trained, got slope changed" in err
+    assert str(run / "config.toml") in err
+    out = said([str(run / "config.toml"), "--set", "slope=3"], capsys)  # as it advises
+    assert "before training" in out
+
+
+def test_a_regression_of_ones_own_network_is_what_its_files_say(
+    tmp_path: Path, capsys: Any
+) -> None:
+    torch.manual_seed(0)
+    network = sg.Sequential(sg.Linear(4, 8), sg.LIF(10.0, threshold=99.0), sg.Linear(8, 2))
+    x, y = 3 * torch.rand(20, 4), torch.rand(20, 2)
+    where = tmp_path / "own"
+    fit(network, [(x, y)], val_loader=[(x, y)], objective=torch.nn.MSELoss(), epochs=2, out=where,
+        progress=False, preflight="off", tensorboard=False)  # fmt: skip
+    out = said([str(where)], capsys, status=1)
+    assert "a run of fit() with a network of your own" in out
+    assert "spikegrad.diagnose.health(spikegrad.load(RUN, network), (x, labels), loss=...)" in out
+    assert "never fires" in out
+    (where / "samples.npz").unlink()
+    assert "there is no samples.npz: nothing is known of its layers" in said([str(where)], capsys)
