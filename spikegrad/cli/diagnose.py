@@ -1,31 +1,62 @@
-"""`spikegrad diagnose RUN|CONFIG`: why a network does not learn, by one batch."""
+"""`spikegrad diagnose RUN|CONFIG`: why a network does not learn, by one batch, and its repair."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from spikegrad.cli.completion import recipe
-from spikegrad.errors import RunError
+from spikegrad.cli import completion
+from spikegrad.errors import RunError, UserError, message
 
 if TYPE_CHECKING:
     from spikegrad.diagnose import Health
+    from spikegrad.train.config import Config
 
 __all__ = ["diagnose"]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": ""}
 
 
+@dataclass
+class Looked:
+    """What was found. what: which network, in words; changed: the config after a repair."""
+
+    target: str
+    what: str
+    before: Health
+    after: Health | None = None
+    changed: Config | None = None
+    options: dict[str, float] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        """All of it as values that JSON can hold."""
+        found = {"target": self.target, "what": self.what, **self.before.data()}
+        if self.after is not None:
+            fix = {"done": self.lines, "options": self.options, "after": self.after.data()}
+            found["fix"] = fix
+        return found
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("target", metavar="RUN|CONFIG", shell_complete=recipe)
+@click.argument("target", metavar="RUN|CONFIG", shell_complete=completion.recipe)
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="FIELD=VALUE",
     help="Change a setting of CONFIG, for example slope=3; may be given several times.",
+)
+@click.option("--fix", is_flag=True, help="Repair what is safe; show before and after.")
+@click.option(
+    "--write",
+    metavar="FILE",
+    shell_complete=completion.file,
+    help="With --fix: write the repaired config to a new TOML file.",
 )
 @click.option(
     "--samples",
@@ -36,47 +67,92 @@ _STYLES = {"error": "bold red", "warning": "yellow", "info": ""}
 @click.option("--device", default="cpu", show_default=True, help="Device to run on.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: layers, findings, figures.")
 def diagnose(
-    target: str, changes: tuple[str, ...], samples: int | None, device: str, as_json: bool
+    target: str,
+    changes: tuple[str, ...],
+    fix: bool,
+    write: str | None,
+    samples: int | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Look at the network of a run folder, or of a recipe or TOML file before training.
 
     One batch of the training part says what each spiking layer does, where the gradient goes, and
-    what keeps the network from learning, with the figure and what to do. Nothing is written. Exit
-    status 1 where a finding is an error.
+    what keeps the network from learning, with the figure and what to do. Nothing is written, but
+    with --write. Exit status 1 where a finding is an error; with --fix, where one remains.
     """
     from spikegrad.train.subject import own_run
 
-    what, found = recorded(target) if own_run(target) else looked(target, changes, samples, device)
-    if as_json:
-        click.echo(json.dumps({"target": target, "what": what, **found.data()}, indent=2))
+    check_write(write, fix)
+    if own_run(target):
+        found = recorded(target, changes, fix)
     else:
-        show(what, found)
-    conclude(found)
+        found = looked(target, changes, samples, device, fix)
+    if as_json:
+        click.echo(json.dumps(found.data(), indent=2))
+    else:
+        show(found)
+    if write is not None:
+        written(found, Path(write), quiet=as_json)
+    conclude(found.after or found.before)
+
+
+def check_write(write: str | None, fix: bool) -> None:
+    """Refuse a file that nothing would be written to, or that is there."""
+    if write is None:
+        return
+    if not fix:
+        raise UserError(message("expected --fix with --write", "none", "add --fix"))
+    if Path(write).exists():
+        raise UserError(message("expected a new file for --write", write, "give another name"))
 
 
 def looked(
-    target: str, changes: tuple[str, ...], samples: int | None, device: str
-) -> tuple[str, Health]:
-    """Build the network and look at it; what it is, in words."""
-    from spikegrad.diagnose import health
-    from spikegrad.train.subject import changes_of, config_of, subject_of
+    target: str, changes: tuple[str, ...], samples: int | None, device: str, fix: bool
+) -> Looked:
+    """Build the network and look at it; repair a copy."""
+    from spikegrad.train import subject
 
-    config = config_of(target, changes_of(changes))
-    seen = subject_of(target, config, samples=samples, device=device)
-    with seen.settings():
-        found = health(
-            seen.network, (seen.x, seen.labels), loss=seen.objective, classes=seen.classes
-        )
-    return seen.what, found
+    config = subject.config_of(target, subject.changes_of(changes))
+    seen = subject.subject_of(target, config, samples=samples, device=device)
+    if not fix:
+        return Looked(target, seen.what, seen.health())
+    done = seen.fix()
+    found = Looked(target, seen.what, done.before, done.after)
+    found.lines = [*(repair.line for repair in done.repairs), *done.refused]
+    options = {name: float(f"{value:.3g}") for name, value in done.options.items()}
+    found.changed = subject.with_options(config, options)
+    found.options = {n: v for n, v in options.items() if n in changed_fields(config, found.changed)}
+    found.lines += [f"no setting of this config does the same as {n}" for n in options
+                    if n not in found.options]  # fmt: skip
+    if found.options and not subject.is_run(target):
+        # What the settings make of the network, and not only of the copy.
+        again = subject.subject_of(target, found.changed, samples=samples, device=device)
+        found.after = again.health()
+    return found
 
 
-def recorded(target: str) -> tuple[str, Health]:
+def changed_fields(before: Config, after: Config) -> set[str]:
+    """The fields in which two configs differ."""
+    from spikegrad.train.config import flatten
+
+    old, new = flatten(before), flatten(after)
+    return {name for name in old if old[name] != new[name]}
+
+
+def recorded(target: str, changes: tuple[str, ...], fix: bool) -> Looked:
     """What the files of a run of `fit` say, which cannot be built again."""
     import torch
 
     from spikegrad.diagnose import Written, recorded_health
     from spikegrad.report import read_run
 
+    if changes or fix:
+        given = "--fix" if fix else f"--set {changes[0]}"
+        expected = "expected a config, or a run of `spikegrad train`"
+        remedy = "use spikegrad.diagnose.fix(network, (x, labels), loss=...) in Python"
+        got = f"{given} and a run of fit() with a network of your own"
+        raise UserError(message(expected, got, remedy))
     run = read_run(target)
     layers = run.samples.layers if run.samples is not None else []
     written = [
@@ -88,22 +164,64 @@ def recorded(target: str) -> tuple[str, Health]:
         f"a run of fit() with a network of your own, {target}: what its files say. In Python, "
         "spikegrad.diagnose.health(spikegrad.load(RUN, network), (x, labels), loss=...) says more"
     )
-    return what, recorded_health(written, output)
+    return Looked(target, what, recorded_health(written, output))
 
 
-def show(what: str, found: Health) -> None:
-    """What was looked at, the table of layers, and the findings."""
-    from spikegrad.diagnose.health import HEADER, row
-    from spikegrad.train.terminal import Screen, plain_table
+def show(found: Looked) -> None:
+    """What was looked at and found; after a repair what was done, and the same again."""
+    from spikegrad.train.terminal import Screen
 
     console = Screen()
-    console.say(what)
-    table = plain_table(*HEADER, gap=1)
-    for column in table.columns[1:]:
+    console.say(found.what)
+    table(console, found.before)
+    if found.after is None:
+        return
+    console.print()
+    if not found.lines:
+        console.say("nothing to repair safely")
+        return
+    for line in found.lines:
+        console.say(f"repair: {line}")
+    console.print()
+    console.say("after it")
+    table(console, found.after)
+    if found.options:
+        console.print()
+        console.say(f"to train so: {command(found)}")
+
+
+def command(found: Looked) -> str:
+    """The command line that trains with the repaired settings."""
+    import shlex
+
+    from spikegrad.train.config import OPTIONS, flatten
+    from spikegrad.train.sources import resolve
+
+    assert found.changed is not None
+    path = Path(found.target) / "config.toml"
+    config = str(path) if path.is_file() else found.target
+    given, flags = flatten(found.changed), []
+    for name in sorted(changed_fields(resolve({}, config=config), found.changed)):
+        value = given[name]
+        if isinstance(value, bool):
+            flags.append(OPTIONS[name].flag if value else f"--no-{OPTIONS[name].flag[2:]}")
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+        flags += [OPTIONS[name].flag, shlex.quote(text)]
+    return " ".join(["spikegrad train --config", shlex.quote(config), *flags])
+
+
+def table(console: Any, found: Health) -> None:
+    """The layers, the output and the findings."""
+    from spikegrad.diagnose.health import HEADER, row
+    from spikegrad.train.terminal import plain_table
+
+    layers = plain_table(*HEADER, gap=1)
+    for column in layers.columns[1:]:
         column.justify = "right"
     for layer in found.layers:
-        table.add_row(*row(layer))
-    console.print(table)
+        layers.add_row(*row(layer))
+    console.print(layers)
     console.print()
     for line in (found.line(), *found.notes):
         console.say(line)
@@ -112,6 +230,18 @@ def show(what: str, found: Health) -> None:
         console.say(f"{finding.severity}: {finding.line()}", style=_STYLES[finding.severity])
     if not found.findings:
         console.say("no finding")
+
+
+def written(found: Looked, path: Path, *, quiet: bool) -> None:
+    """Write the repaired config."""
+    from spikegrad.train.folder import write_atomic
+    from spikegrad.train.terminal import Screen
+    from spikegrad.train.toml import to_toml
+
+    assert found.changed is not None
+    write_atomic(path, to_toml(found.changed).encode())
+    if not quiet:
+        Screen().say(f"the repaired config is in {path}")
 
 
 def conclude(found: Health) -> None:

@@ -10,6 +10,7 @@ from spikegrad.diagnose.loop import loop_closed_form, loop_integral
 from spikegrad.diagnose.preflight import preflight
 from spikegrad.diagnose.rates import SpikeCounts, counts_table, firing_rates, spike_counts
 from spikegrad.diagnose.recorded import Written, recorded_health
+from spikegrad.diagnose.repair import Fixed, Repair, Tempered, fix
 from spikegrad.diagnose.summary import Row, Summary, summary
 from spikegrad.diagnose.untouched import untouched
 
@@ -18,18 +19,22 @@ __all__ = [
     "Compared",
     "Explained",
     "Finding",
+    "Fixed",
     "GradientFlow",
     "Health",
     "LayerFlow",
     "LayerHealth",
+    "Repair",
     "Row",
     "SpikeCounts",
     "Summary",
+    "Tempered",
     "Written",
     "check",
     "counts_table",
     "explain",
     "firing_rates",
+    "fix",
     "gradient_flow",
     "health",
     "loop_closed_form",

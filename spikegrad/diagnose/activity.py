@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spikegrad.diagnose.finding import Finding
+from spikegrad.diagnose.finding import Finding, Severity
 from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.text import share
 
-__all__ = ["CALIBRATE", "check_activity"]
+__all__ = ["check_activity", "is_narrow"]
 
 SATURATED = 0.9
 """A rate above this leaves little to say."""
@@ -21,23 +21,34 @@ PASSING = 0.01
 FEW = 8
 """In fewer samples many neurons have nothing to do."""
 CALIBRATE = "use --calibrate 0.05"
+INITIALISE = "draw its weights anew (--init kaiming)"
 
 
 def check_activity(layers: list[LayerHealth], samples: int) -> Iterator[Finding]:
     """Every finding about the layers' activity."""
-    for layer in layers:
-        if layer.hard:
+    for index, layer in enumerate(layers):
+        if layer.dead:
+            yield silence(layer, [before for before in layers[:index] if before.dead])
+        elif layer.hard:
             yield from firing(layer, samples)
         yield from passing(layer)
+
+
+def silence(layer: LayerHealth, before: list[LayerHealth]) -> Finding:
+    """A layer that never fires; before: those that do not either, which may be why."""
+    problem = f"never fires: membrane reaches {layer.reach:.2f} of threshold"
+    advice = CALIBRATE
+    if before:
+        advice = f"layer {before[0].name} never fires: repair that first"
+    elif layer.reach <= 0.0:
+        advice = f"{INITIALISE}: nothing raises its membranes, so no scale of the weights helps"
+    return Finding("silent", layer.name, "error", problem, layer.reach, advice)
 
 
 def firing(layer: LayerHealth, samples: int) -> Iterator[Finding]:
     """Too little or too much of it; a step forward only."""
     name, rate = layer.name, layer.rate
-    if rate == 0.0:
-        problem = f"never fires: membrane reaches {layer.reach:.2f} of threshold"
-        yield Finding("silent", name, "error", problem, layer.reach, CALIBRATE)
-    elif layer.always == 1.0:
+    if layer.always == 1.0:
         problem = "is saturated: every neuron fires at every step"
         yield Finding("saturated", name, "error", problem, rate, CALIBRATE)
     elif rate > SATURATED:
@@ -68,10 +79,17 @@ def passing(layer: LayerHealth) -> Iterator[Finding]:
         )
         advice = f"{CALIBRATE}, or a wider surrogate (--slope lower, or --surrogate arctan)"
         yield Finding("blocked", layer.name, "error", problem, 0.0, advice)
-    elif layer.passing is not None and layer.passing < PASSING:
+    elif is_narrow(layer):
+        assert layer.passing is not None
         problem = (
             f"passes little gradient: {100 * layer.passing:.1g} % of membranes are where the "
             f"surrogate derivative exceeds 1 % of its peak"
         )
         advice = f"{CALIBRATE}, or a wider surrogate (--slope lower)"
-        yield Finding("narrow", layer.name, "warning", problem, layer.passing, advice)
+        severity: Severity = "error" if layer.total == 0.0 else "warning"
+        yield Finding("narrow", layer.name, severity, problem, layer.passing, advice)
+
+
+def is_narrow(layer: LayerHealth) -> bool:
+    """Whether the surrogate has a derivative at almost no membrane."""
+    return layer.passing is not None and layer.passing < PASSING

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from spikegrad.diagnose.finding import Finding
+from spikegrad.diagnose.finding import Finding, Severity
 from spikegrad.diagnose.probe import Loss, Probe, shown, spiking
 
 __all__ = [
     "Floor",
+    "check_dead",
     "check_input",
     "check_loss_value",
     "check_output",
     "dead_outputs",
     "floor_of",
     "is_spiking_output",
+    "lower_scale",
     "temperature_of",
 ]
 
@@ -31,8 +33,13 @@ HIGH = 2.0
 """A loss at the start this many times that of an output of zeros: badly scaled scores."""
 LIFTED = 0.1
 """A floor this far (nats) above what a temperature would reach is worth a line."""
+MANY = 0.5
+"""A share of dead outputs above this is no accident of the first weights."""
 MOST_NAMED = 5
 """Outputs that a line names."""
+DIVISORS = tuple(float(f"{m}e{n}") for n in range(6) for m in (2, 5, 10))
+NEAR = 1.1
+"""What a first loss may be, in units of that of zeros, where the scores are scaled down."""
 TEMPERATURES = (0.5, 0.2, 0.1, 0.05)
 
 
@@ -89,7 +96,6 @@ def check_output(
     axis = 1 if y.dim() > 2 else 0
     if y.dim() < 2 or (batch is not None and y.shape[axis] != batch):
         return
-    yield from check_dead(network, seen)
     if same_for_all(y, axis) and not (seen.x.dim() > 2 and same_for_all(seen.x)):
         where = lost_at(network, seen)
         advice = f"the samples become equal in layer {where}: repair that first" if where else ""
@@ -107,7 +113,9 @@ def check_dead(network: nn.Module, seen: Probe) -> Iterator[Finding]:
     what = "never fire" if is_spiking_output(network, seen) else "are the same for every sample"
     problem = f"{len(dead)} of {count} outputs {what} in this batch: {which}"
     advice = "use --calibrate 0.05, or take a batch with every class in it"
-    yield Finding("dead-outputs", "", "warning", problem, len(dead) / count, advice)
+    share = len(dead) / count
+    severity: Severity = "warning" if share > MANY else "info"  # a few are usual at the start
+    yield Finding("dead-outputs", "", severity, problem, share, advice)
 
 
 def dead_outputs(network: nn.Module, seen: Probe) -> tuple[int, ...]:
@@ -192,6 +200,17 @@ def floor_of(
     best = min(costs.values())
     near = next(k for k, cost in costs.items() if cost <= best + 0.01)
     return Floor(lowest, near, costs[near])
+
+
+def lower_scale(y: Tensor, labels: Any, loss: Loss) -> tuple[float, float]:
+    """The least divisor of an output with which the loss is about that of zeros, and the loss."""
+    guess = float(loss(torch.zeros_like(y), labels))
+    value = float(loss(y, labels))
+    for divisor in DIVISORS:
+        value = float(loss(y / divisor, labels))
+        if value <= NEAR * guess:
+            break
+    return divisor, value
 
 
 def temperature_of(loss: Loss) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from spikegrad.diagnose.activity import is_narrow
 from spikegrad.diagnose.finding import Finding, Severity
 from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.probe import Probe
@@ -88,6 +89,9 @@ def cause(
     behind = [a.name for a in layers if a.blocked and at[a.name] >= here]
     if behind:
         return "error", f"no gradient passes layer {behind[0]}: repair that first"
+    narrow = [a.name for a in layers if is_narrow(a) and a.total == 0.0 and at[a.name] >= here]
+    if narrow:
+        return "error", f"almost no gradient passes layer {narrow[-1]}: repair that first"
     before = [a.name for a in layers if a.dead and at[a.name] < here]
     within = [a.name for a in layers if a.dead and a.name.startswith(f"{layer}.")]
     if before or within:

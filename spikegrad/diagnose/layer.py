@@ -167,7 +167,7 @@ def derivatives(module: Any, tape: Tape) -> dict[str, float]:
     """Where the surrogate has a derivative, and how wide it is; a learned slope as it is now."""
     derivative, peak = slopes_seen(module, tape)
     surrogate = module.surrogate
-    slope = surrogate.slope if module.slope is None else float(module.slope().min())
+    slope = surrogate.slope if module.slope is None else float(module.slope().detach().min())
     scale = surrogate.slope / slope
     return {
         "nonzero": float((derivative != 0).float().mean()),

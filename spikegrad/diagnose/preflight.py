@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.diagnose.activity import check_activity
-from spikegrad.diagnose.ends import Floor, check_input, check_loss_value, check_output, floor_of
+from spikegrad.diagnose.ends import (
+    Floor,
+    check_dead,
+    check_input,
+    check_loss_value,
+    check_output,
+    floor_of,
+)
 from spikegrad.diagnose.finding import Finding, ordered
 from spikegrad.diagnose.gradients import check_flow, check_parameters
 from spikegrad.diagnose.layer import LayerHealth, layers_of
@@ -94,6 +101,7 @@ def every(
     yield from check_flow(layers, still=is_static(seen.x))
     yield from check_output(network, seen, labels, classes)
     yield from check_loss_value(seen, labels, loss, floor)
+    yield from check_dead(network, seen)
 
 
 def check_seen(network: nn.Module, layers: list[LayerHealth]) -> Iterator[Finding]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from spikegrad import diagnose
+from spikegrad.diagnose import Fixed, Health
 from spikegrad.errors import UserError, message
 from spikegrad.train import checkpoint, seeding
 from spikegrad.train.app import stored_config
@@ -20,7 +22,7 @@ from spikegrad.train.build import (
     build_parts,
     calibrate_network,
 )
-from spikegrad.train.config import OPTIONS, Config
+from spikegrad.train.config import OPTIONS, Config, flatten, gather
 from spikegrad.train.fields import coerce
 from spikegrad.train.finish import read_weights
 from spikegrad.train.folder import RunFolder
@@ -31,7 +33,7 @@ from spikegrad.train.running import Place, sequence_of
 from spikegrad.train.settings import for_measuring, settings
 from spikegrad.train.sources import resolve
 
-__all__ = ["Subject", "changes_of", "config_of", "is_run", "own_run", "subject_of"]
+__all__ = ["Subject", "changes_of", "config_of", "is_run", "own_run", "subject_of", "with_options"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +52,17 @@ class Subject:
     objective: Objective
     classes: int
 
-    def settings(self) -> AbstractContextManager[Any]:
-        """Threads and deterministic algorithms of the config; the caller's random states return."""
-        stack = ExitStack()
-        stack.enter_context(seeding.kept())
-        stack.enter_context(settings(for_measuring(self.config.run)))
-        return stack
+    def health(self) -> Health:
+        """What `diagnose.health` says, with the threads and algorithms of the config."""
+        batch, loss = (self.x, self.labels), self.objective
+        with seeding.kept(), settings(for_measuring(self.config.run)):
+            return diagnose.health(self.network, batch, loss=loss, classes=self.classes)
+
+    def fix(self) -> Fixed:
+        """What `diagnose.fix` makes of it, likewise."""
+        batch, loss = (self.x, self.labels), self.objective
+        with seeding.kept(), settings(for_measuring(self.config.run)):
+            return diagnose.fix(self.network, batch, loss=loss, classes=self.classes)
 
 
 def is_run(target: str) -> bool:
@@ -140,6 +147,19 @@ def changes_of(words: tuple[str, ...]) -> dict[str, Any]:
         option = OPTIONS.get(name)
         found[name] = value if option is None else coerce(option, value)
     return found
+
+
+def with_options(config: Config, options: Mapping[str, Any]) -> Config:
+    """The config with the options of a repair, without those that nothing in it reads.
+
+    >>> with_options(Config(), {"calibrate": 0.05, "kappa": 1.0}).network.calibrate
+    0.05
+    """
+    changed = config
+    for name, value in options.items():
+        with suppress(UserError):  # the field belongs to another model, neuron or objective
+            changed = gather({**flatten(changed), name: value})
+    return changed
 
 
 def _batch(

@@ -136,6 +136,61 @@ def test_what_is_given_wrong_is_one_line(words: list[str], line: str, capsys: An
     assert line in err
 
 
+def test_fix_shows_before_and_after_and_the_command_that_trains_so(
+    tmp_path: Path, capsys: Any
+) -> None:
+    words = ["digits", "--set", "threshold=50", "--set", "batch-norm=false", "--fix"]
+    out = said([*words, "--write", str(tmp_path / "fixed.toml")], capsys)
+    before, after = out.split("after it")
+    assert "error: layer 2 never fires" in before
+    assert "repair: layer 2: weights times " in before
+    assert "error" not in after
+    (line,) = [each for each in after.splitlines() if each.startswith("to train so: ")]
+    flags = "--no-batch-norm --calibrate 0.05 --threshold 50.0"
+    assert line == f"to train so: spikegrad train --config digits {flags}"
+    found = json.loads(said([str(tmp_path / "fixed.toml"), "--json"], capsys))
+    assert found["ok"]
+    assert found["layers"][0]["rate"] == pytest.approx(0.05, rel=0.06)
+
+
+def test_fix_is_what_the_settings_make_of_it(capsys: Any) -> None:
+    """The slope and the temperature as the config has them: what is shown is what is trained."""
+    words = ["digits", "--set", "readout=spikes", "--set", "objective=rate_ce"]
+    words += ["--set", "slope=3000", "--json", "--fix"]
+    found = json.loads(said(words, capsys))
+    assert set(found["fix"]["options"]) == {"slope", "temperature"}
+    slope = found["fix"]["options"]["slope"]
+    assert slope < 2
+    assert f"slope={slope}" in found["fix"]["after"]["layers"][0]["surrogate"]
+    assert found["fix"]["after"]["floor"] < found["floor"]
+    assert not found["ok"]
+    assert found["fix"]["after"]["ok"]
+
+
+def test_fix_of_a_run_repairs_a_copy(run: Path, capsys: Any) -> None:
+    before = files(run)
+    out = said([str(run), "--fix"], capsys)
+    assert "nothing to repair safely" in out
+    assert files(run) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["digits", "--write", "new.toml"], "expected --fix with --write, got none; add --fix"),
+        (["digits", "--fix", "--write", "there.toml"], "expected a new file for --write"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_done(
+    words: list[str], line: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.toml").write_text("")
+    assert main(["diagnose", *words]) == 2
+    assert line in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.toml"]
+
+
 def test_changes_to_a_run_are_refused(run: Path, capsys: Any) -> None:
     assert main(["diagnose", str(run), "--set", "slope=3"]) == 2
     err = capsys.readouterr().err
@@ -158,5 +213,7 @@ def test_a_regression_of_ones_own_network_is_what_its_files_say(
     assert "a run of fit() with a network of your own" in out
     assert "spikegrad.diagnose.health(spikegrad.load(RUN, network), (x, labels), loss=...)" in out
     assert "never fires" in out
+    assert main(["diagnose", str(where), "--fix"]) == 2
+    assert "use spikegrad.diagnose.fix(network, " in capsys.readouterr().err
     (where / "samples.npz").unlink()
     assert "there is no samples.npz: nothing is known of its layers" in said([str(where)], capsys)
