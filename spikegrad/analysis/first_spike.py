@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from spikegrad.analysis.rate import real_of
 from spikegrad.analysis.trains import check_spikes, has_values
 from spikegrad.checks import check_positive
 from spikegrad.errors import UserError, message
+from spikegrad.ragged import check_lengths
 
 __all__ = ["first_spike_time"]
 
 
-def first_spike_time(spikes: Tensor, *, dt: float = 1.0) -> Tensor:
+def first_spike_time(spikes: Tensor, *, dt: float = 1.0, lengths: Tensor | None = None) -> Tensor:
     """The latency of every train: the time before its first spike.
 
     `t = dt sum_t prod_{i <= t} (1 - s[i])`: the steps that have passed without a spike. A spike at
@@ -26,6 +29,7 @@ def first_spike_time(spikes: Tensor, *, dt: float = 1.0) -> Tensor:
     Args:
         spikes: `[T, B, *features]`: 0 and 1, counts (a count is a spike), or soft spikes in [0, 1].
         dt: time step (ms).
+        lengths: int64 `[B]`, the steps of every sample, None for T each: T is the sample's own.
     Returns:
         latencies (ms) `[B, *features]`, from 0 to `T dt`. Differentiable.
     Raises:
@@ -42,7 +46,11 @@ def first_spike_time(spikes: Tensor, *, dt: float = 1.0) -> Tensor:
     s = check_spikes(spikes, dt)
     if has_values(s):
         check_events(s)
-    return dt * (1.0 - s.clamp(max=1.0)).cumprod(0).sum(0)
+    waiting = (1.0 - s.clamp(max=1.0)).cumprod(0)
+    if lengths is not None:
+        own = check_lengths(lengths, *s.shape[:2]).to(s.device)
+        waiting = torch.where(real_of(s, own), waiting, 0.0)
+    return dt * waiting.sum(0)
 
 
 def check_events(s: Tensor) -> None:

@@ -9,13 +9,17 @@ from spikegrad.analysis.rate import rate
 __all__ = ["psth"]
 
 
-def psth(spikes: Tensor, *, window: float, dt: float = 1.0) -> Tensor:
+def psth(
+    spikes: Tensor, *, window: float, dt: float = 1.0, lengths: Tensor | None = None
+) -> Tensor:
     """The rate in each window, averaged over the trials, which are the samples of the batch.
 
     Args:
         spikes: `[T, B, *features]`, the same stimulus in every sample.
         window: length of a bin (ms), a whole number of steps.
         dt: time step (ms).
+        lengths: int64 `[B]`, the steps of every sample, None for T each: a bin is averaged over
+            the samples that reach its end, and NaN where none does.
     Returns:
         rates (Hz) `[W, *features]`; the steps after the last whole bin are left out.
         Differentiable.
@@ -28,4 +32,5 @@ def psth(spikes: Tensor, *, window: float, dt: float = 1.0) -> Tensor:
     >>> psth(s, window=2.0).flatten().tolist()
     [500.0, 250.0]
     """
-    return rate(spikes, dt=dt, window=window).mean(1)
+    rates = rate(spikes, dt=dt, window=window, lengths=lengths)
+    return rates.mean(1) if lengths is None else rates.nanmean(1)

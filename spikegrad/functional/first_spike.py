@@ -19,6 +19,7 @@ def first_spike(
     dt: float = 1.0,
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of negative latencies: `CE(-t / temperature, labels)`.
 
@@ -34,6 +35,8 @@ def first_spike(
         dt: time step (ms).
         temperature: divides the latencies (ms): a lead of some temperatures is enough.
         label_smoothing: share of the target given to all classes.
+        lengths: int64 `[B]`, the steps of every sample, None for T each: a silent output has the
+            latency of the sample's own end.
     Returns:
         the mean over the batch, a scalar; not below `loss_floor("count", C, steps=T)` at dt = 1.
     Raises:
@@ -49,5 +52,5 @@ def first_spike(
     """
     check_labels(s, labels)
     check_positive(temperature, "temperature", unit="ms")
-    scores = -first_spike_time(s, dt=dt) / temperature
+    scores = -first_spike_time(s, dt=dt, lengths=lengths) / temperature
     return cross_entropy(scores, labels, label_smoothing=label_smoothing)

@@ -1,5 +1,8 @@
 """Losses on an output sequence `[T, B, C]`, and the floor below which each cannot go.
 
+lengths, where a loss takes it: int64 `[B]`, the steps of every sample, None for T each. What stands
+behind them does not count: the loss is the mean of those of the samples alone.
+
 A plain cross-entropy on firing rates cannot fall below `ln(1 + (C-1)/e)`, 1.4612 for ten classes,
 since rates lie in [0, 1]: divide them by a temperature, or read membranes.
 """
@@ -15,6 +18,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from spikegrad.checks import check_choice, check_current, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.functional.readout import over_time
+from spikegrad.ragged import check_lengths
 
 __all__ = [
     "count_cross_entropy",
@@ -29,7 +33,12 @@ __all__ = [
 
 
 def rate_cross_entropy(
-    s: Tensor, labels: Tensor, *, temperature: float = 1.0, label_smoothing: float = 0.0
+    s: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the firing rates: `CE(mean_t s / temperature, labels)`.
 
@@ -42,12 +51,17 @@ def rate_cross_entropy(
     """
     check_labels(s, labels)
     check_positive(temperature, "temperature")
-    scores = over_time(s, "mean").float() / temperature
+    scores = over_time(s, "mean", lengths=lengths).float() / temperature
     return cross_entropy(scores, labels, label_smoothing=label_smoothing)
 
 
 def count_cross_entropy(
-    s: Tensor, labels: Tensor, *, temperature: float = 1.0, label_smoothing: float = 0.0
+    s: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the spike counts: `CE(sum_t s / temperature, labels)`.
 
@@ -60,7 +74,7 @@ def count_cross_entropy(
     """
     check_labels(s, labels)
     check_positive(temperature, "temperature")
-    scores = over_time(s, "sum").float() / temperature
+    scores = over_time(s, "sum", lengths=lengths).float() / temperature
     return cross_entropy(scores, labels, label_smoothing=label_smoothing)
 
 
@@ -71,6 +85,7 @@ def membrane_cross_entropy(
     over: Literal["mean", "max", "last"] = "mean",
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of an output membrane, its mean, maximum or last value over time.
 
@@ -84,15 +99,22 @@ def membrane_cross_entropy(
     check_labels(u, labels)
     check_positive(temperature, "temperature")
     check_choice(over, "over", ("mean", "max", "last"))
-    scores = over_time(u, over).float() / temperature
+    scores = over_time(u, over, lengths=lengths).float() / temperature
     return cross_entropy(scores, labels, label_smoothing=label_smoothing)
 
 
-def count_mse(s: Tensor, labels: Tensor, *, correct: float = 0.8, incorrect: float = 0.1) -> Tensor:
+def count_mse(
+    s: Tensor,
+    labels: Tensor,
+    *,
+    correct: float = 0.8,
+    incorrect: float = 0.1,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Squared error of spike counts against target counts, per step.
 
     mean over B and C of `(sum_t s - T rate)^2 / T`, where `rate` is `correct` for the labelled
-    class and `incorrect` for the others (spikes per step, 0 to 1).
+    class and `incorrect` for the others (spikes per step, 0 to 1); T: the sample's own steps.
 
     >>> import torch
     >>> s = torch.ones(4, 1, 2); s[:, 0, 1] = 0.0
@@ -100,12 +122,23 @@ def count_mse(s: Tensor, labels: Tensor, *, correct: float = 0.8, incorrect: flo
     0.0
     """
     check_labels(s, labels)
-    steps = s.shape[0]
-    target = steps * _target_rates(s, labels, correct, incorrect)
-    return ((over_time(s, "sum").float() - target) ** 2).mean() / steps
+    counts = over_time(s, "sum", lengths=lengths).float()
+    rates = _target_rates(s, labels, correct, incorrect)
+    if lengths is None:
+        steps = s.shape[0]
+        return ((counts - steps * rates) ** 2).mean() / steps
+    own = check_lengths(lengths, *s.shape[:2]).to(s.device).unsqueeze(1)
+    return ((counts - own * rates) ** 2 / own).mean()
 
 
-def rate_mse(s: Tensor, labels: Tensor, *, correct: float = 1.0, incorrect: float = 0.0) -> Tensor:
+def rate_mse(
+    s: Tensor,
+    labels: Tensor,
+    *,
+    correct: float = 1.0,
+    incorrect: float = 0.0,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Squared error of firing rates against target rates.
 
     mean over B and C of `(mean_t s - rate)^2`, where `rate` is `correct` for the labelled class
@@ -121,7 +154,7 @@ def rate_mse(s: Tensor, labels: Tensor, *, correct: float = 1.0, incorrect: floa
     """
     check_labels(s, labels)
     target = _target_rates(s, labels, correct, incorrect)
-    return ((over_time(s, "mean").float() - target) ** 2).mean()
+    return ((over_time(s, "mean", lengths=lengths).float() - target) ** 2).mean()
 
 
 def tet(
@@ -131,6 +164,7 @@ def tet(
     weight: float = 0.05,
     target: float = 1.0,
     label_smoothing: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Temporal efficient training: the mean over steps of each step's cross-entropy.
 
@@ -147,15 +181,28 @@ def tet(
     if not 0.0 <= weight <= 1.0:
         raise UserError(message("expected weight between 0 and 1", str(weight)))
     steps, flat = u.shape[0], u.float().flatten(0, 1)
-    each = cross_entropy(flat, labels.repeat(steps), label_smoothing=label_smoothing)
-    return (1.0 - weight) * each + weight * ((u.float() - target) ** 2).mean()
+    repeated = labels.repeat(steps)
+    if lengths is None:
+        each = cross_entropy(flat, repeated, label_smoothing=label_smoothing)
+        return (1.0 - weight) * each + weight * ((u.float() - target) ** 2).mean()
+    own = cross_entropy(flat, repeated, label_smoothing=label_smoothing, reduction="none")
+    away = ((u.float() - target) ** 2).mean(2)
+    both = (1.0 - weight) * own.unflatten(0, u.shape[:2]) + weight * away
+    return over_time(both, "mean", lengths=lengths).mean()
 
 
-def rate_penalty(s: Tensor, *, lower: float | None = None, upper: float | None = None) -> Tensor:
+def rate_penalty(
+    s: Tensor,
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Firing-rate regulariser: zero inside [lower, upper], quadratic outside.
 
-    mean over neurons of `relu(lower - r)^2 + relu(r - upper)^2`, r the neuron's rate over T and B
-    in spikes per step. The lower part wakes silent neurons through the surrogate.
+    mean over neurons of `relu(lower - r)^2 + relu(r - upper)^2`, r the neuron's rate over all real
+    steps of the batch, in spikes per step. The lower part wakes silent neurons through the
+    surrogate.
 
     s: spikes `[T, B, *features]`.
     Source: Zenke & Vogels (2021), Neural Computation 33(4), eqs. 6-8.
@@ -166,6 +213,9 @@ def rate_penalty(s: Tensor, *, lower: float | None = None, upper: float | None =
     """
     check_current(s, name="s")
     rate = s.float().mean((0, 1))
+    if lengths is not None:
+        own = check_lengths(lengths, *s.shape[:2]).to(s.device)
+        rate = over_time(s.float(), "sum", lengths=own).sum(0) / own.sum()
     loss = rate.new_zeros(())
     if lower is not None:
         loss = loss + (lower - rate).relu().square().mean()

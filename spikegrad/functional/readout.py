@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from spikegrad.checks import check_choice, check_current, check_numbers
 from spikegrad.functional.decay import input_gain
+from spikegrad.ragged import check_lengths, mask_of
 from spikegrad.step import Step
 from spikegrad.types import Gain, LIState, Value
 
@@ -60,19 +62,41 @@ def li_values(*, beta: Value, gain: Gain = "leak", **how: Any) -> dict[str, Any]
     return {"beta": beta, "gain": input_gain(gain, beta), **how}
 
 
-def over_time(y: Tensor, how: Literal["mean", "sum", "max", "last"] = "mean") -> Tensor:
+def over_time(
+    y: Tensor,
+    how: Literal["mean", "sum", "max", "last"] = "mean",
+    *,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """An output sequence `[T, B, C]` as scores `[B, C]`.
 
     "mean" of spikes is their rate, "sum" their count; "max" and "last" are for membranes.
+    lengths: int64 `[B]`, the steps of every sample, None for T each; what stands behind them does
+    not count.
 
     >>> import torch
-    >>> over_time(torch.tensor([[[0.0]], [[1.0]]])).item()
+    >>> y = torch.tensor([[[0.0]], [[1.0]], [[0.0]]])
+    >>> over_time(y, lengths=torch.tensor([2])).item()
     0.5
     """
     check_current(y, name="y")
     check_choice(how, "readout", ("mean", "sum", "max", "last"))
+    if lengths is not None:
+        return over_lengths(y, how, check_lengths(lengths, *y.shape[:2]).to(y.device))
     if how == "max":
         return y.amax(0)
     if how == "last":
         return y[-1]
     return y.mean(0) if how == "mean" else y.sum(0)
+
+
+def over_lengths(y: Tensor, how: str, lengths: Tensor) -> Tensor:
+    """`over_time` of the real steps."""
+    of_samples = [-1, *[1] * (y.dim() - 2)]
+    if how == "last":
+        return y[lengths - 1, torch.arange(len(lengths), device=y.device)]
+    real = mask_of(lengths, len(y)).reshape(len(y), *of_samples)
+    if how == "max":
+        return torch.where(real, y, -torch.inf).amax(0)
+    total = torch.where(real, y, 0.0).sum(0)
+    return total / lengths.reshape(of_samples) if how == "mean" else total

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from spikegrad.analysis import van_rossum_squared
 from spikegrad.checks import check_choice, check_current
 from spikegrad.errors import UserError, message
+from spikegrad.ragged import check_lengths, mask_of
 
 __all__ = ["van_rossum"]
 
@@ -20,6 +22,7 @@ def van_rossum(
     tau: float,
     dt: float = 1.0,
     first: Literal["time", "batch"] = "time",
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """The mean squared distance of van Rossum between output trains and target trains.
 
@@ -35,6 +38,8 @@ def van_rossum(
             its target does not see it: begin with a tau of the size of the errors.
         dt: time step (ms).
         first: which axis of target comes first.
+        lengths: int64 `[B]`, the steps of every sample, None for T each: what stands behind them,
+            of s and of target, does not count.
     Returns:
         the loss, a scalar; its gradient goes to s by the surrogate, and to target if it asks.
     Raises:
@@ -57,4 +62,9 @@ def van_rossum(
         expected = f"expected target of shape {shape} for s {list(s.shape)} and first={first!r}"
         remedy = 'a target [B, T, ...] needs first="batch"; truncated BPTT does not go with it'
         raise UserError(message(expected, str(list(target.shape)), remedy))
-    return van_rossum_squared(s, wanted.to(s.device), tau=tau, dt=dt).mean()
+    wanted = wanted.to(s.device)
+    if lengths is not None:
+        own = check_lengths(lengths, *s.shape[:2]).to(s.device)
+        real = mask_of(own, len(s)).reshape(*s.shape[:2], *[1] * (s.dim() - 2))
+        s, wanted = torch.where(real, s, 0), torch.where(real, wanted, 0)
+    return van_rossum_squared(s, wanted, tau=tau, dt=dt).mean()

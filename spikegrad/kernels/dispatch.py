@@ -17,8 +17,10 @@ from spikegrad.kernels.backend import Call
 from spikegrad.kernels.choice import Choice, decide
 from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.refusal import refused, warn_once
+from spikegrad.ragged import Packed, by_segments
 from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
+from spikegrad.types import map_state
 
 __all__ = [
     "NEURONS",
@@ -171,6 +173,9 @@ def recurrent(
 
     lean: a kernel keeps little for the backward pass and computes the rest again.
     """
+    if type(x) is Packed:
+        how = {"neuron": neuron, "backend": backend, "lean": lean, **args}
+        return by_segments(partial(recurrent, **how), x, state)
     bound = neuron.keywords if isinstance(neuron, partial) else {}
     choice = choose("recurrent", backend, x, {**bound, **args, "neuron": neuron})
     if choice.backend != "reference":
@@ -197,6 +202,9 @@ def step(
 
     lean: a kernel keeps little for the backward pass and computes the rest again.
     """
+    if type(x) is Packed:
+        how = {"backend": backend, "lean": lean, **args}
+        return by_segments(partial(step, definition, **how), x, state)
     choice = choose_step(definition, backend, x, args)
     if choice.backend != "reference":
         args.pop("trace", None)
@@ -206,15 +214,25 @@ def step(
 
 def spiking(x: Tensor, *, backend: str = "auto", **args: Any) -> Any:
     """`functional.spiking`: elementwise, the reference is all there is."""
-    return functional.spiking(x, **args)
+    if type(x) is not Packed:
+        return functional.spiking(x, **args)
+    found = functional.spiking(x.rows, **args)
+    return map_state(lambda rows: Packed(rows, x.packing), found)
 
 
 def call(scan: str, backend: str, x: Tensor, state: Any, args: dict[str, Any]) -> Any:
     """Choose and run."""
+    if type(x) is Packed:
+        return by_segments(partial(call_of, scan, backend, args), x, state)
     choice = choose(scan, backend, x, args)
     if choice.backend != "reference":
         args = {key: value for key, value in args.items() if key != "trace"}
     return run(choice, backend, getattr(functional, scan), x, state, args)
+
+
+def call_of(scan: str, backend: str, args: dict[str, Any], x: Tensor, state: Any) -> Any:
+    """`call` of one stretch of time."""
+    return call(scan, backend, x, state, args)
 
 
 def run(

@@ -17,9 +17,11 @@ from spikegrad.checks import check_choice, check_flag, check_number, check_posit
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels import check_backend
+from spikegrad.nn.current import reads_packed
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Recorded, taped
+from spikegrad.ragged import Packed, by_segments
 from spikegrad.step import Step
 from spikegrad.step.modes import mode_of
 from spikegrad.surrogate import Surrogate, arctan, get
@@ -92,9 +94,12 @@ class Neuron(Recorded, Stateful):
         how: dict[str, Any] = {"backend": self.backend, "lean": self.lean}
         return partial(kernels.step, definition, **how, **self.step_arguments())
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    @reads_packed
+    def forward(self, x: Any, state: State = None) -> tuple[Any, State]:
         """Run over x `[T, B, *features]`; return the outputs of the same shape, and the state."""
         tape = self.tape
+        if type(x) is Packed and not does_as_its_class(self, Neuron):
+            return taped(in_segments(self.bound()), tape, x, state)
         if self.output != "membrane" or tape is None or tape.membrane_wanted:
             return taped(self.bound(), tape, x, state)
         definition = self.definition()  # the tape wants spikes
@@ -137,6 +142,15 @@ class Neuron(Recorded, Stateful):
         parts = [f"spike={self.spike!r}"] if self.spike != "binary" else []
         parts += [f"most={mode_of(self.spike, self.most).most}"] * (self.spike == "multiple")
         return parts + ([f"output={self.output!r}"] if self.output != "spikes" else [])
+
+
+def in_segments(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A scan that knows dense sequences alone, for packed ones."""
+
+    def over(x: Packed, state: State, **how: Any) -> Any:
+        return by_segments(partial(run, **how), x, state)
+
+    return over
 
 
 def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:

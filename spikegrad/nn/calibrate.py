@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +45,14 @@ def calibrate(
     rate: float = 0.05,
     tolerance: float = 0.05,
     largest: float | None = None,
+    lengths: Tensor | None = None,
 ) -> list[Calibrated]:
     """Scale what drives each spiking layer, in the order of the run, until it fires at `rate`.
 
     x: a representative batch `[T, B, *features]`; rate: spikes per neuron and step; tolerance:
     relative; largest: bound of the factor, either way; None: as far as the rate still changes, at
-    most 1e12, for neurons whose currents have a unit. The weights and the biases of the connections
+    most 1e12, for neurons whose currents have a unit; lengths: int64 `[B]`, the steps of every
+    sample, None for T each. The weights and the biases of the connections
     that drive the layer are scaled by one factor, or those of the norms behind them; nothing else
     changes, and on an error nothing at all. Returns one `Calibrated` per spiking layer that a
     connection drives.
@@ -71,13 +74,14 @@ def calibrate(
         check_positive(largest, "largest")
     if not 0.0 < rate < 1.0:
         raise UserError(message("expected rate in (0, 1) spikes per neuron and step", str(rate)))
+    how = {} if lengths is None else {"lengths": lengths}
     names = {module: name for name, module in network.named_modules()}
     saved = {name: value.detach().clone() for name, value in network.state_dict().items()}
     done = []
     with torch.no_grad(), measuring(network):
         try:
             for name, targets in planned(wiring(network, x), names):
-                fires = rate_of(network, x, name)
+                fires = rate_of(partial(network, x, **how), network, name)
                 done.append(bisect(targets, fires, name, rate, tolerance, largest))
         except (UserError, TypeError):
             network.load_state_dict(saved)
@@ -126,13 +130,13 @@ def scaled(wire: Wire) -> list[nn.Module]:
     return learned[:1] or [wire.connection]
 
 
-def rate_of(network: nn.Module, x: Tensor, layer: str) -> Callable[[], float]:
-    """A measurement of one layer's rate on x."""
+def rate_of(run: Callable[[], object], network: nn.Module, layer: str) -> Callable[[], float]:
+    """A measurement of one layer's rate in a run of the network."""
 
     def measure() -> float:
         with record(network, membrane=False) as tapes:
-            network(x)
-        return float(tapes[layer].activity.float().mean())
+            run()
+        return float(tapes[layer].real.activity.float().mean())
 
     return measure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -40,9 +40,12 @@ class Classifier(nn.Module):
         check_choice(readout, "readout", ("mean", "sum", "max", "last"))
         self.network, self.steps, self.encoder, self.readout = network, steps, encoder, readout
 
-    def forward(self, x: Tensor, states: State = None) -> Tensor:
-        """Scores `[B, C]`; from states other than rest only when given."""
+    def forward(self, x: Any, states: State = None, lengths: Tensor | None = None) -> Tensor:
+        """Scores `[B, C]`; from states other than rest only when given; lengths: of sequences, the
+        steps of every sample.
+        """
         sequence = x if self.steps is None else self.encoder(x, self.steps)
-        out = self.network(sequence, states)
+        how = {} if lengths is None else {"lengths": lengths}
+        out = self.network(sequence, states, **how)
         y = out[0] if isinstance(out, tuple) else out
-        return over_time(y, self.readout)
+        return over_time(y, self.readout, **how)

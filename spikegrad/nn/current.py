@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from spikegrad.errors import UserError, message
 from spikegrad.nn.now import NOW
 from spikegrad.nn.witness import Seen
+from spikegrad.ragged import Packed
 
-__all__ = ["Current", "Layer", "Source", "as_numbers"]
+__all__ = ["Current", "Layer", "Source", "as_numbers", "reads_packed", "takes_packed"]
 
 
 class Source(NamedTuple):
@@ -159,7 +161,9 @@ def check_not_in_function() -> None:
 
 
 def as_numbers(x: Any) -> Any:
-    """A current's numbers; anything else as it is."""
+    """A current's numbers, packed sequences of them; anything else as it is."""
+    if type(x) is Packed:
+        return x.map(Current.numbers) if type(x.rows) is Current else x
     return x.numbers() if type(x) is Current else x
 
 
@@ -174,7 +178,23 @@ def of_numbers(values: Any) -> Any:
 
 
 class Layer(nn.Module):
-    """A layer that takes a current's numbers."""
+    """A layer that takes a current's numbers. One without a state sees packed sequences as rows
+    `[1, R, *features]`, the samples of one step, unless its `forward` is marked `reads_packed`.
+    """
 
     def __call__(self, x: Any, *rest: Any, **named: Any) -> Any:
-        return super().__call__(as_numbers(x), *rest, **named)
+        x = as_numbers(x)
+        if type(x) is Packed and not takes_packed(self):
+            return x.map(lambda rows: super(Layer, self).__call__(rows, *rest, **named))
+        return super().__call__(x, *rest, **named)
+
+
+def reads_packed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a `forward` that takes `Packed` sequences and returns them."""
+    forward.packed = True  # type: ignore[attr-defined]
+    return forward
+
+
+def takes_packed(layer: nn.Module) -> bool:
+    """Whether a layer's `forward` is so marked: one of a subclass's own is not."""
+    return "forward" not in vars(layer) and getattr(type(layer).forward, "packed", False)

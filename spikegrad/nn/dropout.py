@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from spikegrad.checks import check_choice, check_current, check_state
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Stateful
+from spikegrad.nn.current import reads_packed
+from spikegrad.ragged import Packed
 from spikegrad.types import DropoutState, State
 
 __all__ = ["Dropout"]
@@ -42,8 +46,12 @@ class Dropout(Stateful):
         check_choice(over_time, "over_time", ("same", "independent"))
         self.p, self.over_time, self.generator = p, over_time, generator
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    @reads_packed
+    def forward(self, x: Tensor | Packed, state: State = None) -> tuple[Any, State]:
         """Drop features of x `[T, B, *features]`; return what is left and the mask."""
+        if type(x) is Packed:
+            return self.packed(x, state)
+        assert isinstance(x, Tensor)
         check_current(x)
         if not self.training or self.p == 0.0:
             return x, state
@@ -53,6 +61,19 @@ class Dropout(Stateful):
             state = DropoutState(self.mask(x[0]))
         check_state(state, DropoutState, x, x.dtype)
         return x * state.mask, state
+
+    def packed(self, x: Packed, state: State) -> tuple[Packed, State]:
+        """The same of sequences of different length; masks are drawn in the order of the batch."""
+        rows, packing = x.rows, x.packing
+        if not self.training or self.p == 0.0:
+            return x, state
+        if self.over_time == "independent":
+            return x.map(lambda _: rows * self.mask(rows)), None
+        if state is None:
+            drawn = self.mask(rows[0, :1].expand(packing.batch, *rows.shape[2:]))
+            state = DropoutState(drawn[packing.order.to(drawn.device)])
+        check_state(state, DropoutState, rows[:, : packing.active], rows.dtype)
+        return x.map(lambda _: rows * state.mask[packing.runs.to(rows.device)]), state
 
     def mask(self, x: Tensor) -> Tensor:
         """A mask of x's shape, scaled so that the mean is kept."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.nn.current import Current, Source, as_numbers
 from spikegrad.nn.fuse import Block, block_at, run_block
@@ -15,6 +16,7 @@ from spikegrad.nn.now import NOW
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.witness import Seen
+from spikegrad.ragged import Packed, Packing
 from spikegrad.types import State
 
 __all__ = ["Flow"]
@@ -26,11 +28,13 @@ def over(layer: nn.Module, x: Any, state: State) -> Any:
     """A layer with a state over x; with the one connection that its current comes from, if the
     kernels run both in one call.
     """
-    source = x.alone() if type(x) is Current else None
+    rows = x.rows if type(x) is Packed else x
+    source = rows.alone() if type(rows) is Current else None
     if source is not None:
-        block = block_at([source.connection, layer], 0, source.x)
+        entering = x.map(lambda _: source.x) if type(x) is Packed else source.x
+        block = block_at([source.connection, layer], 0, entering)
         if isinstance(block, Block) and block.neuron is not None:
-            return together(block, layer, source, state)
+            return together(block, layer, source, entering, state)
     x = as_numbers(x)
     if NOW.witness is None or isinstance(layer, (Flowing, Sequential)):
         return layer(x, state)
@@ -40,14 +44,14 @@ def over(layer: nn.Module, x: Any, state: State) -> Any:
     return out
 
 
-def together(block: Block, layer: nn.Module, source: Source, state: State) -> Any:
-    """A connection and its neurons in one call."""
+def together(block: Block, layer: nn.Module, source: Source, x: Any, state: State) -> Any:
+    """A connection and its neurons in one call; x: what entered the connection."""
     source.check_unchanged()
     if NOW.witness is None:
-        return run_block(block, source.x, state, pass_on=False)
+        return run_block(block, x, state, pass_on=False)
     chosen: list[Any] = []
     began = time.perf_counter()
-    out = run_block(block, source.x, state, pass_on=False, witness=chosen)
+    out = run_block(block, x, state, pass_on=False, witness=chosen)
     took = time.perf_counter() - began
     _, how = chosen[0]
     NOW.witness.saw(Seen((source.connection, layer), block, how, source.x, took), out[0])
@@ -63,13 +67,18 @@ class Flowing(Stateful):
 class Flow:
     """States `{name: state}` of the layers of a module, given and kept.
 
-    names: of the module's layers; before: None for all at rest.
+    names: of the module's layers; before: None for all at rest; packing: of sequences of different
+    length, else None.
     """
 
     def __init__(
-        self, module: nn.Module, names: Mapping[nn.Module, str], before: Mapping[str, State] | None
+        self,
+        module: nn.Module,
+        names: Mapping[nn.Module, str],
+        before: Mapping[str, State] | None,
+        packing: Packing | None = None,
     ) -> None:
-        self.module, self.names, self.before = module, names, before
+        self.module, self.names, self.before, self.packing = module, names, before, packing
         self.after: dict[str, State] = {}
 
     def through(self, flow: Callable[[Any], Any], x: Any) -> Any:
@@ -84,8 +93,21 @@ class Flow:
         """The layer's output; its next state is kept."""
         name = self.name_of(layer)
         state = None if self.before is None else self.before[name]
-        y, self.after[name] = over(layer, x, state)
+        y, self.after[name] = over(layer, self.packed(x), state)
         return y
+
+    def packed(self, x: Any) -> Any:
+        """An input without its padding, of which an operation of torch may have made numbers."""
+        packing = self.packing
+        if packing is None or type(x) is Packed:
+            return x
+        x = as_numbers(x)
+        check_current(x, floating=False)
+        if x.shape[:2] != (packing.steps, packing.batch):
+            expected = f"expected [T={packing.steps}, B={packing.batch}, ...] into a layer"
+            remedy = "with lengths a flow must keep time and batch as they are"
+            raise UserError(message(expected, str(list(x.shape)), remedy))
+        return Packed.of(x, packing)
 
     def name_of(self, layer: nn.Module) -> str:
         """The name of a layer that may run now."""

@@ -18,6 +18,7 @@ from spikegrad.nn.base import Neuron, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
+from spikegrad.ragged import Packed
 from spikegrad.types import State
 
 __all__ = ["Block", "block_at", "run_block"]
@@ -49,6 +50,8 @@ def block_at(
     block = shape_of(layers, position)
     if isinstance(block, str):
         return block
+    if type(x) is Packed:
+        return "sequences of different length"
     if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
         return "a connection without neurons computes an input that is constant in time once"
     choice = kernels.choose_layer(

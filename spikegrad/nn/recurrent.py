@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikegrad import kernels
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron, Stateful, has_own_forward
+from spikegrad.nn.current import reads_packed
 from spikegrad.nn.tape import taped
 from spikegrad.types import State
 
@@ -43,7 +45,8 @@ class Recurrent(Stateful):
         bound = 1.0 / math.sqrt(features)
         self.weight = nn.Parameter(torch.empty(features, features).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    @reads_packed
+    def forward(self, x: Any, state: State = None) -> tuple[Any, State]:
         """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`.
 
         Raises TypeError where the neuron has a forward of its own, which nobody would call, and

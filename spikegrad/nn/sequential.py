@@ -21,6 +21,7 @@ from spikegrad.kernels import packed, stilled
 from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, use_backend
 from spikegrad.nn.chunks import steps_at_once
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
+from spikegrad.nn.current import reads_packed
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
@@ -32,6 +33,7 @@ from spikegrad.nn.single_step import single_step
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.threaded import Threaded
 from spikegrad.nn.witness import Witness
+from spikegrad.ragged import Packed
 from spikegrad.types import Backend, State
 
 __all__ = ["OVER_TIME", "STREAM", "Sequential"]
@@ -42,11 +44,12 @@ OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking, 
 
 
 class Sequential(Threaded, nn.Sequential):
-    """`Sequential(*layers)(x, states=None) -> (y, states)`.
+    """`Sequential(*layers)(x, states=None, lengths=None) -> (y, states)`.
 
     backend, lean: set for all layers, see `use_backend`; None leaves each layer's own.
 
-    x: `[T, B, *features]`; states: one per layer, None for stateless layers, None for all at rest.
+    x: `[T, B, *features]`; states: one per layer, None for stateless layers, None for all at rest;
+    lengths: the steps of every sample, int64 `[B]`, None for T each (see `Threaded`).
     A layer of this package sees time; any other `nn.Module` sees it folded into the batch,
     `[T*B, ...]`. Two chunks, the second started from the first's states, give the same as one
     whole run. The outermost container checks once that x is finite; where a neuron layer comes
@@ -71,14 +74,15 @@ class Sequential(Threaded, nn.Sequential):
         if backend is not None or lean is not None:
             use_backend(self, backend, lean=lean)
 
+    @reads_packed
     def forward(
-        self, x: Tensor, states: Sequence[State] | None = None, checked: bool = False
-    ) -> tuple[Tensor, tuple[State, ...]]:
+        self, x: Any, states: Sequence[State] | None = None, checked: bool = False
+    ) -> tuple[Any, tuple[State, ...]]:
         """Run all layers over x from states; return the last output and the next states."""
         check_not_traced()
         before = self.matched(states)
         layers = list(self._modules.values())
-        if not checked and not torch.is_grad_enabled():
+        if not checked and type(x) is Tensor and not torch.is_grad_enabled():
             step_alone = single_step(layers, x, before) if len(layers) > 0 else None
             if step_alone is not None:
                 self.note([(layer, STREAM) for layer in layers])
@@ -91,8 +95,8 @@ class Sequential(Threaded, nn.Sequential):
         if not checked and states is not None:
             check_finite_state(tuple(before), "states")
         if not checked and layers and is_neuron(layers[0]):
-            check_current(x)
-            given = x
+            given = rows_of(x)
+            check_current(given)
         elif not checked:
             x, block = admitted(self, layers, x)
         while len(after) < len(layers):
@@ -200,7 +204,7 @@ def together(
     return None if ran is None else (*ran, NORMED)
 
 
-def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
+def step(layer: nn.Module, x: Any, state: State) -> tuple[Any, State]:
     """One layer of a container."""
     if isinstance(layer, Sequential):
         return layer(x, state, checked=True)
@@ -209,7 +213,15 @@ def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
     check_stateless(layer, state)
     if isinstance(layer, OVER_TIME):
         return layer(x), None
-    return fold(layer, x, pure=isinstance(layer, PURE)), None
+    pure = isinstance(layer, PURE)
+    if type(x) is Packed:
+        return x.map(lambda rows: fold(layer, rows, pure=pure)), None
+    return fold(layer, x, pure=pure), None
+
+
+def rows_of(x: Any) -> Any:
+    """An input as a tensor with a time and a batch: packed sequences as their rows."""
+    return x.rows if type(x) is Packed else x
 
 
 def same(one: Block, other: Block) -> bool:
@@ -247,7 +259,7 @@ def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[A
     """
     block = block_at(layers, 0, x) if len(layers) > 0 else ""
     if not isinstance(block, Block):
-        check_input(network, x)
+        check_input(network, rows_of(x))
         return x, None
     assert block.choice is not None
     spikes = packed(x, block.choice.backend)

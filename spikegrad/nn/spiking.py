@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-
-from torch import Tensor
+from typing import Any
 
 from spikegrad import kernels
 from spikegrad.nn.base import check_slope, record_of, threshold_interval, words
+from spikegrad.nn.current import reads_packed
 from spikegrad.nn.quantity import Quantity, Size
 from spikegrad.nn.tape import Recorded, taped
 from spikegrad.surrogate import Surrogate, arctan
@@ -48,7 +48,8 @@ class Spiking(Recorded):
             check_slope(self.surrogate)
             self.slope = Quantity(self.surrogate.slope, learn=True, size=size, low=0.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @reads_packed
+    def forward(self, x: Any) -> Any:
         """Spikes of x's shape `[T, B, *features]`."""
         slope = None if self.slope is None else self.slope()
         run = partial(

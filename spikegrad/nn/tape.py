@@ -14,6 +14,7 @@ from spikegrad.checks import check_not_traced
 from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.nn.current import Layer
 from spikegrad.nn.stateful import Stateful
+from spikegrad.ragged import Packed, padded
 from spikegrad.types import State, Trace, Value
 
 __all__ = ["Recorded", "Tape", "is_stranger", "listened", "record", "taped", "unrecorded"]
@@ -23,22 +24,25 @@ class Tape:
     """What one neuron layer did while recorded; pieces of a chunked run are joined over time.
 
     membrane_wanted: whether membranes, distances and currents are kept beside the spikes; signed:
-    whether spikes may be negative. The tensors are part of the autograd graph.
+    whether spikes may be negative. The tensors are part of the autograd graph. Of sequences of
+    different length they are padded with zeros, and `real` is the same without padding.
     """
 
     def __init__(self, *, membrane: bool = True, signed: bool = False) -> None:
         self.membrane_wanted, self.signed = membrane, signed
         self.traces: list[Trace] = []
-        self.outputs: list[Tensor] = []
+        self.outputs: list[Any] = []
+        self.in_rows = False
 
     def add(self, trace: Trace) -> None:
         """Keep one call's trace; the current keeps its gradient too, where it has one."""
-        if trace.current.requires_grad:
-            trace.current.retain_grad()
+        current = rows_of(trace.current)
+        if current.requires_grad:
+            current.retain_grad()
         self.traces.append(trace)
         self.outputs.append(trace.membrane if trace.spikes is None else trace.spikes)
 
-    def add_output(self, y: Tensor) -> None:
+    def add_output(self, y: Any) -> None:
         """Keep one call's output alone."""
         self.outputs.append(y)
 
@@ -48,9 +52,31 @@ class Tape:
         self.outputs.clear()
 
     @property
+    def real(self) -> Tape:
+        """The same without padding, for means over steps and samples: every tensor is
+        `[1, R, *features]`, the R real steps of all samples; itself where no lengths were given.
+        """
+        if not any(type(y) is Packed for y in self.outputs):
+            return self
+        found = Tape(membrane=self.membrane_wanted, signed=self.signed)
+        found.traces, found.outputs, found.in_rows = self.traces, self.outputs, True
+        return found
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """How many real steps every sample had, int64 `[B]`; None where no lengths were given."""
+        if not any(type(y) is Packed for y in self.outputs):
+            return None
+        pieces = [
+            y.packing.lengths if type(y) is Packed else torch.full((y.shape[1],), len(y))
+            for y in self.outputs
+        ]
+        return torch.stack(pieces).sum(0)
+
+    @property
     def spikes(self) -> Tensor:
         """The layer's output `[T, B, *features]`: spikes (of a leaky integrator, membranes)."""
-        return joined(self.outputs)
+        return self.joined(self.outputs)
 
     @property
     def activity(self) -> Tensor:
@@ -61,7 +87,7 @@ class Tape:
     @property
     def membrane(self) -> Tensor:
         """The membrane before reset, `[T, B, *features]`."""
-        return joined([t.membrane for t in self.traces])
+        return self.joined([t.membrane for t in self.traces])
 
     @property
     def distance(self) -> Tensor | None:
@@ -69,20 +95,45 @@ class Tape:
         parts = [t.distance for t in self.traces]
         if any(p is None for p in parts):
             return None
-        return joined([p for p in parts if p is not None])
+        return self.joined([p for p in parts if p is not None])
 
     @property
     def current(self) -> Tensor:
         """The input current, `[T, B, *features]`."""
-        return joined([t.current for t in self.traces])
+        return self.joined([t.current for t in self.traces])
 
     @property
     def current_gradient(self) -> Tensor | None:
         """The gradient of the input current after a backward pass, `[T, B, *features]`, or None."""
-        parts = [t.current.grad for t in self.traces]
-        if not parts or any(p is None for p in parts):
+        parts = [t.current for t in self.traces]
+        if not parts or any(rows_of(p).grad is None for p in parts):
             return None
-        return torch.cat([p for p in parts if p is not None])
+        return self.joined([p.map(grad_of) if type(p) is Packed else p.grad for p in parts])
+
+    def joined(self, parts: list[Any]) -> Tensor:
+        """Pieces over time as one tensor."""
+        if not parts:
+            raise UserError(
+                message(
+                    "expected a recorded run", "nothing yet", "call the network inside `record`"
+                )
+            )
+        if self.in_rows:
+            rows = [p.rows if type(p) is Packed else p.flatten(0, 1).unsqueeze(0) for p in parts]
+            return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+        whole = [padded(p) for p in parts]
+        return whole[0] if len(whole) == 1 else torch.cat(whole)
+
+
+def rows_of(x: Any) -> Tensor:
+    """The tensor behind an input, of packed sequences their rows."""
+    rows: Tensor = x.rows if type(x) is Packed else x
+    return rows
+
+
+def grad_of(x: Tensor) -> Tensor | None:
+    """A tensor's gradient."""
+    return x.grad
 
 
 class Recorded(Layer):
@@ -97,7 +148,7 @@ class Recorded(Layer):
         return 0.0
 
 
-def taped(run: Callable[..., Any], tape: Tape | None, x: Tensor, *state: State) -> Any:
+def taped(run: Callable[..., Any], tape: Tape | None, x: Any, *state: State) -> Any:
     """Call a bound scan `(x[, state], *, trace)`, writing on the tape what it asks for."""
     check_not_traced()
     if tape is None:
@@ -108,17 +159,10 @@ def taped(run: Callable[..., Any], tape: Tape | None, x: Tensor, *state: State) 
         tape.add_output(y[0] if type(y) is tuple else y)  # of spikes and membranes the spikes
         return out
     *results, trace = run(x, *state, trace=True)
+    if type(x) is Packed:  # of the stretches of time it has copies, which no gradient reaches
+        trace = trace._replace(current=x)
     tape.add(trace)
     return tuple(results) if state else results[0]
-
-
-def joined(parts: list[Tensor]) -> Tensor:
-    """Pieces over time as one tensor."""
-    if not parts:
-        raise UserError(
-            message("expected a recorded run", "nothing yet", "call the network inside `record`")
-        )
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ class Objective:
             label_smoothing=smooth,
         )
 
-    def _targets(self) -> dict[str, float]:
+    def _targets(self) -> dict[str, Any]:
         """The target rates that were given."""
         named = {"correct": self.target_correct, "incorrect": self.target_incorrect}
         return {name: rate for name, rate in named.items() if rate is not None}

@@ -1,0 +1,19 @@
+"""Sequences of different length in one batch: how they lie in rows, and events."""
+
+from spikegrad.ragged.lengths import as_lengths, check_lengths, mask_of
+from spikegrad.ragged.packed import Packed, padded
+from spikegrad.ragged.packing import Packing
+from spikegrad.ragged.segments import by_segments
+from spikegrad.ragged.states import packed_state, unpacked_state
+
+__all__ = [
+    "Packed",
+    "Packing",
+    "as_lengths",
+    "by_segments",
+    "check_lengths",
+    "mask_of",
+    "packed_state",
+    "padded",
+    "unpacked_state",
+]
