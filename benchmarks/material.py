@@ -131,7 +131,7 @@ def weights_of(network: sg.Sequential) -> Arrays:
         found[f"b{i}"] = layer.bias.detach().numpy()
     for layer in network:
         if isinstance(layer, sg.Recurrent):
-            found["recurrent"] = layer.weight.detach().numpy()
+            found["recurrent"] = layer.connection.weight.detach().numpy()
     return found
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "CUBAState",
     "DelayedState",
     "DropoutState",
+    "Edges",
     "Gain",
     "Integration",
     "LIFState",
@@ -112,6 +113,33 @@ class Trace(NamedTuple):
     membrane: Tensor
     distance: Tensor | None
     spikes: Tensor | None
+
+
+class Edges(NamedTuple):
+    """Which synapses of a connection exist, by the neuron that sends.
+
+    starts: int64 `[inputs + 1]`: the synapses of input j are those from starts[j] to
+    starts[j + 1]; targets: int32 `[E]`: the neuron that receives, rising within an input; outputs:
+    how many receive. A weight `[E]` beside it has one number a synapse, in the same order.
+    """
+
+    starts: Tensor
+    targets: Tensor
+    outputs: int
+
+    @property
+    def inputs(self) -> int:
+        """How many neurons send."""
+        return self.starts.shape[0] - 1
+
+    def sources(self) -> Tensor:
+        """int64 `[E]`: the neuron that sends, synapse by synapse.
+
+        >>> Edges(torch.tensor([0, 2, 2, 3]), torch.tensor([0, 1, 1]), 2).sources().tolist()
+        [0, 0, 2]
+        """
+        each = torch.arange(self.inputs, device=self.starts.device)
+        return each.repeat_interleave(self.starts.diff(), output_size=self.targets.shape[0])
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:

@@ -70,7 +70,7 @@ def build(job: Job) -> Trainer:
             layer.bias.copy_(job.tensor(f"b{i}"))
         for layer in net.layers:
             if isinstance(layer, sg.Recurrent):
-                layer.weight.copy_(job.tensor("recurrent"))
+                layer.connection.weight.copy_(job.tensor("recurrent"))
     trainer = Trainer(net, job)
     trainer.surrogate = f"{job.surrogate}(2)"
     return trainer

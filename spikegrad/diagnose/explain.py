@@ -204,12 +204,15 @@ def of_neuron(layer: Neuron | Recurrent, x: Tensor | None) -> tuple[str, str, st
     if scan not in (*kernels.NEURONS, "recurrent"):
         return "torch", "its own scan", ""
     args = {"surrogate": getattr(neuron, "surrogate", None)}
-    choice = kernels.choose(scan, neuron.backend, x, args)
+    asked = neuron.backend
+    if isinstance(layer, Recurrent):
+        args["edges"], asked = layer.connection.edges, layer.asked
+    choice = kernels.choose(scan, asked, x, args)
     advice = ""
     if choice.backend == "cpu":
         advice = "a Linear directly before it in a Sequential would run in the same call"
     if choice.backend == "reference":
-        named = neuron.backend == "reference"
+        named = asked == "reference"
         advice = "use_backend(network, 'auto')" if named else "see `spikegrad doctor`"
     return choice.backend, choice.reason, advice
 
@@ -227,8 +230,9 @@ def of_step(
         advice = "use_backend(network, 'auto')" if neuron.backend == "reference" else hint
     if layer is neuron:
         return choice.backend, choice.reason, advice
-    bound = {**args, "neuron": neuron.bound()}
-    feedback = kernels.choose("recurrent", neuron.backend, x, bound)
+    assert isinstance(layer, Recurrent)
+    bound = {**args, "neuron": neuron.bound(), "edges": layer.connection.edges}
+    feedback = kernels.choose("recurrent", layer.asked, x, bound)
     if feedback.backend != "reference":
         return feedback.backend, feedback.reason, ""
     return "reference", f"feedback step by step: {feedback.reason}", advice
@@ -239,16 +243,17 @@ def of_linear(layer: Linear, x: Tensor, why: str) -> tuple[str, str, str, str]:
     reason = why or "called outside a Sequential"
     advice = "" if why else "put it and its neurons next to each other in a Sequential"
     advice = "remove its hooks or its own forward" if "not a plain" in reason else advice
-    if is_static(x) and layer.backend != "reference":
+    if is_static(x) and layer.backend != "reference" and layer.edges is None:
         return "torch", "once", reason, advice
-    choice = kernels.choose("linear", layer.backend, x, {"weight": layer.weight})
+    given: dict[str, Any] = {"weight": layer.weight, "edges": layer.edges}
+    choice = kernels.choose("linear", layer.backend, x, given)
     if choice.backend == "reference":
         named = layer.backend == "reference"
         reason = why or choice.reason
         return "reference", "", reason, "use_backend(network, 'auto')" if named else ""
     found: list[Any] = []
     with torch.no_grad():
-        kernels.linear(x, weight=layer.weight, bias=layer.bias, witness=found)
+        kernels.linear(x, bias=layer.bias, **given, witness=found)
     way = _ROUTES[int(found[0][0][0])] if found else ""
     return choice.backend, way, reason, advice
 

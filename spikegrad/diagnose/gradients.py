@@ -11,7 +11,8 @@ from spikegrad.diagnose.activity import is_narrow
 from spikegrad.diagnose.finding import Finding, Severity
 from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.probe import Probe
-from spikegrad.nn.quantity import Decay, Quantity
+from spikegrad.nn.quantity import Decay, Quantity, no_decay
+from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.wiring import CONNECTIONS
 
 __all__ = ["check_flow", "check_parameters"]
@@ -31,7 +32,7 @@ def check_parameters(
 ) -> Iterator[Finding]:
     """Parameters that this batch teaches nothing, or teaches nonsense, grouped by layer."""
     order = seen.order
-    parameters = dict(network.named_parameters())
+    small = no_decay(network)  # all but weights
     groups: dict[tuple[str, str], list[str]] = {}
     for name, gradient in seen.parameters.items():
         state = state_of(gradient)
@@ -48,7 +49,7 @@ def check_parameters(
             advice = "remove it, freeze it, or look for a missing connection or .detach()"
             yield Finding("detached", layer, "warning", problem, 0.0, advice)
         else:
-            weighty = any(parameters[name].dim() > 1 for name in names)
+            weighty = any(name not in small for name in names)
             severity, advice = cause(network, order, layer, layers)
             if not weighty:
                 severity = "warning"
@@ -66,11 +67,16 @@ def state_of(gradient: Tensor | None) -> str:
 
 
 def owner(network: nn.Module, name: str) -> str:
-    """The layer that a parameter belongs to: quantities belong to their neuron."""
+    """The layer that a parameter belongs to: quantities belong to their neuron, and a feedback's
+    connection to the layer that it feeds back.
+    """
     modules = dict(network.named_modules())
     path = name.rpartition(".")[0]
     while isinstance(modules[path], (Quantity, Decay)):
         path = path.rpartition(".")[0]
+    above = path.rpartition(".")[0]
+    if path and isinstance(modules[above], Recurrent) and path.endswith("connection"):
+        return above or type(network).__name__
     return path or type(network).__name__
 
 

@@ -3,7 +3,8 @@
 Synaptic operations (SynOps) of a connection: for every input that is not 0, at every step, the
 number of outputs it reaches; per sample. An input that is the same at every step (stride 0 over
 time) is multiplied once and counted once. MACs: multiply-accumulates of one dense pass, which is
-what the ReLU network of the same layers costs per sample; for a feedback weight, per step.
+what the ReLU network of the same layers costs per sample; for a feedback weight, per step. Of a
+sparse connection both count the synapses that there are.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from spikegrad.diagnose.probe import forward
 from spikegrad.diagnose.rates import spikes_of
 from spikegrad.diagnose.text import columns, number
 from spikegrad.nn.base import Stateful
+from spikegrad.nn.edged import edges_of
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import OVER_TIME
 from spikegrad.nn.tape import Recorded
+from spikegrad.types import Edges
 
 __all__ = ["Row", "Summary", "summary"]
 
@@ -170,11 +173,16 @@ def note(
         if isinstance(layer, OVER_TIME):
             seen = seen[0] if is_static(seen) else seen.flatten(0, 1)
         work[name] = work.get(name, 0.0) + reached_by(layer, seen != 0)
-        macs[name] = int(layer.weight[0].numel() * torch.Size(shapes[name]).numel())
+        edges = edges_of(layer)
+        whole = torch.Size(shapes[name]).numel()
+        macs[name] = layer.weight[0].numel() * whole if edges is None else len(edges.targets)
 
 
 def reached_by(layer: nn.Linear | Conv, events: Tensor) -> float:
     """Events times the outputs that each reaches; a kernel reaches fewer at borders."""
+    edges = edges_of(layer)
+    if edges is not None:
+        return reached_along(edges, events)
     if isinstance(layer, nn.Linear):
         return float(events.sum()) * layer.out_features
     ones = torch.ones_like(layer.weight)
@@ -185,9 +193,16 @@ def feedback(
     name: str, layer: Recurrent, spikes: Tensor, work: dict[str, float], macs: dict[str, int]
 ) -> None:
     """The feedback weight sees every step's spikes but the last."""
-    n = layer.weight.shape[0]
-    work[name] = float((spikes[:-1] != 0).sum()) * n
-    macs[name] = n * n
+    n, edges = layer.connection.in_features, layer.connection.edges
+    seen = spikes[:-1] != 0
+    work[name] = float(seen.sum()) * n if edges is None else reached_along(edges, seen)
+    macs[name] = n * n if edges is None else len(edges.targets)
+
+
+def reached_along(edges: Edges, events: Tensor) -> float:
+    """Events `[..., inputs]` times the synapses of each."""
+    counts = edges.starts.diff().double()
+    return float(events.flatten(0, -2).sum(0, dtype=torch.double) @ counts)
 
 
 def row(

@@ -12,7 +12,7 @@ from spikegrad.functional.delayed import delayed_lif
 from spikegrad.functional.encode import delta, direct, latency, poisson
 from spikegrad.functional.first_spike import first_spike
 from spikegrad.functional.lif import integrate_and_fire, lif
-from spikegrad.functional.linear import linear
+from spikegrad.functional.linear import dense_weight, linear
 from spikegrad.functional.loss import (
     count_cross_entropy,
     count_mse,
@@ -40,6 +40,7 @@ __all__ = [
     "decay",
     "delayed_lif",
     "delta",
+    "dense_weight",
     "direct",
     "first_spike",
     "integrate_and_fire",

@@ -14,7 +14,8 @@ from torch.nn.functional import linear
 
 from spikegrad.checks import check_current, check_like, check_state_tensor
 from spikegrad.errors import UserError, message
-from spikegrad.types import RecurrentState, Trace
+from spikegrad.functional.linear import dense_weight
+from spikegrad.types import Edges, RecurrentState, Trace
 
 __all__ = ["recurrent"]
 
@@ -24,13 +25,15 @@ def recurrent(
     state: RecurrentState | None = None,
     *,
     weight: Tensor,
+    edges: Edges | None = None,
     neuron: Callable[..., Any],
     trace: bool = False,
 ) -> Any:
     """A neuron with a feedback weight, over a whole sequence.
 
-    x: input current `[T, B, N]`; weight: `[N, N]`, row = receiving neuron; neuron: one of this
-    room's scans with its parameters bound, `(x, state, *, trace) -> (s, state)`.
+    x: input current `[T, B, N]`; weight: `[N, N]`, row = receiving neuron, or with edges `[E]`, one
+    number a synapse; neuron: one of this room's scans with its parameters bound, `(x, state, *,
+    trace) -> (s, state)`.
 
     Returns `(s, RecurrentState)`, with `trace=True` `(s, state, Trace)` whose current is x: the
     gradient of the whole current at a step is the gradient of x at that step.
@@ -43,7 +46,9 @@ def recurrent(
     [1.0, 1.0, 1.0]
     """
     check_current(x)
-    check_feedback(weight, x)
+    check_feedback(weight, x, edges)
+    if edges is not None:
+        weight = dense_weight(weight, edges)
     inner, s = (None, x.new_zeros(x.shape[1:])) if state is None else state
     check_state_tensor(s, "state.s", x, x.dtype)
     spikes, traces = [], []
@@ -60,14 +65,15 @@ def recurrent(
     return y, end, Trace(x, u, torch.cat([t.distance for t in traces]), y)
 
 
-def check_feedback(weight: Tensor, x: Tensor) -> None:
+def check_feedback(weight: Tensor, x: Tensor, edges: Edges | None = None) -> None:
     """A square weight of the size of x's one feature dimension, of its dtype and device."""
     n = x.shape[-1]
-    if x.dim() != 3 or weight.shape != (n, n):
+    shape = tuple(weight.shape) if edges is None else (edges.outputs, edges.inputs)
+    if x.dim() != 3 or shape != (n, n):
         raise UserError(
             message(
                 "expected x [T, B, N] and a feedback weight [N, N]",
-                f"x {list(x.shape)}, weight {list(weight.shape)}",
+                f"x {list(x.shape)}, weight {list(shape)}",
                 f"use a feedback weight [{n}, {n}]",
             )
         )

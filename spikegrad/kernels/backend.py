@@ -37,9 +37,9 @@ class Call(NamedTuple):
     entry: one of `ENTRIES`, or "spiking"; name: what is called, for messages: "lif", "AdEx",
     "linear"; x: the input, None for an input like most; neuron: a step, or a scan of `functional`
     by its name, None where there is none; args: keyword arguments as far as they are known, such as
-    "surrogate", of a product "weight", of a layer "feedback" (whether it has one), of a pool
-    "kernel"; bound: of "recurrent" the neuron's own arguments; by_name: whether one backend was
-    asked for by its name.
+    "surrogate", of a product "weight" and "edges", of a layer "feedback" (whether it has one) and
+    "feedback_edges", of a pool "kernel"; bound: of "recurrent" the neuron's own arguments; by_name:
+    whether one backend was asked for by its name.
     """
 
     entry: str
@@ -55,20 +55,28 @@ class Call(NamedTuple):
         """Whether the neurons' spikes are read by the backend itself: they must be 0 or 1 then."""
         return self.entry in ("recurrent", "spike_pool") or bool(self.args.get("feedback"))
 
+    @property
+    def sparse(self) -> bool:
+        """Whether a connection has some synapses alone."""
+        return any(self.args.get(name) is not None for name in ("edges", "feedback_edges"))
+
 
 class Backend:
     """Functions that run calls of the specification, faster.
 
     name: what `backend=` says; order: `backend="auto"` asks small numbers first, and `cpu` and
     `triton` have 100; devices: the types of device whose tensors "auto" asks it about; packs: the
-    type, besides tensors, in which its layers pass spikes to its next layer, or None; offers: the
-    entry points that it overrides.
+    type, besides tensors, in which its layers pass spikes to its next layer, or None; sparse:
+    whether its `linear`, `recurrent` and `layer` take `edges=` (and `layer` `feedback_edges=`),
+    `Edges | None`, beside the weights: others are not asked about connections with some synapses
+    alone; offers: the entry points that it overrides.
     """
 
     name: ClassVar[str]
     order: ClassVar[int]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     packs: ClassVar[type | None] = None
+    sparse: ClassVar[bool] = False
     offers: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:

@@ -10,6 +10,7 @@ from spikegrad.kernels.backend import Call
 from spikegrad.kernels.choice import Choice, found
 from spikegrad.kernels.registry import get
 from spikegrad.step import Step
+from spikegrad.types import Edges
 
 __all__ = ["choose_layer", "choose_normed", "choose_pool", "packed", "stilled"]
 
@@ -22,12 +23,15 @@ def choose_layer(
     backends: tuple[str, ...],
     *,
     feedback: bool = False,
+    edges: Edges | None = None,
+    feedback_edges: Edges | None = None,
 ) -> Choice | str:
     """What runs a connection and its neurons in one call, or why nothing does.
 
     x: the input, or what the layer before passes on; neuron: a step, or a scan by its name; None:
     a connection alone; backends: those that the layers ask for; feedback: of what the neurons
-    return. The function is a backend's `layer`, or its `linear` where there are no neurons.
+    return; edges, feedback_edges: of connections with some synapses alone. The function is a
+    backend's `layer`, or its `linear` where there are no neurons.
     """
     asked = "auto"
     for word in backends:
@@ -36,7 +40,13 @@ def choose_layer(
         if asked not in ("auto", word) and word != "auto":
             return f"its layers ask for two backends, {asked} and {word}"
         asked = asked if word == "auto" else word
-    args = {"surrogate": surrogate, "weight": weight, "feedback": feedback}
+    args = {
+        "surrogate": surrogate,
+        "weight": weight,
+        "feedback": feedback,
+        "edges": edges,
+        "feedback_edges": feedback_edges,
+    }
     entry = "linear" if neuron is None else "layer"
     return found(Call(entry, entry, x, neuron, args, {}, asked != "auto"), asked)
 

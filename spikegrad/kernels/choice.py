@@ -82,6 +82,8 @@ def refusal(backend: Backend, call: Call) -> str:
     x = call.x
     if not (x is None or isinstance(x, Tensor) or (backend.packs and isinstance(x, backend.packs))):
         return f"{backend.name} does not read the {type(x).__name__} of the layer before"
+    if call.sparse and not backend.sparse:
+        return f"{backend.name} has no kernel for connections with some synapses alone"
     return backend.missing() or backend.refuses(call)
 
 

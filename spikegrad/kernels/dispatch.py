@@ -16,11 +16,11 @@ from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.backend import Call
 from spikegrad.kernels.choice import Choice, decide
 from spikegrad.kernels.cpu.build import BuildError
-from spikegrad.kernels.refusal import refused, warn_once
+from spikegrad.kernels.refusal import refused, say_dense, warn_once
 from spikegrad.ragged import Packed, by_segments
 from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
-from spikegrad.types import map_state
+from spikegrad.types import Edges, map_state
 
 __all__ = [
     "NEURONS",
@@ -133,6 +133,7 @@ def linear(
     *,
     weight: Tensor,
     bias: Tensor | None,
+    edges: Edges | None = None,
     backend: str = "auto",
     witness: list[Any] | None = None,
 ) -> Tensor:
@@ -140,12 +141,14 @@ def linear(
 
     x: `[T, B, I]`, or what a `layer` passed on; witness: takes what a kernel chose.
     """
-    choice = choose("linear", backend, x, {"weight": weight})
-    if witness is None or choice.backend == "reference":
-        y: Tensor = choice.function(x, weight=weight, bias=bias)
-        return y
-    seen: Tensor = choice.function(x, weight=weight, bias=bias, witness=witness)
-    return seen
+    choice = choose("linear", backend, x, {"weight": weight, "edges": edges})
+    args: dict[str, Any] = {} if edges is None else {"edges": edges}
+    if choice.backend == "reference":
+        say_dense(edges, weight, choice.reason)
+    elif witness is not None:
+        args["witness"] = witness
+    y: Tensor = choice.function(x, weight=weight, bias=bias, **args)
+    return y
 
 
 def conv2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:
@@ -177,6 +180,8 @@ def recurrent(
         how = {"neuron": neuron, "backend": backend, "lean": lean, **args}
         return by_segments(partial(recurrent, **how), x, state)
     bound = neuron.keywords if isinstance(neuron, partial) else {}
+    if args.get("edges", 0) is None:
+        del args["edges"]
     choice = choose("recurrent", backend, x, {**bound, **args, "neuron": neuron})
     if choice.backend != "reference":
         args.pop("trace", None)
@@ -186,6 +191,7 @@ def recurrent(
             if backend != "auto":
                 raise refused("recurrent", backend, str(error)) from error
             warn_once("recurrent", str(error))
+    say_dense(args.get("edges"), args["weight"], choice.reason)
     return functional.recurrent(x, state, neuron=neuron, **args)
 
 

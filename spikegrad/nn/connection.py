@@ -18,6 +18,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.kernels import check_backend
 from spikegrad.nn.base import plain
 from spikegrad.nn.current import Current, Layer, Source, as_numbers
+from spikegrad.nn.edged import Edged
 from spikegrad.nn.fold import fold, is_static
 from spikegrad.nn.now import NOW
 from spikegrad.types import Backend
@@ -57,15 +58,25 @@ def may_wait(x: Any) -> bool:
     )
 
 
-class Linear(Layer, nn.Linear):
+class Linear(Layer, Edged, nn.Linear):
     """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`.
 
-    backend: "auto" takes the product along the spikes where x is sparse spikes in float32 on a
-    CPU; "reference" is torch's own product, always.
+    connectivity: which synapses exist, None for all: a density (float in (0, 1]), a fan-in (int), a
+    mask (bool `[out, in]`), edges (int `[E, 2]`, rows of from and to), a SciPy sparse matrix
+    `[out, in]` whose entries are the first weights, or the `edges` of another layer. Then the
+    weight is `[E]`, ordered by the neuron that sends and within it by the one that receives, memory
+    and time follow the synapses, and the state dict holds them (docs/sparse.md); generator: draws
+    synapses and first weights. backend: "auto" takes the product along the spikes where x is sparse
+    spikes in float32 on a CPU; "reference" is torch's own product, always, with the dense matrix.
+    Raises UserError or TypeError for a connectivity without a synapse, with one twice or out of
+    range, or of another shape or kind.
 
     >>> import torch
     >>> Linear(3, 2)(torch.ones(4, 5, 3)).shape
     torch.Size([4, 5, 2])
+    >>> sparse = Linear(3, 2, connectivity=[[0, 1], [2, 0]])
+    >>> sparse.weight.shape, sparse(torch.ones(4, 5, 3)).shape
+    (torch.Size([2]), torch.Size([4, 5, 2]))
     """
 
     def __init__(
@@ -74,12 +85,23 @@ class Linear(Layer, nn.Linear):
         out_features: int,
         bias: bool = True,
         *,
+        connectivity: Any = None,
+        generator: torch.Generator | None = None,
         backend: Backend = "auto",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(in_features, out_features, bias, device, dtype)
         check_backend(backend)
+        if connectivity is None:
+            if generator is not None:
+                got = "none, and a generator"
+                raise UserError(message("expected a connectivity to draw", got, "omit it"))
+            super().__init__(in_features, out_features, bias, device, dtype)
+            self.start_dense()
+        else:
+            nn.Module.__init__(self)
+            self.in_features, self.out_features = in_features, out_features
+            self.start_sparse(connectivity, bias, generator, device, dtype)
         self.backend = backend
 
     def __call__(self, x: Any) -> Any:
@@ -100,9 +122,21 @@ class Linear(Layer, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Currents `[T, B, out]` from x `[T, B, in]`."""
         self.check(x)
-        if is_static(x):
+        edges = self.edges
+        if is_static(x) and edges is None:
             return fold(super().forward, x)
-        return kernels.linear(x, weight=self.weight, bias=self.bias, backend=self.backend)
+        once = x[:1] if is_static(x) else x
+        y = kernels.linear(
+            once, weight=self.weight, bias=self.bias, edges=edges, backend=self.backend
+        )
+        return y.expand(x.shape[0], *y.shape[1:])
+
+    def extra_repr(self) -> str:
+        edges = self.edges
+        if edges is None:
+            return super().extra_repr()
+        share = len(edges.targets) / (self.in_features * self.out_features)
+        return f"{super().extra_repr()}, synapses={len(edges.targets)} ({100 * share:.3g} %)"
 
 
 class Conv2d(Layer, nn.Conv2d):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.functional.recurrent import check_feedback
-from spikegrad.nn.base import Neuron, plain
+from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
@@ -37,7 +37,8 @@ class Block(NamedTuple):
     def backends(self) -> tuple[str, ...]:
         """What was asked for, layer by layer."""
         neuron = () if self.neuron is None else (self.neuron.backend,)
-        return (self.connection.backend, *neuron)
+        feedback = () if self.feedback is None else (self.feedback.connection.backend,)
+        return (self.connection.backend, *neuron, *feedback)
 
 
 def block_at(
@@ -61,6 +62,8 @@ def block_at(
         getattr(block.neuron, "surrogate", None),
         block.backends,
         feedback=block.feedback is not None,
+        edges=block.connection.edges,
+        feedback_edges=None if block.feedback is None else block.feedback.connection.edges,
     )
     return choice if isinstance(choice, str) else block._replace(choice=choice)
 
@@ -76,6 +79,8 @@ def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
     neuron: Any = second
     if isinstance(second, Recurrent) and plain(second, Recurrent):
         feedback, neuron = second, second.neuron
+        if not does_as_its_class(second.connection, Linear):  # Recurrent says so
+            return Block(first, None, None, 1)
     if not isinstance(neuron, Neuron) or not plain(neuron, Neuron):
         return Block(first, None, None, 1)
     if neuron.tape is not None and neuron.tape.membrane_wanted:
@@ -97,20 +102,24 @@ def run_block(
     if isinstance(x, Tensor) or x.columns != linear.in_features:
         seen = x if isinstance(x, Tensor) else x.whole
         check_features("Linear", seen, f"[T, B, {linear.in_features}]", linear.in_features, 2)
+    edges = {} if linear.edges is None else {"edges": linear.edges}
+    weight, bias = linear.weight, linear.bias
     if block.neuron is None:
-        y = choice.function(x, weight=linear.weight, bias=linear.bias, witness=told(block, witness))
-        return y, None
-    if block.feedback is not None and len(block.feedback.weight) != linear.out_features:
-        current = linear.weight.new_zeros(()).expand(*x.shape[:2], linear.out_features)
-        check_feedback(block.feedback.weight, current)
+        seen = told(block, witness)
+        return choice.function(x, weight=weight, bias=bias, **edges, witness=seen), None
+    feedback = None
+    if block.feedback is not None:
+        feedback, bias, more = fed_back(block.feedback, linear, x)
+        edges |= more
     neuron, tape = block.neuron, block.neuron.tape
     try:
         y, after = choice.function(
             x,
             state,
-            weight=linear.weight,
-            bias=linear.bias,
-            feedback=None if block.feedback is None else block.feedback.weight,
+            weight=weight,
+            bias=bias,
+            feedback=feedback,
+            **edges,
             neuron=neuron.law,
             args=neuron.law_arguments(),
             lean=neuron.lean,
@@ -120,11 +129,26 @@ def run_block(
     except kernels.BuildError:  # the neurons alone say so, and run as they can
         if witness is not None:
             witness[-1] = (block, None)
-        current = kernels.linear(x, weight=linear.weight, bias=linear.bias)
+        current = kernels.linear(x, weight=weight, bias=linear.bias, edges=linear.edges)
         return (block.feedback or neuron)(current, state)
     if tape is not None:
         tape.add_output(y)
     return y, after
+
+
+def fed_back(
+    feedback: Recurrent, linear: Linear, x: Any
+) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+    """The feedback's weight, the bias of both connections, and the edges of the feedback."""
+    back = feedback.connection
+    weight, edges = back.weight, back.edges
+    if back.in_features != linear.out_features:
+        current = linear.weight.new_zeros(()).expand(*x.shape[:2], linear.out_features)
+        check_feedback(weight, current, edges)
+    bias = linear.bias
+    if back.bias is not None:
+        bias = back.bias if bias is None else bias + back.bias
+    return weight, bias, {} if edges is None else {"feedback_edges": edges}
 
 
 def told(block: Block, witness: list[Any] | None) -> list[Any] | None:

@@ -43,7 +43,9 @@ def run_normed(
     once = x[:1] if is_static(x) else x
     if linear is not None:
         check_features("Linear", x, f"[T, B, {linear.in_features}]", linear.in_features, 2)
-        once = kernels.linear(once, weight=linear.weight, bias=None, backend=linear.backend)
+        once = kernels.linear(
+            once, weight=linear.weight, bias=None, edges=linear.edges, backend=linear.backend
+        )
     norm.check(once)
     offset, scale, shift = norm.numbers(
         once.flatten(0, 1), x.shape[0] // once.shape[0], None if linear is None else linear.bias

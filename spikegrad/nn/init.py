@@ -29,6 +29,7 @@ from spikegrad.checks import check_choice, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.nn.adaptive import ALIF
 from spikegrad.nn.cuba import CUBALIF
+from spikegrad.nn.edged import edges_of, fan_in_of
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.measuring import measuring
 from spikegrad.nn.readout import LI
@@ -37,6 +38,7 @@ from spikegrad.nn.response import response
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stepped import StepNeuron
 from spikegrad.nn.wiring import Connection, Wire, check_settable, drivers, wiring
+from spikegrad.types import Edges
 
 __all__ = ["fluctuation_driven", "initialise", "kaiming", "psp"]
 
@@ -102,8 +104,10 @@ def start(
             connections=len(together[told[0]]),
             generator=generator,
         )
-    if wire.connection.bias is not None:
-        nn.init.zeros_(wire.connection.bias)
+    fed_back = [neuron.connection for neuron in wire.neurons if isinstance(neuron, Recurrent)]
+    for connection in (wire.connection, *fed_back):
+        if connection.bias is not None:
+            nn.init.zeros_(connection.bias)
 
 
 def spikes(neuron: nn.Module) -> bool:
@@ -126,11 +130,17 @@ def kaiming(
 ) -> None:
     """`W ~ N(0, gain^2 2/fan)`: the article's `initialize_snn_weights`, with its 1.5.
 
-    fan: "fan_in" keeps the scale of currents, "fan_out" (the article's) that of gradients.
+    fan: "fan_in" keeps the scale of currents, "fan_out" (the article's) that of gradients; of a
+    sparse connection the number of synapses of each neuron.
     """
     check_positive(gain, "gain")
     check_choice(fan, "fan", ("fan_in", "fan_out"))
+    edges = edges_of(layer)
     with torch.no_grad():
+        if edges is not None:
+            many = fan_in_of(edges)[edges.targets] if fan == "fan_in" else fan_out_of(edges)
+            layer.weight.normal_(generator=generator).mul_(many.div_(2.0).rsqrt_().mul_(gain))
+            return
         nn.init.kaiming_normal_(
             layer.weight,
             mode="fan_in" if fan == "fan_in" else "fan_out",
@@ -165,17 +175,15 @@ def fluctuation_driven(
     total, squared, theta = response_of(inner(neuron))
     sigma = (theta - mu) / xi
     share = (feedforward if isinstance(neuron, Recurrent) else 1.0) / connections
-    n, mean = fan_in(layer.weight), mu / connections
-    draw(layer.weight, n, rate, total, squared, mean, sigma, share, generator)
+    mean = mu / connections
+    draw(layer, rate, total, squared, mean, sigma, share, generator)
     if isinstance(neuron, Recurrent):
-        n = neuron.weight.shape[0]
-        rest = 1.0 - feedforward
-        draw(neuron.weight, n, rate, total, squared, 0.0, sigma, rest, generator)
+        check_settable(Wire("of the feedback", neuron.connection, [], []), "initialise")
+        draw(neuron.connection, rate, total, squared, 0.0, sigma, 1.0 - feedforward, generator)
 
 
 def draw(
-    weight: Tensor,
-    n: int,
+    layer: Connection,
     rate: float,
     total: float,
     squared: float,
@@ -185,19 +193,31 @@ def draw(
     generator: torch.Generator | None,
 ) -> None:
     """Fill a weight by the formula on top of this file."""
-    mean = mu / (n * rate * total)
-    variance = share * sigma**2 / (n * rate * squared) - mean**2
-    if variance <= 0:
+    edges = edges_of(layer)
+    n = torch.tensor(fan_in(layer.weight)) if edges is None else fan_in_of(edges).clamp(min=1)
+    mean = mu / (n.double() * rate * total)
+    variance = share * sigma**2 / (n.double() * rate * squared) - mean**2
+    if not bool((variance > 0).all()):
         raise UserError(
             message("expected a smaller |mu|", f"mu={mu:g} with sigma={sigma:g}", "or a smaller xi")
         )
     with torch.no_grad():
-        weight.normal_(mean, math.sqrt(variance), generator=generator)
+        if edges is None:
+            layer.weight.normal_(float(mean), math.sqrt(variance), generator=generator)
+            return
+        of_synapse = [v.to(layer.weight.dtype)[edges.targets] for v in (variance.sqrt(), mean)]
+        layer.weight.normal_(generator=generator).mul_(of_synapse[0]).add_(of_synapse[1])
 
 
 def fan_in(weight: Tensor) -> int:
     """Inputs of one neuron."""
     return weight[0].numel()
+
+
+def fan_out_of(edges: Edges) -> Tensor:
+    """float32 `[E]`: how many synapses the neuron has that sends, synapse by synapse."""
+    counts = edges.starts.diff()
+    return counts.float().repeat_interleave(counts)
 
 
 def response_of(neuron: nn.Module) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikegrad.checks import check_choice, check_number, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.functional import decay, time_constant
+from spikegrad.nn.edged import Edged
 from spikegrad.types import Integration, Value
 
 __all__ = ["Decay", "Quantity", "Size", "no_decay"]
@@ -154,6 +155,8 @@ class Decay(nn.Module):
 def no_decay(network: nn.Module) -> set[str]:
     """Names of the parameters that weight decay must leave alone: biases, norms, quantities.
 
+    The weight `[E]` of a sparse connection is none of them.
+
     >>> sorted(no_decay(nn.Linear(3, 2)))
     ['bias']
     """
@@ -161,6 +164,10 @@ def no_decay(network: nn.Module) -> set[str]:
     for prefix, module in network.named_modules():
         if isinstance(module, Quantity) and module.learn:
             names.add(f"{prefix}.raw" if prefix else "raw")
+        if isinstance(module, Edged) and module.edges is not None:
+            many = module.edges.targets.shape
+            own = {n for n, p in module.named_parameters() if p.shape == many and n != "bias"}
+            names -= {f"{prefix}.{name}" if prefix else name for name in own}
     return names
 
 

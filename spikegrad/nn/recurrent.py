@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
-import torch
-from torch import nn
-
 from spikegrad import kernels
+from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message
-from spikegrad.nn.base import Neuron, Stateful, has_own_forward
+from spikegrad.functional.recurrent import check_feedback
+from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, has_own_forward
+from spikegrad.nn.connection import Linear
 from spikegrad.nn.current import reads_packed
 from spikegrad.nn.tape import taped
-from spikegrad.types import State
+from spikegrad.ragged import Packed
+from spikegrad.types import Backend, State
 
 __all__ = ["Recurrent"]
 
 
 class Recurrent(Stateful):
-    """Any neuron layer, with its last spikes fed back through a weight `[N, N]`.
+    """Any neuron layer, with its last spikes fed back through a connection.
 
-    neuron: a spiking layer; its scan is called (`bound`), never its `forward`; features: N. State:
-    `RecurrentState`. The weight starts uniform in +-1/sqrt(N).
+    neuron: a spiking layer; its scan is called (`bound`), never its `forward`; features: N, for a
+    dense weight `[N, N]` without a bias; connection: instead of features a `Linear` from N to N,
+    with connectivity, a bias or a parametrized weight as it likes, whose weight is read: neither
+    its `forward` nor its hooks are called. State: `RecurrentState`. A weight starts uniform in
+    +-1/sqrt(fan-in).
+    Raises UserError where features and connection are both given, or neither, and TypeError for
+    another kind of neuron or connection.
 
-    >>> from spikegrad.nn import LIF
+    >>> import torch
+    >>> from spikegrad.nn import LIF, Linear
     >>> s, state = Recurrent(LIF(20.0), 3)(torch.ones(5, 2, 3))
     >>> s.shape, state.s.shape
     (torch.Size([5, 2, 3]), torch.Size([2, 3]))
+    >>> few = Recurrent(LIF(20.0), connection=Linear(3, 3, connectivity=[[0, 1], [1, 2]]))
+    >>> few(torch.ones(5, 2, 3))[0].shape
+    torch.Size([5, 2, 3])
     """
 
-    def __init__(self, neuron: Neuron, features: int) -> None:
+    def __init__(
+        self, neuron: Neuron, features: int | None = None, *, connection: Linear | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(neuron, Neuron) or not hasattr(neuron, "surrogate"):
             raise TypeError(
                 message("expected a spiking neuron layer", type(neuron).__name__, "e.g. LIF(20.0)")
             )
-        if isinstance(features, bool) or not isinstance(features, int):
-            raise TypeError(message("expected features as a whole number", repr(features)))
-        if features < 1:
-            raise UserError(message("expected features >= 1", str(features)))
-        self.neuron = neuron
-        bound = 1.0 / math.sqrt(features)
-        self.weight = nn.Parameter(torch.empty(features, features).uniform_(-bound, bound))
+        if (features is None) == (connection is None):
+            got = "neither" if features is None else "both"
+            raise UserError(message("expected either features or a connection", got))
+        if connection is None:
+            connection = Linear(size_of(features), size_of(features), bias=False)
+        check_feeds_back(connection)
+        self.neuron, self.connection = neuron, connection
 
     @reads_packed
     def forward(self, x: Any, state: State = None) -> tuple[Any, State]:
         """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`.
 
-        Raises TypeError where the neuron has a forward of its own, which nobody would call, and
-        UserError where it returns its membrane, or has several inputs.
+        Raises TypeError where the neuron or the connection has a forward of its own, which nobody
+        would call, and UserError where the neuron returns its membrane, or has several inputs.
         """
         if has_own_forward(self.neuron, Neuron):
             raise TypeError(
@@ -77,14 +88,51 @@ class Recurrent(Stateful):
                     "put the spikes of the step before among the inputs yourself, step by step",
                 )
             )
+        if not does_as_its_class(self.connection, Linear):
+            raise TypeError(
+                message(
+                    "expected a connection without a forward of its own in Recurrent",
+                    type(self.connection).__name__,
+                    "Recurrent reads its weight: use torch.nn.utils.parametrize to change that",
+                )
+            )
+        weight, edges, bias = self.connection.weight, self.connection.edges, self.connection.bias
+        if bias is not None:
+            rows = x.rows if type(x) is Packed else x
+            check_current(rows)
+            check_feedback(weight, rows, edges)
+            x = x.map(bias.add) if type(x) is Packed else x + bias
         run = partial(
             kernels.recurrent,
-            weight=self.weight,
+            weight=weight,
+            edges=edges,
             neuron=self.neuron.bound(),
-            backend=self.neuron.backend,
+            backend=self.asked,
             lean=self.neuron.lean,
         )
         return taped(run, self.neuron.tape, x, state)
 
-    def extra_repr(self) -> str:
-        return f"{self.weight.shape[0]}"
+    @property
+    def asked(self) -> Backend:
+        """The backend that was asked for: the neuron's; where that is "auto" the connection's."""
+        return self.connection.backend if self.neuron.backend == "auto" else self.neuron.backend
+
+
+def size_of(features: int | None) -> int:
+    """A number of neurons."""
+    if isinstance(features, bool) or not isinstance(features, int):
+        raise TypeError(message("expected features as a whole number", repr(features)))
+    if features < 1:
+        raise UserError(message("expected features >= 1", str(features)))
+    return features
+
+
+def check_feeds_back(connection: object) -> None:
+    """A `Linear` from some neurons to as many."""
+    if not isinstance(connection, Linear):
+        expected = "expected connection as a spikegrad Linear"
+        remedy = "Recurrent reads a weight; write other feedback step by step"
+        raise TypeError(message(expected, type(connection).__name__, remedy))
+    if connection.in_features != connection.out_features:
+        sizes = f"{connection.in_features} to {connection.out_features}"
+        raise UserError(message("expected a connection from N to N neurons", sizes))

@@ -89,6 +89,8 @@ def fits(x: Any) -> bool:
 
 def linear_step(layer: Linear, x: Tensor, state: State) -> tuple[Tensor, None] | None:
     """The connection's currents."""
+    if layer.edges is not None:
+        return None
     weight = layer.weight
     right = state is None and x.shape[2] == weight.shape[1] and x.dtype == weight.dtype
     if (

@@ -308,6 +308,8 @@ def reserved(network: nn.Module, batch: int) -> Reserved | None:
 
 def step_of(layer: nn.Module, like: Tensor | None, batch: int) -> Step | None:
     """One layer's step; like: a tensor as what enters it."""
+    if type(layer) is Linear and layer.edges is not None:
+        return None
     if type(layer) is Linear and plain(layer, Linear) and layer.backend == "auto":
         fits = layer.weight.device.type == "cpu" and layer.weight.dtype in (
             torch.float32,

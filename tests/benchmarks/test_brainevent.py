@@ -46,7 +46,7 @@ def gradients_of_ours(order: dict) -> dict[str, np.ndarray]:
             found[f"b{count}"] = layer.bias.grad.numpy()
             count += 1
         if isinstance(layer, sg.Recurrent):
-            found["recurrent"] = layer.weight.grad.numpy().T
+            found["recurrent"] = layer.connection.weight.grad.numpy().T
     return found
 
 

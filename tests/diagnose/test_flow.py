@@ -149,7 +149,7 @@ def test_recurrence_and_nesting_have_full_names():
         net, torch.rand(5, 4), torch.arange(5) % 3, loss=nn.functional.cross_entropy
     )
     assert [layer.name for layer in flow.layers] == ["network.2.neuron", "network.4.neuron"]
-    assert "network.2.weight" in flow.parameters
+    assert "network.2.connection.weight" in flow.parameters
 
 
 def test_a_layer_fed_with_data_directly_has_a_current_gradient():
@@ -192,7 +192,7 @@ def test_straight_through_explodes_in_a_recurrent_net():
     for name in ("straight_through", "triangle"):
         net = Sequential(Recurrent(LIF(20.0, surrogate=name), 64))
         with torch.no_grad():
-            net[0].weight.normal_(0, 2 / 8)
+            net[0].connection.weight.normal_(0, 2 / 8)
         x = torch.rand(50, 4, 64)
         growths[name] = gradient_flow(net, x, loss=lambda y: y[-1].sum()).layers[0].growth
     assert growths["straight_through"] > 1.5 > growths["triangle"]

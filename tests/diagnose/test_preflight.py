@@ -259,13 +259,13 @@ def test_exploding_over_time():
     torch.manual_seed(0)
     network = Sequential(Recurrent(LIF(20.0, surrogate="straight_through"), 64))
     with torch.no_grad():
-        network[0].weight.normal_(0, 2 / 8)
+        network[0].connection.weight.normal_(0, 2 / 8)
     x, last = torch.rand(30, 4, 64), lambda y: y[-1].sum()
     (found,) = having(look(network, x, None, last), "exploding gradient")
     assert (found.layer, found.severity) == ("0.neuron", "warning")
     assert found.measure > 1.4
     with torch.no_grad():
-        network[0].weight.mul_(0.01)
+        network[0].connection.weight.mul_(0.01)
     assert not having(look(network, x, None, last), "exploding")
 
 

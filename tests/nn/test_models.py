@@ -178,7 +178,9 @@ def test_fluctuation_driven_weights_give_the_fluctuations(kind: str, xi: float) 
     with torch.no_grad():
         current = layer(x) - layer.bias
         if kind == "recurrent":  # feedback spikes are another Poisson input here
-            current = current + (torch.rand(steps, 4, 400) < 0.03).float() @ behind.weight.T
+            current = (
+                current + (torch.rand(steps, 4, 400) < 0.03).float() @ behind.connection.weight.T
+            )
         quantities = {**neuron.quantities(), "threshold": 1e9}
         *_, trace = getattr(F, neuron.scan)(current, **quantities, trace=True)
     # fluctuations over time, per neuron (Campbell's theorem); 1400 steps of a membrane that

@@ -65,7 +65,7 @@ def network(kind: str) -> sg.Sequential:
         sg.Linear(12, 16), sg.LIF(10.0), sg.Linear(16, 16), sg.Recurrent(sg.LIF(10.0), 16),
         sg.Linear(16, 3), sg.LI(10.0),
     )  # fmt: skip
-    for layer in (made[0], made[2], made[3]):
+    for layer in (made[0], made[2], made[3].connection):
         KINDS[kind](layer)
     return made
 

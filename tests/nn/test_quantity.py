@@ -158,7 +158,7 @@ def test_weight_decay_leaves_quantities_biases_and_norms_alone() -> None:
     )
     kept = no_decay(network)
     decayed = {name for name, _ in network.named_parameters()} - kept
-    assert decayed == {"0.weight", "3.weight", "4.weight"}
+    assert decayed == {"0.weight", "3.weight", "4.connection.weight"}
 
 
 def test_state_dict_round_trip_and_dtype() -> None:
