@@ -28,7 +28,8 @@ CASES = [
     ((5, 1, 33, 7, 5), (2, 2)),  # a row and a column without a window
     ((3, 2, 16, 5, 9), (3, 4)),
     ((2, 3, 17, 4, 3), (1, 1)),
-    ((2, 1, 2, 16, 16), (16, 16)),
+    ((2, 1, 2, 20, 16), (20, 16)),  # a pixel's number in its window needs more than a byte
+    ((3, 2, 70, 4, 6), (2, 2)),  # a pixel's spikes lie in two or three words
     ((40, 1, 50, 4, 9), (2, 2)),  # several pieces a row
 ]
 
@@ -170,8 +171,8 @@ def test_operators_pass_opcheck(learn: bool) -> None:
     key, x, states, params, *sizes = [
         a.detach() if isinstance(a, torch.Tensor) else a for a in given
     ]
-    y, index, ends = torch.ops.spikegrad.spike_pool(key, x, states, params, *sizes)
-    given = (key, y, ends, x, states, params, index, *sizes)
+    y, ends = torch.ops.spikegrad.spike_pool(key, x, states, params, *sizes)
+    given = (key, y, ends, x, states, params, *sizes, True)
     operator = torch.ops.spikegrad.spike_pool_backward.default
     torch.library.opcheck(operator, given, test_utils=("test_schema",))
 

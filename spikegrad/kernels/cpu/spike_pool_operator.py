@@ -1,9 +1,8 @@
 """A spiking neuron and the max-pool behind it in one native call, channels-last.
 
-Neither the spikes nor what a neuron keeps of `[T, B, C, H, W]` neurons is stored: the forward pass
-keeps pooled spikes and which neuron of each window they came from, the backward pass runs the
-neurons again from the input. An input that is one step seen T times is read once, its gradient
-summed over time on the way.
+Neither the spikes nor what a neuron keeps of `[T, B, C, H, W]` neurons is stored: the backward pass
+runs the neurons again from the input, and sees which neuron of a window spiked first. An input that
+is one step seen T times is read once, its gradient summed over time on the way.
 Spikes equal those of the scan and of torch's pool bit for bit, ties included: the first of equals.
 """
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.functional.conv import Pair
-from spikegrad.kernels.cpu.eager import refuse
+from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.layer_operator import of_states
 from spikegrad.kernels.cpu.neuron import alike, named, usual
 from spikegrad.kernels.cpu.schema import define
@@ -26,18 +25,13 @@ from spikegrad.types import State, map_state
 
 __all__ = ["obstacle", "register", "spike_pool"]
 
-LARGEST = 256
-"""Neurons of a window, as many as a byte can tell apart."""
-
 
 def obstacle(x: Tensor, kernel: Pair, args: dict[str, Any]) -> str:
     """Why `spike_pool` cannot run a call of a neuron with a pool behind it, or ""."""
     if x.dim() != 5 or x.dtype not in (torch.float32, torch.float64):
         return "x is not [T, B, C, H, W] of float32 or float64"
-    if kernel[0] * kernel[1] > LARGEST or any(
-        k > n for k, n in zip(kernel, x.shape[3:], strict=True)
-    ):
-        return "windows larger than the image, or of more than 256 neurons"
+    if any(k > n for k, n in zip(kernel, x.shape[3:], strict=True)):
+        return "windows larger than the image"
     if not alike(args):
         return "parameters per neuron"
     return ""
@@ -62,16 +56,14 @@ def spike_pool(
     start = map_state(lambda part: part.permute(0, 2, 3, 1), state)
     n = usual("rows", neuron, x.dtype, args) if start is None else None
     n = n or named("rows", neuron, last, start, args)
-    y, _, ends = torch.ops.spikegrad.spike_pool(
-        n.loaded.key, last.contiguous(), n.states.contiguous(), n.params, steps, *kernel
-    )
+    y, ends = run(n.loaded.key, last.contiguous(), n.states.contiguous(), n.params, steps, *kernel)
     after = map_state(lambda part: part.permute(0, 3, 1, 2), n.wrap(ends))
     return y.permute(0, 1, 4, 2, 3), after
 
 
 def register() -> None:
     """Schemas, shapes and gradients of the operators."""
-    define("spike_pool", fake, "y index ends")
+    define("spike_pool", fake, "y ends")
     define("spike_pool_backward", fake_backward, "dx dstarts sums")
     torch.library.register_fake("spikegrad::spike_pool", fake)
     torch.library.register_fake("spikegrad::spike_pool_backward", fake_backward)
@@ -81,42 +73,40 @@ def register() -> None:
 
 def fake(
     program: int, x: Tensor, states: Tensor, params: Tensor, steps: int, kh: int, kw: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes."""
     _, batch, height, width, channels = x.shape
     shape = (steps, batch, height // kh, width // kw, channels)
     ends = (len(PROGRAMS[program].states), *x.shape[1:])
-    return x.new_empty(shape), x.new_empty(shape, dtype=torch.uint8), x.new_empty(ends)
+    return x.new_empty(shape), x.new_empty(ends)
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """Save the input, from which the neurons run again, and where spikes came from."""
+    """Save the input, from which the neurons run again."""
     program, x, states, params, *sizes = inputs
-    ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, states, params, output[1])
+    ctx.save_for_backward(x, states, params)
     ctx.program, ctx.sizes = program, sizes
 
 
-def gradients(
-    ctx: Any, grad_y: Tensor | None, _: Tensor | None, grad_ends: Tensor | None
-) -> tuple[Any, ...]:
+def gradients(ctx: Any, grad_y: Tensor | None, grad_ends: Tensor | None) -> tuple[Any, ...]:
     """Gradients of x, the states before the first step and the parameters."""
-    x, states, params, index = ctx.saved_tensors
+    x, states, params = ctx.saved_tensors
     p, need = PROGRAMS[ctx.program], ctx.needs_input_grad
-    dx, dstarts, sums = torch.ops.spikegrad.spike_pool_backward(
+    dx, dstarts, sums = below_autograd(
+        torch.ops.spikegrad.spike_pool_backward,
         ctx.program,
         None if grad_y is None else grad_y.contiguous(),
         None if grad_ends is None else grad_ends[: len(p.smooth)].contiguous(),
         x,
         states,
         params,
-        index,
         *ctx.sizes,
+        need[2],
     )
-    flat = padded(dstarts.flatten(2), p)
+    started = of_states(padded(dstarts.flatten(2), p), states) if need[2] else None
     learned = of_parameters(sums.sum(0).unsqueeze(1), params, p) if need[3] else None
-    return None, dx, of_states(flat, states) if need[2] else None, learned, None, None, None
+    return None, dx, started, learned, None, None, None
 
 
 def fake_backward(
@@ -126,14 +116,17 @@ def fake_backward(
     x: Tensor,
     states: Tensor,
     params: Tensor,
-    index: Tensor,
     steps: int,
     kh: int,
     kw: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+    need_states: bool,
+) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
     p = PROGRAMS[program]
-    starts = (len(p.smooth), *x.shape[1:])
+    starts = (len(p.smooth), *x.shape[1:]) if need_states else (0,)
     pieces = torch.library.get_ctx().new_dynamic_size() if p.learned else 0
     sums = (pieces, len(p.learned)) if p.learned else (0,)
     return x.new_empty(x.shape), x.new_empty(starts), x.new_empty(sums, dtype=torch.float64)
+
+
+run = eager(lambda *inputs: torch.ops.spikegrad.spike_pool(*inputs), keep, gradients)

@@ -102,7 +102,8 @@ class RowsWriter(Writer):
             lines.append(f"store(y + j, {y});")
         for k in self.all_words():
             bits = f"static_cast<uint64_t>(bits_of<T>({name(k)}))"
-            lines.append(f"{self.word_of(k)} |= {bits} << j;")
+            asked = "if (kSupport) " if self.word_of(k) == "support" else ""
+            lines.append(f"{asked}{self.word_of(k)} |= {bits} << j;")
         if plan.within:
             inside = f"bits_of<T>({name(self.support)}) & static_cast<unsigned>(there >> j)"
             lines.append(f"if (kKeep) compress_store<T>({inside}, {name(plan.reals[0])}, few);")

@@ -15,7 +15,7 @@ using T = {type};
 constexpr int kReals = {reals}, kHeld = {held};
 constexpr bool kBefore = {before}, kInput = {input}, kWithin = {within};
 
-template <bool kKeep>
+template <bool kKeep, bool kSupport>
 void forward_rows(const RowsStep<T>& c) {{
   alignas(64) [[maybe_unused]] T held[kHeld + 1][kTile];
 {parameters}
@@ -65,7 +65,10 @@ void backward_rows(const RowsBack<T>& c) {{
 
 extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(forward)(
     const RowsStep<T>& c) {{
-  c.keep ? forward_rows<true>(c) : forward_rows<false>(c);
+  if (c.keep)
+    forward_rows<true, true>(c);
+  else
+    c.support ? forward_rows<false, true>(c) : forward_rows<false, false>(c);
 }}
 
 extern "C" __attribute__((visibility("default"))) void SPIKEGRAD_STEP(backward)(

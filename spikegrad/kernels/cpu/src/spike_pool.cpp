@@ -15,8 +15,7 @@ void check_problem(const Program& p, const Tensor& x, const Tensor& states, cons
                (x.size(0) == steps || x.size(0) == 1) && steps > 0,
            "x must be a contiguous [T or 1, B, H, W, C]");
   check_tensor(params, {p.parameters, 1}, dtype, "parameters must be [parameters, 1] of x's dtype");
-  SG_CHECK(kh > 0 && kw > 0 && kh * kw <= 256 && kh <= x.size(2) && kw <= x.size(3),
-           "windows must fit, with at most 256 neurons");
+  SG_CHECK(kh > 0 && kw > 0 && kh <= x.size(2) && kw <= x.size(3), "windows must fit");
   const int64_t neurons = x.numel() / x.size(0);
   SG_CHECK(states.is_contiguous() && states.scalar_type() == dtype && states.dim() > 0 &&
                states.size(0) == p.states &&
@@ -46,32 +45,30 @@ void over_pieces(const SpikePool<T>& f, bool back, const F& go) {
   });
 }
 
-using Pooled = std::tuple<Tensor, Tensor, Tensor>;
-
-// -> (y [T, B, OH, OW, C], index of the same shape, ends [states, B, H, W, C])
-Pooled spike_pool(int64_t program, const Tensor& x, const Tensor& states, const Tensor& params,
-                  int64_t steps, int64_t kh, int64_t kw) {
+// -> (y [T, B, OH, OW, C], ends [states, B, H, W, C])
+std::tuple<Tensor, Tensor> spike_pool(int64_t program, const Tensor& x, const Tensor& states,
+                                      const Tensor& params, int64_t steps, int64_t kh, int64_t kw) {
   const Program& p = program_of(program);
   check_problem(p, x, states, params, steps, kh, kw);
   const ScalarType dtype = x.scalar_type();
   return by_type(dtype, [&]<class T>() {
     const SpikePool<T> f = problem<T>(p, x, states, params, steps, kh, kw);
     const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
-    Tensor y = pooled(out, dtype), index = pooled(out, ScalarType::Byte);
+    Tensor y = pooled(out, dtype);
     Tensor ends = pooled({p.states, f.batch, f.height, f.width, f.channels}, dtype);
     T *to = mutable_data<T>(y), *end = mutable_data<T>(ends);
-    uint8_t* which = mutable_data<uint8_t>(index);
-    over_pieces(f, false,
-                [&](int64_t number, Piece<T>& room) { room.forward(number, to, which, end); });
-    return Pooled(y, index, ends);
+    over_pieces(f, false, [&](int64_t number, Piece<T>& room) { room.forward(number, to, end); });
+    return std::tuple<Tensor, Tensor>(y, ends);
   });
 }
 
 // -> (dx of x's shape: summed over time where x is one step, dstarts [states with gradients, B, H,
-// W, C], sums [pieces, learned])
-Pooled spike_pool_backward(int64_t program, const Maybe& grad_y, const Maybe& grad_ends,
-                           const Tensor& x, const Tensor& states, const Tensor& params,
-                           const Tensor& index, int64_t steps, int64_t kh, int64_t kw) {
+// W, C] if asked for, sums [pieces, learned])
+std::tuple<Tensor, Tensor, Tensor> spike_pool_backward(int64_t program, const Maybe& grad_y,
+                                                       const Maybe& grad_ends, const Tensor& x,
+                                                       const Tensor& states, const Tensor& params,
+                                                       int64_t steps, int64_t kh, int64_t kw,
+                                                       bool need_states) {
   const Program& p = program_of(program);
   check_problem(p, x, states, params, steps, kh, kw);
   const ScalarType dtype = x.scalar_type();
@@ -79,17 +76,17 @@ Pooled spike_pool_backward(int64_t program, const Maybe& grad_y, const Maybe& gr
     const SpikePool<T> f = problem<T>(p, x, states, params, steps, kh, kw);
     const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
     const char* wrong = "gradients must be contiguous, of x's dtype and the outputs' shapes";
-    check_tensor(index, out, ScalarType::Byte, "index must be bytes of the output's shape");
     check_tensor(grad_y, out, dtype, wrong);
     check_tensor(grad_ends, {p.smooth, f.batch, f.height, f.width, f.channels}, dtype, wrong);
     Tensor dx = pooled({x.size(0), f.batch, f.height, f.width, f.channels}, dtype);
-    Tensor dstarts = pooled({p.smooth, f.batch, f.height, f.width, f.channels}, dtype);
+    Tensor dstarts =
+        pooled_if(need_states, {p.smooth, f.batch, f.height, f.width, f.channels}, dtype);
     Tensor sums = pooled_if(p.learned, {f.pieces(), p.learned}, ScalarType::Double);
-    const SpikePoolBack<T> b{data<T>(grad_y),          data<T>(grad_ends),
-                             data<uint8_t>(index),     mutable_data<T>(dx),
-                             mutable_data<T>(dstarts), mutable_data<double>(sums)};
+    const SpikePoolBack<T> b{data<T>(grad_y), data<T>(grad_ends), mutable_data<T>(dx),
+                             need_states ? mutable_data<T>(dstarts) : nullptr,
+                             mutable_data<double>(sums)};
     over_pieces(f, true, [&](int64_t number, Piece<T>& room) { room.backward(number, b); });
-    return Pooled(dx, dstarts, sums);
+    return std::tuple<Tensor, Tensor, Tensor>(dx, dstarts, sums);
   });
 }
 

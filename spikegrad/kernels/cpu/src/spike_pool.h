@@ -1,17 +1,17 @@
 // A spiking neuron and the max-pool behind it, over time, channels-last.
 //
 //   y[t] = the maximum of the spikes of a window
-//   index[t] = which one it was, the first of equals
 //
-// What the neuron is, a generated program knows (programs.h). Neither spikes nor what is kept of a
-// step is stored: the backward pass runs the neurons again. A piece is some windows of one row of
-// windows, all steps, small enough for the second-level cache. Its neurons lie in rows of 64, each
-// run of them filled up to whole rows.
+// Its gradient goes to the first spike of the window, and where there is none to its first neuron:
+// the first of equals. What the neuron is, a generated program knows (programs.h). Neither spikes
+// nor what is kept of a step is stored: the backward pass runs the neurons again. A piece is some
+// windows of one row of windows, all steps, small enough for the second-level cache. Its neurons
+// lie in rows of 64, each run of them filled up to whole rows; spikes are bits, 64 a word.
 #pragma once
 
 #include "programs.h"
 #include "spikes.h"
-#include "windows.h"
+#include "wide.h"
 
 namespace spikegrad {
 namespace {
@@ -48,21 +48,21 @@ struct SpikePool {
 template <class T>
 struct SpikePoolBack {
   const T *grad_y, *grad_ends;  // [T, B, OH, OW, C], [kinds][B, H, W, C]; null: zero
-  const uint8_t* index;
-  T *dx, *dstarts;  // [T or 1, B, H, W, C]; [kinds][B, H, W, C]
-  double* sums;     // [pieces][learned]
+  T* dx;                        // [T or 1, B, H, W, C]
+  T* dstarts;                   // [kinds][B, H, W, C], null: nobody asks
+  double* sums;                 // [pieces][learned]
 };
 
 // What a thread has of a piece: where it lies, states and outputs of its neurons; for the backward
 // pass also what is kept of all steps, the gradients of the states and of the input. Its rows are
 // contiguous runs of `used` numbers, filled up. Windows that would reach over the edge have neurons
-// but no output.
+// but no output: no gradient comes in there.
 template <class T>
 class Piece {
  public:
   Piece(const SpikePool<T>& problem, bool back)
       : f(problem), p(*f.program), size(f.piece_size()), words(size / kTile), per_run(words / f.kh),
-        states(p.states * size), numbers(size), spikes(words * (back ? f.steps : 1)),
+        states(p.states * size), spikes(words * (back ? f.steps : 1)),
         support(words * (back ? f.steps : 1)), last_row(kTile) {
     if (!back) return;
     reals = Scratch<T>(p.reals * f.steps * size),
@@ -73,12 +73,11 @@ class Piece {
     few.resize(f.steps * f.kh);
   }
 
-  void forward(int64_t number, T* y, uint8_t* index, T* ends) {
+  void forward(int64_t number, T* y, T* ends) {
     enter(number);
     for (int64_t t = 0; t < f.steps; ++t) {
-      const int64_t to = t * f.batch * f.pooled() + out;
       neurons_step(t, false);
-      pool_step(y + to, index + to);
+      pool_step(y + t * f.batch * f.pooled() + out);
     }
     take_out(states, p.states, ends);
   }
@@ -90,15 +89,12 @@ class Piece {
     std::memset(carry, 0, p.smooth * size * sizeof(T));
     if (b.grad_ends) bring_in(b.grad_ends, p.smooth, carry);
     std::memset(gradient, 0, size * sizeof(T));
-    std::memset(numbers, 0, size * sizeof(T));
     std::memset(sums, 0, p.learned * kTile * sizeof(T));
     for (int64_t t = f.steps; t-- > 0;) {
-      const int64_t from = t * f.batch * f.pooled() + out;
-      if (b.grad_y) routed(windows, b.grad_y + from, b.index + from, numbers.get());
-      neurons_back(t);
-      if (f.x_step != 0 || t == 0) take_out(gradient, 1, b.dx + t * f.x_step);
+      if (b.grad_y) route_step(t, b.grad_y + t * f.batch * f.pooled() + out);
+      neurons_back(t, b.dx);
     }
-    take_out(carry, p.smooth, b.dstarts);
+    if (b.dstarts) take_out(carry, p.smooth, b.dstarts);
     for (int64_t k = 0; k < p.learned; ++k)
       b.sums[number * p.learned + k] =
           std::accumulate(sums + k * kTile, sums + (k + 1) * kTile, 0.0);
@@ -113,9 +109,7 @@ class Piece {
     rows = std::min(f.kh, f.height - strip * f.kh);
     used = std::min(f.windows() * f.kw, f.width - column) * f.channels;
     const int64_t left = f.out_width() - std::min(f.out_width(), window);
-    const int64_t whole = rows == f.kh ? std::min(f.windows(), left) : 0;
-    windows = {rows, used / f.channels, f.channels, f.run(), f.kh, f.kw, f.kh, f.kw, 0, 0, 1,
-               whole};
+    windows = rows == f.kh ? std::min(f.windows(), left) : 0;
     corner = ((image * f.height + strip * f.kh) * f.width + column) * f.channels;
     out = image * f.pooled() + (strip * f.out_width() + window) * f.channels;
     for (int64_t kind = 0; f.alike && kind < p.states; ++kind)
@@ -164,7 +158,8 @@ class Piece {
     RowsStep<T> c{};
     c.rows = n, c.n = kTile, c.params = f.params, c.x = x, c.x_row = kTile;
     c.states = states + here, c.state = size;
-    c.spikes = spikes + word, c.support = support + word, c.word = 1, c.keep = keep;
+    c.spikes = spikes + word, c.support = keep ? support + word : nullptr, c.word = 1;
+    c.keep = keep;
     if (keep) {
       c.reals = reals + t * size + here, c.real = f.steps * size;
       c.masks = masks + word, c.mask = f.steps * words, c.few = &next;
@@ -173,42 +168,95 @@ class Piece {
     reinterpret_cast<RowsFunction<T>>(p.forward)(c);
   }
 
-  // The maxima of the spikes over the windows: to y and index [windows, C].
-  void pool_step(T* y, uint8_t* index) {
-    for (int64_t k = 0; k < rows; ++k)
-      unpack_row(spikes + k * per_run, used, numbers + k * f.run());
-    maxima(windows, numbers.get(), y, index);
+  // go(offset among the outputs, how many, first) for the channels of every window, 64 at a time;
+  // first: of their bits in a run.
+  template <class F>
+  void over_windows(const F& go) const {
+    for (int64_t w = 0; w < windows; ++w)
+      for (int64_t c = 0; c < f.channels; c += kTile)
+        go(w * f.channels + c, std::min<int64_t>(kTile, f.channels - c), w * f.kw * f.channels + c);
+  }
+  // Of run i, n bits from a place on.
+  uint64_t some_bits(int64_t step, int64_t i, int64_t first, int64_t n) const {
+    const uint64_t* from = spikes + step * words + i * per_run + first / kTile;
+    const int64_t skip = first % kTile;
+    uint64_t bits = from[0] >> skip;
+    if (skip + n > kTile) bits |= from[1] << (kTile - skip);
+    return bits & mask_of(static_cast<int>(n));
   }
 
-  // One step back of all neurons.
-  void neurons_back(int64_t t) {
+  // Where a window has a spike: to y [windows, C].
+  void pool_step(T* y) const {
+    over_windows([&](int64_t to, int64_t n, int64_t first) {
+      uint64_t any = 0;
+      for (int64_t i = 0; i < f.kh; ++i)
+        for (int64_t j = 0; j < f.kw; ++j) any |= some_bits(0, i, first + j * f.channels, n);
+      unpack_row(&any, n, y + to);
+    });
+  }
+
+  // The gradient of y [windows, C] to the neurons whose spike came first.
+  void route_step(int64_t t, const T* grad_y) {
+    over_windows([&](int64_t from, int64_t n, int64_t first) {
+      const auto leave = [&](int64_t i, int64_t at, uint64_t bits) {
+        T* to = gradient + i * f.run() + at;
+        over_channels<T>(n, [&](int64_t c, auto many) {
+          put<T>(to + c, keep<T>(mask_from<T>(bits >> c), take(grad_y + from + c, many)), many);
+        });
+      };
+      const uint64_t corner_bits = some_bits(t, 0, first, n);
+      uint64_t any = corner_bits;
+      for (int64_t k = 1; k < f.kh * f.kw; ++k) {
+        const int64_t at = first + k % f.kw * f.channels;
+        const uint64_t bits = some_bits(t, k / f.kw, at, n);
+        leave(k / f.kw, at, bits & ~any);
+        any |= bits;
+      }
+      leave(0, first, corner_bits | ~any);
+    });
+  }
+
+  // One step back of all neurons; dx as of `SpikePoolBack`.
+  void neurons_back(int64_t t, T* dx) {
+    const int64_t whole = used / kTile, rest = used % kTile;
+    const bool add = f.x_step == 0 && t + 1 < f.steps;
     for (int64_t k = 0; k < rows; ++k) {
-      const int64_t here = k * f.run(), word = t * words + k * per_run;
-      RowsBack<T> c{};
-      c.rows = tiles_of(used), c.params = f.params, c.grad = numbers + here, c.grad_row = kTile;
-      c.spikes = spikes + word, c.spikes_before = c.spikes - words;
-      c.support = support + word, c.support_before = c.support - words, c.word = 1;
-      c.reals = reals + t * size + here, c.reals_before = c.reals - size, c.real = f.steps * size;
-      c.masks = masks + word, c.masks_before = c.masks - words, c.mask = f.steps * words;
-      if (inputs) c.x = inputs + t * size + here, c.x_before = c.x - size;
-      c.first = t == 0 ? first + here : nullptr;
-      c.carry = carry + here, c.state = size, c.sums = sums;
-      c.dx = gradient + here, c.dx_row = kTile, c.add = f.x_step == 0;
+      T* to = dx + t * f.x_step + at(k);
       const T* next = few[t * f.kh + k];
-      c.few = &next;
-      reinterpret_cast<RowsBackFunction<T>>(p.backward)(c);
+      if (whole) some_back(t, k, 0, whole, to, add, next);
+      if (!rest) continue;
+      // The row is not written beyond its end.
+      to += whole * kTile;
+      if (add) std::memcpy(last_row, to, rest * sizeof(T));
+      some_back(t, k, whole, 1, last_row, add, next);
+      std::memcpy(to, last_row, rest * sizeof(T));
     }
+  }
+  // Rows [begin, begin + n) of the 64-column rows of run k.
+  void some_back(int64_t t, int64_t k, int64_t begin, int64_t n, T* dx, bool add, const T*& next) {
+    const int64_t here = k * f.run() + begin * kTile, word = t * words + k * per_run + begin;
+    RowsBack<T> c{};
+    c.rows = n, c.params = f.params, c.grad = gradient + here, c.grad_row = kTile;
+    c.spikes = spikes + word, c.spikes_before = c.spikes - words;
+    c.support = support + word, c.support_before = c.support - words, c.word = 1;
+    c.reals = reals + t * size + here, c.reals_before = c.reals - size, c.real = f.steps * size;
+    c.masks = masks + word, c.masks_before = c.masks - words, c.mask = f.steps * words;
+    if (inputs) c.x = inputs + t * size + here, c.x_before = c.x - size;
+    c.first = t == 0 ? first + here : nullptr;
+    c.carry = carry + here, c.state = size, c.sums = sums;
+    c.dx = dx, c.dx_row = kTile, c.add = add, c.few = &next;
+    reinterpret_cast<RowsBackFunction<T>>(p.backward)(c);
   }
 
   const SpikePool<T>& f;
   const Program& p;
   const int64_t size, words, per_run;  // numbers and words of a step, words of a run
-  Scratch<T> states, numbers;          // numbers: spikes, or the gradient that comes in
+  Scratch<T> states;
   Scratch<uint64_t> spikes, support, masks;
-  Scratch<T> last_row, reals, inputs, carry, gradient, first, sums;
+  Scratch<T> last_row, reals, inputs, carry, first, sums;
+  Scratch<T> gradient;  // that comes in at a step
   std::vector<T*> few;  // where what is kept of a run at a step begins, in the support alone
-  int64_t rows, used, corner, out;  // of the piece at hand; out: among the outputs
-  Windows windows;
+  int64_t rows, used, windows, corner, out;  // of the piece at hand; out: among the outputs
 };
 
 }  // namespace
