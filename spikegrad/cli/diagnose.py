@@ -23,7 +23,11 @@ _STYLES = {"error": "bold red", "warning": "yellow", "info": ""}
 
 @dataclass
 class Looked:
-    """What was found. what: which network, in words; changed: the config after a repair."""
+    """What was found.
+
+    what: which network, in words; changed, options: the config after a repair, and what of it is
+    new; lines: what was repaired; trained: what was found in training.
+    """
 
     target: str
     what: str
@@ -32,10 +36,12 @@ class Looked:
     changed: Config | None = None
     options: dict[str, float] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    trained: list[str] = field(default_factory=list)
 
     def data(self) -> dict[str, Any]:
         """All of it as values that JSON can hold."""
         found = {"target": self.target, "what": self.what, **self.before.data()}
+        found["in_training"] = self.trained
         if self.after is not None:
             fix = {"done": self.lines, "options": self.options, "after": self.after.data()}
             found["fix"] = fix
@@ -88,6 +94,7 @@ def diagnose(
         found = recorded(target, changes, fix)
     else:
         found = looked(target, changes, samples, device, fix)
+    add_history(found)
     if as_json:
         click.echo(json.dumps(found.data(), indent=2))
     else:
@@ -132,6 +139,23 @@ def looked(
     return found
 
 
+def add_history(found: Looked) -> None:
+    """What the epochs of a run say, and what was found in its training."""
+    from spikegrad.diagnose import with_history
+    from spikegrad.train.folder import RunFolder
+    from spikegrad.train.subject import is_run
+
+    if not is_run(found.target):
+        return
+    run = RunFolder.open(Path(found.target))
+    if run.metrics_file.is_file():
+        found.before = with_history(found.before, run.metrics())
+    if run.findings.is_file():
+        found.trained = [
+            f"step {each['step']}: {each['line']}" for each in run.found() if each["step"]
+        ]
+
+
 def changed_fields(before: Config, after: Config) -> set[str]:
     """The fields in which two configs differ."""
     from spikegrad.train.config import flatten
@@ -174,6 +198,8 @@ def show(found: Looked) -> None:
     console = Screen()
     console.say(found.what)
     table(console, found.before)
+    for line in found.trained:
+        console.say(f"in training, {line}")
     if found.after is None:
         return
     console.print()

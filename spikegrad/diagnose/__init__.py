@@ -5,8 +5,10 @@ from spikegrad.diagnose.explain import Explained, explain
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
 from spikegrad.diagnose.health import Health, health
+from spikegrad.diagnose.history import with_history
 from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.loop import loop_closed_form, loop_integral
+from spikegrad.diagnose.monitor import Fired, Look, Monitor, Norms, fired
 from spikegrad.diagnose.preflight import preflight
 from spikegrad.diagnose.rates import SpikeCounts, counts_table, firing_rates, spike_counts
 from spikegrad.diagnose.recorded import Written, recorded_health
@@ -19,11 +21,15 @@ __all__ = [
     "Compared",
     "Explained",
     "Finding",
+    "Fired",
     "Fixed",
     "GradientFlow",
     "Health",
     "LayerFlow",
     "LayerHealth",
+    "Look",
+    "Monitor",
+    "Norms",
     "Repair",
     "Row",
     "SpikeCounts",
@@ -33,6 +39,7 @@ __all__ = [
     "check",
     "counts_table",
     "explain",
+    "fired",
     "firing_rates",
     "fix",
     "gradient_flow",
@@ -44,4 +51,5 @@ __all__ = [
     "spike_counts",
     "summary",
     "untouched",
+    "with_history",
 ]

@@ -49,6 +49,8 @@ WHY: dict[str, str] = {
     "loss-not-finite": "there is no gradient",
     "loss-high": "the first steps only undo the scale of the scores",
     "floor": "the loss looks stuck and the gradients never fade, however well it learns",
+    # a run
+    "flat": "it has not learned",
     # what was given
     "one-sample": "nothing is known of how the output depends on the input",
 }

@@ -285,6 +285,12 @@ class RunConfig(_Group):
     preflight: str = declare(
         "warn", "check one batch before training", choices=("off", "warn", "strict")
     )
+    monitor: str = declare(
+        "warn",
+        "watch the layers in training: warn if one dies, saturates or its gradient explodes; "
+        "stop: also end a run without hope",
+        choices=("off", "warn", "stop"),
+    )
     deterministic: bool = declare(True, "use deterministic algorithms where torch has them")
 
 

@@ -27,6 +27,7 @@ from spikegrad.train.job import Job
 from spikegrad.train.launcher import is_first, launched, settled
 from spikegrad.train.loop import Trainer
 from spikegrad.train.metrics import Metrics, check_metrics
+from spikegrad.train.monitoring import entry
 from spikegrad.train.objective import AnyObjective, as_objective, objective_of
 from spikegrad.train.own_objective import Loss, OwnObjective, Scores
 from spikegrad.train.parallel import launch, make_fabric
@@ -173,7 +174,8 @@ def _run(
         with agreed():
             if begins:
                 job, batch = check_loaders(job)
-                preflight(job, batch, watcher=watch)
+                found = preflight(job, batch, watcher=watch)
+                job = dataclasses.replace(job, findings=tuple(entry(each, 0) for each in found))
         for line in not_known(job.own) if job.folder is not None else ():
             watch.say(line, "yellow")
         made = from_first(lambda: _made(job, run, longer=longer))

@@ -78,6 +78,7 @@ class RunFolder:
         self.crossover = path / "crossover.json"
         self.own = path / "own.json"
         self.metrics_file = path / "metrics.jsonl"
+        self.findings = path / "findings.json"
         self.result_file = path / "result.json"
         self.weights = path / "weights.safetensors"
         self.checkpoint = path / "checkpoint.pt"
@@ -182,6 +183,21 @@ class RunFolder:
                 raise ValueError("a line that is no object")
             return lines
 
+    def found(self) -> list[dict[str, Any]]:
+        """What `findings.json` says; each has at least a step and a line.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        with self._readable(self.findings):
+            entries = json.loads(self.findings.read_text(encoding="utf-8"))
+            if not isinstance(entries, list):
+                raise ValueError("no list")
+            for entry in entries:
+                if not (isinstance(entry, dict) and {"step", "line"} <= entry.keys()):
+                    raise ValueError("an entry without step and line")
+            return entries
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Write `result.json`: the run is finished."""
         write_atomic(self.result_file, (json.dumps(result, indent=2) + "\n").encode())
@@ -206,6 +222,8 @@ class RunFolder:
 
     def again(self, path: Path) -> str:
         """What to do about a damaged file of a finished run."""
+        if path == self.findings:
+            return f"move {path.name} away: nothing else needs it"
         return f"move {path.name} away and resume the run: checkpoint.pt has the data"
 
     @contextmanager
@@ -214,7 +232,7 @@ class RunFolder:
             yield
         except (OSError, ValueError) as error:
             reason = f"{getattr(error, 'strerror', None) or error}"[:120]
-            remedy = self.again(self.result_file)
+            remedy = self.again(path if path == self.findings else self.result_file)
             raise UserError(message(f"expected a complete {path}", reason, remedy)) from None
 
     @contextmanager

@@ -25,7 +25,8 @@ class Job:
 
     about: what the user notes in `result.json`; inputs: what the network must know of its data,
     noted with the weights; own: what of the run is the caller's own, None where the config says it
-    all; instead: what the config's file says of the fields that these stand for.
+    all; instead: what the config's file says of the fields that these stand for; findings: of the
+    preflight.
     """
 
     network: nn.Module
@@ -45,3 +46,4 @@ class Job:
     inputs: dict[str, Any] | None = None
     own: dict[str, Identity] | None = None
     instead: dict[str, str] = dataclasses.field(default_factory=dict)
+    findings: tuple[dict[str, Any], ...] = ()

@@ -20,6 +20,7 @@ from spikegrad.train.curves import Curves
 from spikegrad.train.folder import RunFolder
 from spikegrad.train.job import Job
 from spikegrad.train.measure import Evaluation, measured
+from spikegrad.train.monitoring import Monitoring
 from spikegrad.train.optimizers import make_optimizer
 from spikegrad.train.parallel import sum_over_processes
 from spikegrad.train.progress import Watcher
@@ -72,7 +73,9 @@ class Trainer:
         self.batches = length(self.loader)
         self.slopes = slope_schedules(self.network, self.training)
         self.average = Average(self.network, self.training.ema) if self.training.ema else None
-        self.state = RunState()
+        self.state = RunState(findings=list(job.findings))
+        writes = self.folder if self.first else None
+        self.monitoring = Monitoring(self.running.monitor, self.network, self.watcher, writes)
         self.saved = self.mark = time.perf_counter()
         self.curves = Curves(None)
         self.restore()
@@ -116,7 +119,8 @@ class Trainer:
             if self.average is not None:
                 self.average.update(self.network, state.step)
             self.show(outcome)
-            number, due, state.stopped = self.agree(self.call_step(outcome))
+            hopeless = self.monitoring.see(outcome, state)
+            number, due, state.stopped = self.agree(self.call_step(outcome) or hopeless)
             if number:
                 self.save()
                 self.stop.number = number
@@ -273,6 +277,7 @@ class Trainer:
         if not self.first or self.folder is None:
             return
         self.curves.flush()
+        self.state.monitor = self.monitoring.monitor.state_dict()
         checkpoint.save(
             self.folder.checkpoint,
             {
@@ -298,6 +303,7 @@ class Trainer:
             # Those that torchrun started have each built a network of their own.
             self.network.load_state_dict(from_first(self.network.state_dict))
             self.save()
+            self.monitoring.write(self.state)
             return
         with checkpoint.understood(path):
             state = RunState.from_dict(held["state"])
@@ -312,9 +318,12 @@ class Trainer:
             callbacks.load_states(self.job.callbacks, held["callbacks"])
             seeding.restore(held["random"])
             self.network.load_state_dict(held["network"])
+            if state.monitor:
+                self.monitoring.monitor.load_state_dict(state.monitor)
             self.state = state
         if self.first and self.folder is not None:
             self.folder.write_metrics(self.state.history)
+            self.monitoring.write(self.state)
 
     def _clock(self) -> None:
         now = time.perf_counter()

@@ -19,6 +19,7 @@ from spikegrad.functional.loss import check_labels
 from spikegrad.train import seeding
 from spikegrad.train.batches import peek
 from spikegrad.train.job import Job
+from spikegrad.train.monitoring import STYLES
 from spikegrad.train.objective import AnyObjective, classified
 from spikegrad.train.own_objective import OwnObjective, is_torchs
 from spikegrad.train.parallel import device_of
@@ -26,8 +27,6 @@ from spikegrad.train.progress import Watcher
 from spikegrad.train.running import Place, dtype_of, evaluating, pair, run, sequence_of
 
 __all__ = ["check_loaders", "preflight"]
-
-_STYLES = {"error": "bold red", "warning": "yellow"}
 
 
 def check_loaders(job: Job) -> tuple[Job, Any]:
@@ -155,7 +154,7 @@ def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
     objective = job.objective.placed(place.device, torch.float32)
     findings = diagnose.preflight(network, sequence_of(job.encode, x), y, loss=objective)
     for finding in findings:
-        watcher.say(f"preflight: {finding.line()}", _STYLES.get(finding.severity, ""))
+        watcher.say(f"preflight: {finding.line()}", STYLES.get(finding.severity, ""))
     serious = [finding for finding in findings if finding.severity != "info"]
     if serious and job.config.run.preflight == "strict":
         remedy = "apply the remedies, or use --preflight warn"

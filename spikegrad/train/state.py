@@ -77,7 +77,8 @@ class Best:
 @dataclasses.dataclass
 class RunState:
     """The position: epochs done, batches done in the current one, steps done in all; whether a
-    callback ended the run; and what has been seen on the way.
+    callback or the monitor ended the run, and why the monitor did; what has been seen on the way,
+    and what the monitor remembers.
     """
 
     epoch: int = 0
@@ -85,14 +86,17 @@ class RunState:
     step: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    hopeless: str = ""
     tally: Tally = dataclasses.field(default_factory=Tally)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best: Best = dataclasses.field(default_factory=Best)
+    findings: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    monitor: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def ended(self, training: TrainingConfig) -> str:
         """What ended the run before its last epoch; "" if nothing did."""
         if self.stopped and not self.batch:
-            return "callback"
+            return "monitor" if self.hopeless else "callback"
         patience = training.early_stopping
         if patience and self.epoch and self.epoch - self.best.epoch >= patience:
             return "early_stopping"

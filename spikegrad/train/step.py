@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikegrad.diagnose import Fired, Norms, fired
 from spikegrad.errors import RunError, UserError, message
 from spikegrad.nn import Tape
 from spikegrad.nn.norm import standing_in
+from spikegrad.step.modes import mode_of
 from spikegrad.train.objective import AnyObjective, classified
 from spikegrad.train.parallel import add_up_gradients
 from spikegrad.train.running import Encode, Place, evaluating, recorded, run, sequence_of
@@ -43,7 +45,8 @@ class Engine:
 @dataclass(frozen=True)
 class Outcome:
     """What a step saw: mean loss over count samples, hits among those that have a class, gradient
-    norm before clipping, and firing rates by layer where they were watched.
+    norm before clipping; where it was watched, how each layer fired, and the norms of gradient,
+    before clipping, and weight of each parameter by name.
     """
 
     loss: float
@@ -51,7 +54,13 @@ class Outcome:
     labelled: int
     count: int
     gradient_norm: float
-    rates: dict[str, float]
+    fired: dict[str, Fired]
+    norms: dict[str, Norms]
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Firing rates by layer, where they were watched."""
+        return {name: layer.rate for name, layer in self.fired.items()}
 
 
 def train_step(
@@ -73,7 +82,7 @@ def train_step(
         share: how they lie in the whole batch; the update, and what is returned, are those of it.
         clip: largest gradient norm, 0 for none; the surrogate itself is never clipped.
         truncate: steps per chunk of truncated BPTT, 0 for the whole sequence.
-        watch: whether to measure firing rates.
+        watch: whether to measure how the layers fire, and norms.
     Returns:
         an `Outcome`.
     Raises:
@@ -82,14 +91,14 @@ def train_step(
     engine.optimizer.zero_grad(set_to_none=True)
     labels = None if labels is None else share.whole(labels)
     sequence = sequence_of(engine.encode, x)
-    loss, y, rates = _propagate(engine, sequence, labels, share, truncate, watch)
+    loss, y, seen = _propagate(engine, sequence, labels, share, truncate, watch)
     add_up_gradients(engine.network, engine.place.world)
-    norm = _clip(engine, clip)
+    norm, norms = _clip(engine, clip, watch)
     engine.optimizer.step()
     correct, labelled = 0, 0
     if (found := classified(engine.objective, engine.objective.scores(y), labels)) is not None:
         correct, labelled = int((found[0] == found[1]).sum()), len(found[1])
-    return Outcome(loss, correct, labelled, y.shape[1], norm, rates)
+    return Outcome(loss, correct, labelled, y.shape[1], norm, seen, norms)
 
 
 def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
@@ -128,12 +137,12 @@ def _propagate(
     share: Share,
     truncate: int,
     watch: bool,
-) -> tuple[float, Tensor, dict[str, float]]:
-    """Forward and backward, chunk by chunk: the loss, the outputs `[T, B, C]`, the rates."""
+) -> tuple[float, Tensor, dict[str, Fired]]:
+    """Forward and backward, chunk by chunk: the loss, the outputs `[T, B, C]`, who fired."""
     steps = sequence.shape[0]
     watch = watch or engine.objective.rate_weight > 0
     states: State = None
-    total, outputs, rates = 0.0, [], dict[str, float]()
+    total, outputs, rates = 0.0, [], dict[str, Tensor]()
     for part in sequence.split(truncate or steps):
         length = part.shape[0] / steps
         with recorded(engine.network, on=watch) as tapes, engine.fabric.autocast():
@@ -149,12 +158,22 @@ def _propagate(
             raise UserError(message("expected a loss with a gradient", "none", remedy))
         engine.fabric.backward(loss * length)
         for name, tape in tapes.items():
-            mean = tape.activity.float().mean().item()
-            rates[name] = rates.get(name, 0.0) + length * mean
+            mean = length * tape.activity.float().mean((0, 1))
+            rates[name] = rates[name] + mean if name in rates else mean
         states = cut(after)
         total += length * value
         outputs.append(y.detach())
-    return total, torch.cat(outputs), rates
+    return total, torch.cat(outputs), _fired(engine.network, rates)
+
+
+def _fired(network: nn.Module, rates: dict[str, Tensor]) -> dict[str, Fired]:
+    """How each layer fired, from the mean spikes of each of its neurons."""
+    found = {}
+    for name, each in rates.items():
+        layer: Any = network.get_submodule(name)
+        several = getattr(layer, "spike", "binary") == "multiple"
+        found[name] = fired(each, mode_of("multiple", layer.most).most if several else 1)
+    return found
 
 
 def _whole(tapes: dict[str, Tape], share: Share) -> dict[str, Tape]:
@@ -168,17 +187,31 @@ def _whole(tapes: dict[str, Tape], share: Share) -> dict[str, Tape]:
     return found
 
 
-def _clip(engine: Engine, clip: float) -> float:
-    """Scale the gradients down to the norm `clip`, if it is not 0; return the norm before."""
+def _clip(engine: Engine, clip: float, watch: bool) -> tuple[float, dict[str, Norms]]:
+    """Scale the gradients down to the norm `clip`, if it is not 0; return the norm before, and
+    those of each parameter and its gradient if they are watched.
+    """
     engine.fabric.strategy.precision.unscale_gradients(engine.optimizer.optimizer)
     parameters = [p for p in engine.network.parameters() if p.grad is not None]
     total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     norm = total.item()
+    norms = _norms(engine.network) if watch else {}
     if math.isfinite(norm) and clip:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip, total)
     if not math.isfinite(norm) and not engine.skips_overflow:
         raise RunError(_bad_gradient(engine.network, norm))
-    return norm
+    return norm, norms
+
+
+def _norms(network: nn.Module) -> dict[str, Norms]:
+    """The norms of every parameter that has a gradient, and of the gradient."""
+    named = [(name, p) for name, p in network.named_parameters() if p.grad is not None]
+    if not named:
+        return {}
+    pairs = [part for _, p in named for part in (p.grad, p.detach())]
+    found = torch.stack([torch.linalg.vector_norm(part).float() for part in pairs]).tolist()
+    numbers = zip(found[::2], found[1::2], strict=True)
+    return {name: Norms(*both) for (name, _), both in zip(named, numbers, strict=True)}
 
 
 def _bad_loss(engine: Engine, value: float, x: Tensor, states: State) -> str:

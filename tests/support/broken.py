@@ -138,7 +138,7 @@ def feedback(surrogate: Any) -> nn.Module:
         sg.Linear(64, 32), sg.Recurrent(sg.LIF(20.0, surrogate=surrogate), 32), sg.Linear(32, 10)
     )
     initialise(network, "kaiming")
-    nn.init.normal_(network[1].weight, std=0.5)
+    nn.init.normal_(network[1].connection.weight, std=0.5)
     return network
 
 

@@ -79,8 +79,9 @@ def test_killed_at_every_write(options, outcome, whole, child, tmp_path, before)
         train_run(resolve(quiet), run, resume=run.exists(), progress=False)
         assert outcome(run) == expected, f"killed at write {call}"
         assert not list(run.glob(".*.tmp"))
-    # config, crossover table and their folder, 3 checkpoints, 2 metrics, weights, samples, result
-    assert killed == 11
+    # config, crossover table and their folder, 3 checkpoints, findings, 2 metrics, weights,
+    # samples, result
+    assert killed == 12
     assert outcome(run) == expected
 
 
