@@ -162,8 +162,7 @@ struct LayerBack {
   const uint64_t *spikes, *support;  // [T][B][tiles], where the program reads them
   const T* grad_steady;              // [B, N] of every step, or null
   const T* grad_last;                // [B, N] of the last spikes, or null
-  const T* back;        // [B][64] of this tile: through the feedback from the step after, or null
-  const T* back_dense;  // the same as [B, N] of all tiles
+  const T* back;  // [32][64] of this tile and group: through the feedback, or null
   const Program* program;
   const T* params;  // as in Layer
   T* carry;         // gradients of the states, [kinds][tile][B][64]
@@ -200,8 +199,7 @@ template <class T>
   const int64_t at = b * f.outputs + tile * kTile;
   if (f.grad_steady) add_row(f.grad_steady + at, n, sum);
   if (f.grad_last && t == f.steps - 1) add_row(f.grad_last + at, n, sum);
-  if (f.back_dense) add_row(f.back_dense + at, n, sum);
-  if (f.back) add_row(f.back + b * kTile, kTile, sum);
+  if (f.back) add_row(f.back + b % kGroup * kTile, kTile, sum);
 }
 
 // The gradients that come in at rows [b, b + n), at the beginning of a group; room [n][64].
@@ -209,7 +207,7 @@ template <class T>
 RowsAt<T> incoming_at(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n,
                       T* room) {
   const bool alone = !f.few_gradients && f.grad_y && f.grad_n == 1 && !f.grad_steady && !f.back &&
-                     !f.back_dense && !(f.grad_last && t == f.steps - 1);
+                     !(f.grad_last && t == f.steps - 1);
   if (alone && columns_of(tile, f.outputs) == kTile) {
     const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile;
     for (int64_t k = 0; t > 0 && f.grad_t && k < n; ++k)

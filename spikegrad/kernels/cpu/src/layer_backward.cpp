@@ -2,6 +2,7 @@
 //
 // Time is walked in segments from the end. Of a segment exist: the gradient of the current, the
 // products made from it, and in a lean call what the forward pass did not keep, computed again.
+#include "dense.h"
 #include "layer_engine.h"
 
 namespace spikegrad {
@@ -29,7 +30,7 @@ struct Back : Sizes {
   const bool constant;
   const int64_t piece;
   ConnectionBack<T> in;
-  Scratch<T> dI, back_total, back_wt, back_dense, carry, start;
+  Scratch<T> dI, back_total, back_weight, carry, start;
   Scratch<T> again, reals, current;  // what a lean call computes again
   Scratch<uint64_t> masks;
   bool back_support = false, back_started = false;
@@ -51,16 +52,15 @@ struct Back : Sizes {
   }
 
   Rows<T> filled() const { return {dI, stride, true}; }
-  // Which way the products with the feedback's weight go, and room for them.
+  // Which way the products with the feedback's weight go, and the weight as they read it.
   void choose_feedback() {
     const double square = static_cast<double>(rows()) * static_cast<double>(outputs);
     const uint64_t* s = words_of(call.support);
     back_support =
         s && static_cast<double>(ones(s, rows() * tiles)) <= layer.in.crossover.input * square;
-    if (back_support)
-      back_wt = transposed(data<T>(layer.feedback), outputs, outputs);
-    else
-      back_dense = Scratch<T>(batch * outputs);
+    const T* weight = data<T>(layer.feedback);
+    back_weight = back_support ? transposed(weight, outputs, outputs)
+                               : packed_columns(weight, outputs, outputs);
     if (!call.need_feedback) return;
     dfeedback = pooled({outputs, outputs}, dtype);
     back_total = Scratch<T>(tiles * outputs * kTile);
@@ -128,20 +128,22 @@ struct Back : Sizes {
     T* gradient = dI;
     // The slot behind the segment holds the first step of the segment after it.
     const T* next = t < steps - 1 ? gradient + (t + 1 - t0) * batch * stride : nullptr;
-    if (next && !back_support)
-      call_mm_out(view_of(next, batch, outputs, stride, dtype), *layer.feedback,
-                  view_of(back_dense.get(), batch, outputs, outputs, dtype));
-    f.back_dense = next && !back_support ? back_dense.get() : nullptr;
-    parallel(tiles, 1, [&](int64_t begin, int64_t end) {
-      const Scratch<T> back(batch * kTile);
-      for (int64_t tile = begin; tile < end; ++tile) {
+    const int64_t groups = groups_of(batch);
+    parallel(tiles * groups, 1, [&](int64_t begin, int64_t end) {
+      const Scratch<T> back(kGroup * kTile);
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t tile = piece / groups, b0 = piece % groups * kGroup;
+        const int64_t b1 = std::min(batch, b0 + kGroup), n = b1 - b0;
         LayerBack<T> mine = f;
-        if (next && back_support) {
-          sampled_tile(words_of(call.support) + t * batch * tiles + tile, tiles, next, stride,
-                       batch, back_wt + tile * kTile * stride, stride, outputs, back.get());
-          mine.back = back;
-        }
-        layer_backward(mine, tile, 0, batch, t, t + 1);
+        if (next && back_support)
+          sampled_tile(words_of(call.support) + (t * batch + b0) * tiles + tile, tiles,
+                       next + b0 * stride, stride, n, back_weight + tile * kTile * stride, stride,
+                       outputs, back.get());
+        else if (next)
+          dense_tile(next + b0 * stride, stride, n, back_weight + tile * outputs * kTile, outputs,
+                     back.get());
+        mine.back = next ? back.get() : nullptr;
+        layer_backward(mine, tile, b0, b1, t, t + 1);
       }
     });
   }

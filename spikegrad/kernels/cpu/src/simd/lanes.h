@@ -56,7 +56,7 @@ template <class T>
 }
 template <class T>
 [[gnu::always_inline]] inline Lane<T> all_of(T value) {
-  return Lane<T>{} + value;
+  return value - Lane<T>{};  // no operation, where a sum would turn -0 into 0 and is one
 }
 // 0, 1, 2, ...
 template <class T>
