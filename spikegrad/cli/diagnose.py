@@ -91,9 +91,10 @@ def diagnose(
 ) -> None:
     """Look at the network of a run folder, or of a recipe or TOML file before training.
 
-    One batch of the training part says what each spiking layer does, where the gradient goes, and
-    what keeps the network from learning, with the figure and what to do. Nothing is written, but
-    with --write. Exit status 1 where a finding is an error; with --fix, where one remains.
+    One batch of the training part says what each spiking layer does, where the gradient goes, how
+    true it is, and what keeps the network from learning, with the figure and what to do. Nothing is
+    written, but with --write. Exit status 1 where a finding is an error; with --fix, where one
+    remains.
     """
     from spikegrad.train.subject import own_run
 

@@ -51,9 +51,9 @@ def expected_loss(trial: Trial) -> float:
 
 def patterns(trial: Trial, begin: int, end: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Copies from begin to end: which sample each is, its pattern `[R, units]`, and its noise."""
-    copies = torch.arange(begin, end)
+    copies = trial.range(begin, end)
     numbers = copies & ((1 << trial.count) - 1)
-    bits = (numbers[:, None] >> torch.arange(trial.count)) & 1
+    bits = (numbers[:, None] >> trial.range(0, trial.count)) & 1
     return copies >> trial.count, bits, forced(trial, bits)
 
 
@@ -62,14 +62,14 @@ def forced(trial: Trial, bits: Tensor) -> dict[str, Tensor]:
     found, at = {}, 0
     for name, size in trial.units.items():
         part = bits[:, at : at + size.numel()].reshape(len(bits), *size).movedim(0, 1)
-        found[name] = torch.where(part > 0, FIRES, SILENT).to(trial.x.dtype)
+        found[name] = torch.where(part > 0, FIRES, SILENT).to(trial.dtype)
         at += size.numel()
     return found
 
 
 def likelihood(passed: Passed, bits: Tensor, trial: Trial) -> Tensor:
     """The probability of every copy's pattern, `[R]`, with the graph of the membranes."""
-    whole, at = torch.ones(len(bits), dtype=torch.float64), 0
+    whole, at = torch.ones_like(bits[:, 0], dtype=torch.float64), 0
     for name, size in trial.units.items():
         part = bits[:, at : at + size.numel()] > 0
         p = passed.chance[name].double().movedim(1, 0).reshape(len(bits), -1)

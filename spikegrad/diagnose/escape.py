@@ -29,7 +29,7 @@ from spikegrad.step.modes import by_chance
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Trace
 
-__all__ = ["FIRES", "SILENT", "Matched", "check_matched", "escaping", "frozen"]
+__all__ = ["FIRES", "SILENT", "Matched", "check_matched", "escaping", "freeze"]
 
 FIRES, SILENT = -1.0, 2.0
 
@@ -179,21 +179,17 @@ def memoryless(layer: Spiking, source: Steps, still: bool) -> Callable[[Tensor],
     return lambda x: taped(run, layer.tape, x)
 
 
-@contextmanager
-def frozen(network: nn.Module, x: Tensor) -> Iterator[None]:
-    """Evaluation mode; norms that were training have the moments of x while the context is open.
-
-    The caller gives buffers and modes back (`untouched`).
-    """
+def freeze(network: nn.Module, x: Tensor) -> None:
+    """Put a network into evaluation mode, for good, norms that train with the moments of x."""
     kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
     norms = [m for m in network.modules() if isinstance(m, kinds) and m.training]
     network.eval()
+    if not norms:
+        return
     before = [norm.momentum for norm in norms]
-    if norms:
-        for norm in norms:
-            norm.training, norm.momentum = True, 1.0
-        with torch.no_grad():
-            network(x)
+    for norm in norms:
+        norm.training, norm.momentum = True, 1.0
+    with torch.no_grad():
+        network(x)
     for norm, momentum in zip(norms, before, strict=True):
         norm.training, norm.momentum = False, momentum
-    yield

@@ -37,9 +37,11 @@ def one_draw(trial: Trial, flips: int, trust: dict[str, float], source: torch.Ge
 
     trust: what the guess of each layer is multiplied by.
     """
-    every = torch.arange(trial.samples)
+    every = trial.range(0, trial.samples)
     noise = {
-        name: torch.rand(size[0], trial.samples, *size[1:], generator=source, dtype=trial.x.dtype)
+        name: torch.rand(size[0], trial.samples, *size[1:], generator=source, dtype=trial.dtype).to(
+            trial.x.device
+        )
         for name, size in trial.units.items()
     }
     live, still = (trial.passed(every, noise, still=s) for s in (False, True))
@@ -75,12 +77,11 @@ def drawn_units(density: Tensor, flips: int, source: torch.Generator) -> Drawn:
     flat = density.flatten().double()
     whole = flat.sum()
     if not bool(whole > 0):
-        return Drawn(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=density.dtype))
+        return Drawn(flat[:0].long(), density.flatten()[:0])
     steps = flat.cumsum(0)
     # One draw in each of as many equal parts: fewer units twice, the same expectation.
-    places = (
-        torch.arange(flips) + torch.rand(flips, generator=source, dtype=torch.float64)
-    ) / flips
+    parts = torch.arange(flips) + torch.rand(flips, generator=source, dtype=torch.float64)
+    places = parts.to(flat.device) / flips
     units = torch.searchsorted(steps, places * steps[-1], right=True).clamp(max=len(flat) - 1)
     return Drawn(units, (whole / (flips * flat[units])).to(density.dtype))
 
@@ -102,9 +103,9 @@ def flipped(
     for begin, end in pieces(len(units), trial.room):
         part, which = slice(begin, end), index[begin:end]
         other = {key: each.index_select(1, which) for key, each in noise.items()}
-        copies = torch.arange(end - begin)
-        turned = torch.where(was[part], SILENT, FIRES).to(trial.x.dtype)
+        copies = trial.range(0, end - begin)
+        turned = torch.where(was[part], SILENT, FIRES).to(trial.dtype)
         other[name].view(len(fired), end - begin, -1)[step[part], copies, place[part]] = turned
         now = trial.losses(trial.output(which, other), which)
         told.append(torch.where(was[part], base[which] - now, now - base[which]))
-    return torch.cat(told) if told else torch.zeros(0, dtype=base.dtype)
+    return torch.cat(told) if told else base[:0]

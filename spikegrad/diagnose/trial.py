@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.diagnose.batch import Batch
-from spikegrad.diagnose.escape import check_matched, escaping, frozen
+from spikegrad.diagnose.escape import check_matched, escaping, freeze
 from spikegrad.diagnose.flow import ready
 from spikegrad.diagnose.gradients import owner
 from spikegrad.diagnose.probe import check_network, output_of, spiking, watched
@@ -57,11 +57,9 @@ class Trial:
         use_backend(self.network, "reference")
         self.labels, self.loss = batch.labels, batch.loss
         self.x = watched(batch.x).detach()
-        with torch.inference_mode(False):
-            self.context = frozen(self.network, self.x)
-            self.context.__enter__()
-            with listened(self.network) as tapes, torch.enable_grad():
-                y = output_of(self.network(self.x))
+        freeze(self.network, self.x)
+        with torch.no_grad(), listened(self.network) as tapes:
+            y = output_of(self.network(self.x))
         self.axis = axis_of(y, self.x.shape[1])
         self.label_axis = None if self.labels is None else label_axis(self.labels, y, self.axis)
         self.keep(samples)
@@ -76,9 +74,18 @@ class Trial:
     def keep(self, samples: int) -> None:
         """Keep the first samples alone."""
         self.samples = min(samples, self.x.shape[1])
-        index = torch.arange(self.samples)
+        index = self.range(0, self.samples)
         self.labels = self.picked_labels(index)
         self.x = picked(self.x, index)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of noise."""
+        return self.x.dtype if self.x.is_floating_point() else torch.float32
+
+    def range(self, begin: int, end: int) -> Tensor:
+        """Whole numbers, where the network is."""
+        return torch.arange(begin, end, device=self.x.device)
 
     @property
     def count(self) -> int:
@@ -145,8 +152,8 @@ class Trial:
         """The gradient that training takes: hard spikes without noise, the surrogate's gradient."""
         with torch.enable_grad():
             y = output_of(self.network(self.x))
-            value = self.one_loss(y, torch.arange(self.samples))
-        return self.gradient([(value, torch.ones(()))])
+            value = self.one_loss(y, self.range(0, self.samples))
+        return self.gradient([(value, torch.ones_like(value))])
 
     def gradient(self, pairs: list[tuple[Tensor, Tensor]]) -> Vectors:
         """The gradient of a sum of tensors times weights, by layer, each as one vector."""
@@ -160,14 +167,14 @@ class Trial:
         )
         filled = iter([torch.zeros_like(p) if g is None else g
                        for g, p in zip(found, wanted, strict=True)])  # fmt: skip
-        return {name: torch.cat([next(filled).flatten() for _ in group]).double()
+        return {name: torch.cat([next(filled).flatten() for _ in group]).double().cpu()
                 for name, group in self.parameters.items()}  # fmt: skip
 
     def check_separable(self) -> None:
         """Refuse a loss that is not the mean of the losses of its samples."""
         with torch.no_grad():
             y = output_of(self.network(self.x))
-            index = torch.arange(self.samples)
+            index = self.range(0, self.samples)
             alone, together = self.losses(y, index).mean(), self.one_loss(y, index)
         if not torch.allclose(alone, together, rtol=1e-3, atol=1e-6):
             raise UserError(

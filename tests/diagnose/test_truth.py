@@ -416,3 +416,21 @@ def test_the_network_and_the_random_state_stay_as_they_are():
     json.dumps(found.data(), allow_nan=False)
     assert str(found).splitlines()[0].split()[:2] == ["layer", "cosine"]
     assert "common random numbers, 30 units a sample, 4 samples, 3 draws, 4 flips" in str(found)
+
+
+def test_integers_into_an_embedding():
+    torch.manual_seed(0)
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.rest = nn.Embedding(5, 3), between(LIF(10.0))
+
+        def forward(self, x):
+            return self.rest(self.embed(x))[0]
+
+    words, labels = torch.randint(5, (3, 4)), torch.tensor([0, 1, 1, 0])
+    found = truth(Words(), (words, labels))
+    assert [layer.name for layer in found.layers] == ["embed", "rest.0", "rest.2"]
+    assert found.layer("rest.2").noisy.bias.value < 1e-5
+    assert sampled(trial_of(Words(), (words, labels)), 3, 4, 0).way == "common random numbers"
