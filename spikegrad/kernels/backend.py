@@ -39,7 +39,8 @@ class Call(NamedTuple):
     by its name, None where there is none; args: keyword arguments as far as they are known, such as
     "surrogate", of a product "weight" and "edges", of a layer "feedback" (whether it has one) and
     "feedback_edges", of a pool "kernel"; bound: of "recurrent" the neuron's own arguments; by_name:
-    whether one backend was asked for by its name.
+    whether one backend was asked for by its name; ahead: x is the input of the layer before, whose
+    output is this one's.
     """
 
     entry: str
@@ -49,6 +50,7 @@ class Call(NamedTuple):
     args: Mapping[str, Any] = {}
     bound: Mapping[str, Any] = {}
     by_name: bool = False
+    ahead: bool = False
 
     @property
     def fed(self) -> bool:
@@ -93,6 +95,10 @@ class Backend:
         What only the reference runs has been ruled out before: soft surrogates, recorded membranes,
         `torch.func`, forward-mode derivatives, ONNX files, and inputs that are not `[T, B, ...]`.
         """
+        return ""
+
+    def leaves(self, call: Call) -> str:
+        """Why a product or a pool that it has is left to torch, by name too, or ""."""
         return ""
 
     def reason(self, call: Call) -> str:

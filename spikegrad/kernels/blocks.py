@@ -25,13 +25,14 @@ def choose_layer(
     feedback: bool = False,
     edges: Edges | None = None,
     feedback_edges: Edges | None = None,
+    ahead: bool = False,
 ) -> Choice | str:
     """What runs a connection and its neurons in one call, or why nothing does.
 
     x: the input, or what the layer before passes on; neuron: a step, or a scan by its name; None:
     a connection alone; backends: those that the layers ask for; feedback: of what the neurons
-    return; edges, feedback_edges: of connections with some synapses alone. The function is a
-    backend's `layer`, or its `linear` where there are no neurons.
+    return; edges, feedback_edges: of connections with some synapses alone; ahead: x enters the
+    layer before. The function is a backend's `layer`, or its `linear` where there are no neurons.
     """
     asked = "auto"
     for word in backends:
@@ -48,7 +49,7 @@ def choose_layer(
         "feedback_edges": feedback_edges,
     }
     entry = "linear" if neuron is None else "layer"
-    return found(Call(entry, entry, x, neuron, args, {}, asked != "auto"), asked)
+    return found(Call(entry, entry, x, neuron, args, {}, asked != "auto", ahead), asked)
 
 
 def choose_pool(

@@ -42,8 +42,8 @@ def decide(call: Call, asked: str) -> Choice:
         return specification(call, "only the reference records membranes")
     if call.by_name:
         check_backend(asked)
-        if call.entry in TORCH and call.entry not in get(asked).offers:
-            return specification(call, not_offered(get(asked), call))
+        if call.entry in TORCH and (why := left(get(asked), call)):
+            return specification(call, why)
     choice = found(call, asked)
     if isinstance(choice, Choice):
         return choice
@@ -77,8 +77,8 @@ def found(call: Call, asked: str) -> Choice | str:
 
 def refusal(backend: Backend, call: Call) -> str:
     """Why a backend cannot run a call, or ""."""
-    if call.entry not in backend.offers:
-        return not_offered(backend, call)
+    if why := left(backend, call):
+        return why
     x = call.x
     if not (x is None or isinstance(x, Tensor) or (backend.packs and isinstance(x, backend.packs))):
         return f"{backend.name} does not read the {type(x).__name__} of the layer before"
@@ -87,8 +87,10 @@ def refusal(backend: Backend, call: Call) -> str:
     return backend.missing() or backend.refuses(call)
 
 
-def not_offered(backend: Backend, call: Call) -> str:
-    """A call that a backend has no function for."""
+def left(backend: Backend, call: Call) -> str:
+    """Why a call is not one of a backend's at all, or ""."""
+    if call.entry in backend.offers:
+        return backend.leaves(call)
     torch = "; torch runs it" if call.entry in TORCH else ""
     return f"{backend.name} has no kernel for {call.entry}{torch}"
 

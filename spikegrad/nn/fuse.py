@@ -64,6 +64,7 @@ def block_at(
         feedback=block.feedback is not None,
         edges=block.connection.edges,
         feedback_edges=None if block.feedback is None else block.feedback.connection.edges,
+        ahead=ahead,
     )
     return choice if isinstance(choice, str) else block._replace(choice=choice)
 

@@ -7,6 +7,7 @@ computes as it reads x: nobody writes it. In training the three are functions of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,18 +18,24 @@ from spikegrad.nn.fold import is_static
 from spikegrad.nn.norm import BatchNorm, is_distributed
 from spikegrad.types import State
 
-__all__ = ["NORMED", "run_normed"]
+__all__ = ["NORMED", "Normed", "normed_at", "run_normed"]
 
 NORMED = "a Triton scan that normalises its input"
 
 
-def run_normed(
-    layers: Sequence[nn.Module], x: Tensor, states: Sequence[State]
-) -> tuple[Tensor, list[State]] | None:
-    """The first layers of a sequence as one: the output and their states, or None.
+class Normed(NamedTuple):
+    """`width` layers that run as one; choice: what runs them, with the neurons' arguments."""
 
-    x: `[T, B, *features]`. The number of states is the number of layers that ran.
-    """
+    linear: Linear | None
+    norm: BatchNorm
+    neuron: Neuron
+    width: int
+    choice: kernels.Choice
+    args: dict[str, Any]
+
+
+def normed_at(layers: Sequence[nn.Module], x: Any, states: Sequence[State]) -> Normed | None:
+    """The first layers of a sequence that run as one over x `[T, B, *features]`, or None."""
     found = normed(layers) if isinstance(x, Tensor) else None
     if found is None:
         return None
@@ -36,10 +43,18 @@ def run_normed(
     ahead = 0 if linear is None else 1
     if any(state is not None for state in states[: ahead + 1]):
         return None  # a stateless layer says so
-    args, law = neuron.law_arguments(), neuron.law
-    choice = kernels.choose_normed(x, law, neuron.backend, args)
+    args = neuron.law_arguments()
+    choice = kernels.choose_normed(x, neuron.law, neuron.backend, args)
     if isinstance(choice, str):
         return None
+    return Normed(linear, norm, neuron, ahead + 2, choice, args)
+
+
+def run_normed(
+    found: Normed, x: Tensor, states: Sequence[State], *, pass_on: bool
+) -> tuple[Any, list[State]]:
+    """The output and the states of all its layers; with pass_on its spikes stay bits."""
+    linear, norm, neuron = found.linear, found.norm, found.neuron
     once = x[:1] if is_static(x) else x
     if linear is not None:
         check_features("Linear", x, f"[T, B, {linear.in_features}]", linear.in_features, 2)
@@ -50,19 +65,20 @@ def run_normed(
     offset, scale, shift = norm.numbers(
         once.flatten(0, 1), x.shape[0] // once.shape[0], None if linear is None else linear.bias
     )
-    y, after = choice.function(
+    y, after = found.choice.function(
         once.expand(x.shape[0], *once.shape[1:]),
-        states[ahead + 1],
+        states[found.width - 1],
         offset=offset,
         scale=scale,
         shift=shift,
-        neuron=law,
-        args=args,
+        neuron=neuron.law,
+        args=found.args,
         lean=neuron.lean,
+        pass_on=pass_on and neuron.tape is None,
     )
     if neuron.tape is not None:
         neuron.tape.add_output(y)
-    return y, [*[None] * (ahead + 1), after]
+    return y, [*[None] * (found.width - 1), after]
 
 
 def normed(layers: Sequence[nn.Module]) -> tuple[Linear | None, BatchNorm, Neuron] | None:

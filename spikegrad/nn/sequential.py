@@ -17,7 +17,7 @@ from spikegrad.checks import (
     check_not_traced,
 )
 from spikegrad.errors import UserError, message
-from spikegrad.kernels import packed, stilled
+from spikegrad.kernels import Choice, packed, stilled
 from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, use_backend
 from spikegrad.nn.chunks import steps_at_once
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
@@ -25,7 +25,7 @@ from spikegrad.nn.current import reads_packed
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
-from spikegrad.nn.fuse_norm import NORMED, run_normed
+from spikegrad.nn.fuse_norm import NORMED, Normed, normed_at, run_normed
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.population import Population
 from spikegrad.nn.recurrent import Recurrent
@@ -144,11 +144,14 @@ class Sequential(Threaded, nn.Sequential):
         known: the block that starts here, if that was found out before. The last of what is
         returned is the block that takes the output, if any is known.
         """
-        ahead = None if known else together(layers[at:], x, before[at:])
-        if ahead is not None:
-            y, after, how = ahead
-            self.note([(layer, how) for layer in layers[at : at + len(after)]])
-            return y, after, None
+        if known is None:
+            if (ran := run_ahead(layers[at:], x, before[at:])) is not None:
+                y, after = ran
+                together = layers[at : at + len(after)]
+                self.note([(layer, "one call with its neighbours") for layer in together])
+                return y, after, None
+            if (found := normed_at(layers[at:], x, before[at:])) is not None:
+                return self.advance_normed(layers, at, x, before, found)
         block = known or block_at(layers, at, x)
         if isinstance(block, str):
             self.note([(layers[at], block)])
@@ -157,14 +160,21 @@ class Sequential(Threaded, nn.Sequential):
         end = at + block.width
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
             check_stateless(layer, given)
-        following = block_at(layers, end, x, ahead=True) if end < len(layers) else ""
-        reads_bits = isinstance(following, Block) and same(following, block)
-        y, state = run_block(block, x, before[end - 1], pass_on=reads_bits, witness=self.witness)
-        states = [*[None] * (block.width - 1), state]
+        reader = reader_of(layers, end, x, block.choice)
+        passes_on = reader is not None
+        y, state = run_block(block, x, before[end - 1], pass_on=passes_on, witness=self.witness)
         # Numbers, from a recorded layer for example, are looked at again.
-        if isinstance(y, Tensor) or isinstance(following, str):
-            return y, states, None
-        return y, states, following
+        return y, [*[None] * (block.width - 1), state], None if isinstance(y, Tensor) else reader
+
+    def advance_normed(
+        self, layers: list[nn.Module], at: int, x: Tensor, before: Sequence[State], found: Normed
+    ) -> tuple[Any, list[State], Block | None]:
+        """The same where a batch norm is computed by the neurons behind it."""
+        end = at + found.width
+        reader = reader_of(layers, end, x, found.choice)
+        y, after = run_normed(found, x, before[at:], pass_on=reader is not None)
+        self.note([(layer, NORMED) for layer in layers[at:end]])
+        return y, after, None if isinstance(y, Tensor) else reader
 
     def note(self, what: list[Any]) -> None:
         """Tell the witness, if there is one."""
@@ -194,16 +204,6 @@ class Sequential(Threaded, nn.Sequential):
         return states
 
 
-def together(
-    layers: Sequence[nn.Module], x: Any, states: Sequence[State]
-) -> tuple[Tensor, list[State], str] | None:
-    """The first layers as one call, where there is one for their kinds; the last: which."""
-    if (ran := run_ahead(layers, x, states)) is not None:
-        return *ran, "one call with its neighbours"
-    ran = run_normed(layers, x, states)
-    return None if ran is None else (*ran, NORMED)
-
-
 def step(layer: nn.Module, x: Any, state: State) -> tuple[Any, State]:
     """One layer of a container."""
     if isinstance(layer, Sequential):
@@ -224,11 +224,16 @@ def rows_of(x: Any) -> Any:
     return x.rows if type(x) is Packed else x
 
 
-def same(one: Block, other: Block) -> bool:
-    """Whether one backend runs both: what its layers pass on, only it can read."""
-    assert one.choice is not None
-    assert other.choice is not None
-    return one.choice.backend == other.choice.backend
+def reader_of(layers: Sequence[nn.Module], at: int, x: Any, choice: Choice | None) -> Block | None:
+    """The block at a position, if what runs the layers before it runs it too: what its layers pass
+    on, only it can read. x: the input of the layers before.
+    """
+    following = block_at(layers, at, x, ahead=True) if at < len(layers) else ""
+    if isinstance(following, str):
+        return None
+    assert choice is not None
+    assert following.choice is not None
+    return following if following.choice.backend == choice.backend else None
 
 
 def is_neuron(layer: nn.Module) -> bool:

@@ -51,10 +51,11 @@ class Witness(list[Any]):
     def saw(self, seen: Seen, y: Any) -> None:
         """Keep one call; the clock of its backward pass starts when the gradient of y arrives."""
         self.append(seen)
+        places: list[Any]
         if isinstance(y, Tensor):
             places = [y]
         else:  # spikes and membranes, or what two layers pass on
-            places = [y.edge, y.steady] if hasattr(y, "edge") else list(y)
+            places = [y.edge, getattr(y, "steady", None)] if hasattr(y, "edge") else list(y)
         for place in places:
             if place is not None and place.requires_grad:
                 place.register_hook(lambda _: self.arrived(seen))

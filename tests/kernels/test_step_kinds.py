@@ -6,59 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from kinds import FORMS, KINDS, outputs, results
 from native import needs_kernels
-from torch import Tensor
 
 import spikegrad as sg
 from spikegrad import kernels
-from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.cpu.backend import obstacle_to_neuron
-from spikegrad.neurons import SynapticLIF
 from spikegrad.nn.base import use_backend
-from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
-from spikegrad.surrogate import Surrogate, arctan, boxcar, names, triangle
+from spikegrad.surrogate import Surrogate, arctan, names
 from spikegrad.surrogate import get as surrogate_of
 
 pytestmark = needs_kernels
-
-LIF = STEPS["lif"][0]
-KINDS = {
-    "both": LIF.variant(output="both"),
-    "escape": LIF.variant(spike="escape"),
-    "escape, both": LIF.variant(spike="escape", output="both"),
-    "inputs": SynapticLIF.step,
-    "inputs, escape, both": SynapticLIF.step.variant(spike="escape", output="both"),
-}
-FORMS: list[dict[str, Any]] = [
-    {"surrogate": triangle(1.0), "refractory": 2, "detach_reset": False},
-    {"surrogate": boxcar(0.5), "reset": "zero", "lean": True},
-]
-
-
-def outputs(y: Any) -> tuple[Tensor, ...]:
-    return y if isinstance(y, tuple) else (y,)
-
-
-def results(
-    step: Step, backend: str, dtype: torch.dtype, used: int = 2, **how: Any
-) -> tuple[list[Tensor], list[Tensor | None]]:
-    """Outputs and states of two chunks, gradients of all; used: outputs that the loss reads."""
-    torch.manual_seed(0)
-    several = (len(step.inputs),) if step.inputs else ()
-    x = torch.randn(37, 3, *several, 5, dtype=torch.float64) * 0.6 + 0.3
-    x = x.to(dtype).requires_grad_()
-    values = {n: torch.tensor(v, dtype=dtype).requires_grad_() for n, v in step.defaults().items()}
-    noisy = {"generator": torch.Generator().manual_seed(3)} if step.mode.word == "escape" else {}
-    run = dict(backend=backend, **how, **values, **noisy)
-    first, state = kernels.step(step, x[:20], None, **run)
-    second, state = kernels.step(step, x[20:], state, **run)
-    ys = [torch.cat(parts) for parts in zip(outputs(first), outputs(second), strict=True)]
-    ends = [part for part in state if part is not None]
-    total = sum((y * torch.randn(y.shape, dtype=dtype)).sum() for y in ys[-used:])
-    total = total + sum(end.sum() for end in ends if end.is_floating_point())
-    grads = torch.autograd.grad(total, [x, *values.values()], allow_unused=True)
-    return [*ys, *ends], list(grads)
 
 
 @pytest.mark.parametrize("how", FORMS, ids=["attached", "lean"])

@@ -22,11 +22,11 @@ HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(not triton.installed(), reason="Triton is not installed")
 
 
-def run_tests(name: str, **environment: str) -> None:
-    """Run a file of tests in a process of its own."""
+def run_tests(*names: str, **environment: str) -> None:
+    """Run files of tests in a process of their own."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist",
-         str(HERE / "gpu" / name)],
+         "--show-capture=no", *(str(HERE / "gpu" / name) for name in names)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -38,18 +38,14 @@ def run_tests(name: str, **environment: str) -> None:
 
 
 @needs_triton
-def test_values_and_gradients_in_the_interpreter() -> None:
-    run_tests("interpreted.py", TRITON_INTERPRET="1")
+def test_neurons_in_the_interpreter() -> None:
+    """In one process: most of the time goes into tracing neurons, and these files share them."""
+    run_tests("scans.py", "trials.py", "networks.py", TRITON_INTERPRET="1")
 
 
 @needs_triton
-def test_layers_and_feedback_in_the_interpreter() -> None:
-    run_tests("networks.py", TRITON_INTERPRET="1")
-
-
-@needs_triton
-def test_batch_norms_in_the_interpreter() -> None:
-    run_tests("normalised.py", TRITON_INTERPRET="1")
+def test_networks_in_the_interpreter() -> None:
+    run_tests("normalised.py", "bits.py", "traced.py", TRITON_INTERPRET="1")
 
 
 @needs_triton

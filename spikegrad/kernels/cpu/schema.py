@@ -1,7 +1,7 @@
 """Operators' schemas, from the signatures that describe their shapes.
 
-The library in C++ says what an operator does; its arguments' names and types stand in Python
-already, where a trace asks for shapes.
+The library in C++ says what an operator of the CPU does; its arguments' names and types stand in
+Python already, where a trace asks for shapes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,24 @@ LIBRARY: list[torch.library.Library] = []
 """Where the schemas stand, for as long as the process."""
 
 
-def define(name: str, signature: Callable[..., Any] | None = None, results: str = "") -> None:
-    """Tell torch of an operator of the native library.
+def define(
+    name: str,
+    signature: Callable[..., Any] | None = None,
+    results: str = "",
+    *,
+    run: Callable[..., Any] | None = None,
+) -> None:
+    """Tell torch of an operator.
 
     name: the operator's, or without a signature all of its schema; signature: a function, or a
     `NamedTuple`, with the operator's arguments; results: names of the tensors that it returns, ""
-    for one alone.
+    for one alone; run: what it does on every device, None where a library in C++ says it.
     """
     if not LIBRARY:
         LIBRARY.append(torch.library.Library("spikegrad", "FRAGMENT"))
     LIBRARY[0].define(name if signature is None else name + schema(signature, results))
+    if run is not None:
+        LIBRARY[0].impl(name, run, "CompositeExplicitAutograd")
 
 
 def schema(signature: Callable[..., Any], results: str = "") -> str:

@@ -26,7 +26,7 @@ from spikegrad.kernels.cpu.processor import described
 from spikegrad.kernels.cpu.ready_made import ready_made_steps
 from spikegrad.kernels.emit import Program
 
-__all__ = ["INCLUDES", "PROGRAMS", "define", "enter", "key_of", "lanes", "loaded"]
+__all__ = ["INCLUDES", "PROGRAMS", "define", "enter", "lanes", "loaded"]
 
 
 INCLUDES = '#include "functions.h"\n#include "step.h"\n'
@@ -61,7 +61,7 @@ def key_or_error(name: str, program: Program) -> int | BuildError:
 
 def load(name: str, program: Program) -> int:
     """Find or build a program, and register it."""
-    key, text = key_of(program.text), program.text
+    key, text = program.key, program.text
     functions = ready(key)
     if functions is None:
         library = ctypes.CDLL(str(built(name, text, in_force())))
@@ -108,11 +108,6 @@ def table(program: Program, functions: tuple[int, int]) -> dict[str, int]:
 def lanes(double: bool) -> int:
     """Of a vector of the set that is in force."""
     return LANE_BYTES[in_force().name] // (8 if double else 4)
-
-
-def key_of(text: str) -> int:
-    """A digest of the text alone: the same in every process, since torch keeps graphs on disk."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 def define(key: int) -> str:

@@ -24,7 +24,8 @@ from spikegrad.kernels.cpu.build import SOURCES, compile_into
 from spikegrad.kernels.cpu.compiler import compile_file, link
 from spikegrad.kernels.cpu.prepare import Kind, emitted
 from spikegrad.kernels.cpu.ready_made import SETS, alone, file_name, steps_name
-from spikegrad.kernels.cpu.step_library import INCLUDES, define, key_of
+from spikegrad.kernels.cpu.step_library import INCLUDES, define
+from spikegrad.kernels.emit.program import key_of
 from spikegrad.kernels.forms import everything_learned, form_of, known_of
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate, get, names

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from spikegrad.step.keep import Plan
 from spikegrad.step.trace import Traced
 
-__all__ = ["Program"]
+__all__ = ["Program", "key_of"]
+
+
+def key_of(text: str) -> int:
+    """A digest of the text alone: the same in every process, since torch keeps graphs on disk."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ class Program:
     each: bool
     double: bool
     block: int
+
+    @cached_property
+    def key(self) -> int:
+        """What operators know the program by."""
+        return key_of(self.text)
 
     @classmethod
     def of(

@@ -7,7 +7,7 @@ product and sum. Time is a loop in the program whose length is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from textwrap import indent
 
 from spikegrad.kernels.emit.program import Program
@@ -18,19 +18,20 @@ from spikegrad.kernels.emit.triton_entry import (
     sums_at,
     sums_stored,
 )
-from spikegrad.kernels.emit.triton_expression import expression
 from spikegrad.kernels.emit.triton_template import BACKWARD_STEPS, FORWARD_STEPS, TEMPLATE
+from spikegrad.kernels.emit.triton_values import Name, Values
 from spikegrad.step.keep import Plan
 from spikegrad.step.trace import Traced
 
 __all__ = ["Writer", "triton"]
 
-Name = Callable[[int], str]
-
 AHEAD = 4
 """Steps that the forward pass loads x ahead, since loads take longer than a step's arithmetic."""
 BEHIND = 2
 """The same of the backward pass, which loads more values a step; at least 1."""
+
+Loads = dict[str, Callable[[str], str]]
+"""Variables, and how each is loaded for a step."""
 
 
 def triton(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -> Program:
@@ -40,33 +41,20 @@ def triton(name: str, traced: Traced, plan: Plan, *, each: bool, double: bool) -
     return Program.of(text, traced, plan, each=each, double=double)
 
 
-class Writer:
+class Writer(Values):
     """The statements of one program.
 
-    Variables: c of parameters alone, n of the step, b of the step before; s states, f states before
-    the first step, g gradients of states, p gradients of parameters; k kept values, w kept bits, x
-    and y what is loaded of the input and of the output's gradient, each with how many steps away;
-    offset, factor, addend and their p: see `triton_entry`.
+    Variables besides those of `Values`: g gradients of states, p gradients of parameters; x of the
+    inputs, z of noise and y of the outputs' gradients, each with its place among its kind and how
+    many steps away; offset, factor, addend and their p: see `triton_entry`.
     """
 
-    block, column = "[BLOCK]", "j % width"
     ahead, behind = AHEAD, BEHIND
-    normed = True
-    """Whether a batch norm's numbers can come before the neurons."""
 
     def __init__(self, traced: Traced, plan: Plan, each: bool, double: bool) -> None:
-        self.traced, self.plan, self.each, self.double = traced, plan, each, double
-        graph = self.graph = traced.graph
-        self.inputs = graph.inputs()
-        moving = graph.depends_on(name for name in self.inputs if not name.startswith("parameter "))
-        self.constant = set(range(len(graph.nodes))) - moving
-        outs = [k for n, k in graph.outputs.items() if not n.startswith("gradient ")]
-        kept = (*plan.reals, *plan.masks)
-        self.steps = sorted({*graph.needed_for(outs), *graph.needed_for(kept)} - self.constant)
-        used = [*self.steps, *plan.recomputed, *plan.backward, *plan.before]
-        read = {arg for k in used for arg in graph.nodes[k].args} | set(graph.outputs.values())
-        self.held = sorted(read & self.constant)
-        self.words = (len(plan.masks) + 7) // 8
+        super().__init__(traced, plan, each, double)
+        self.normed = len(traced.currents) == 1
+        """Whether a bias and a batch norm's numbers can come before the neurons."""
 
     def filled(self, template: str, name: str) -> str:
         """The text of the program."""
@@ -74,7 +62,7 @@ class Writer:
             name=name,
             type="tl.float64" if self.double else "tl.float32",
             states=len(self.traced.states),
-            channels=indent(CHANNELS, "    "),
+            places=indent(self.places(), "    "),
             parameters=indent(self.parameters(), "    "),
             starts=indent(self.states_at("starts", "s"), "    "),
             forward=indent(self.forward(output=True), "    "),
@@ -86,29 +74,12 @@ class Writer:
             results=indent(self.results(), "    "),
         )
 
-    def parameters(self) -> str:
-        """Values of parameters and constants, once for a program."""
-        lines = [f"column = {self.column}"] if self.each else []
-        for k in self.graph.needed_for(self.held):
-            node = self.graph.nodes[k]
-            if node.op == "input":
-                row = self.traced.parameters.index(node.name.removeprefix("parameter "))
-                at = f"parameters + {row} * width"
-                value = f"tl.load({at} + column)" if self.each else f"tl.load({at})"
-                lines.append(f"c{k} = {value}")
-            else:
-                value = expression(node, [f"c{arg}" for arg in node.args], double=self.double)
-                lines.append(f"c{k} = {value}")
-        return "\n".join(lines) or "pass"
-
-    def name_of(self, prefix: str) -> Name:
-        """How a value is called within a pass."""
-        return lambda k: f"c{k}" if k in self.constant else f"{prefix}{k}"
-
-    def whole(self, k: int, name: Name) -> str:
-        """A value as one number for each column, also where it is a mask or a parameter's."""
-        value = f"{name(k)}.to(REAL)" if self.graph.nodes[k].is_mask else name(k)
-        return f"tl.broadcast_to({value}, {self.block})" if k in self.constant else value
+    def places(self) -> str:
+        """Where a column's inputs are, `[T, B, inputs, N]`, and what is added to them."""
+        many = len(self.traced.currents)
+        if many == 1:
+            return f"source = j\n{CHANNELS}"
+        return f"source = j // features * ({many} * features) + j % features"
 
     def states_at(self, place: str, prefix: str) -> str:
         """Load all states."""
@@ -129,61 +100,107 @@ class Writer:
         segment that the backward pass computes again.
         """
         name, outputs = self.name_of("n"), self.graph.outputs
-        body = self.current("n", "x0")
+        body = [line for place in range(len(self.traced.currents))
+                for line in self.current("n", place, f"x{place}_0", output=output)]  # fmt: skip
+        body += [f"n{self.inputs['noise']} = z_0"] if self.traced.noise else []
         for n, state in enumerate(self.traced.states):
             body.append(f"n{self.inputs[f'state {state}']} = s{n}")
         body += self.statements(self.steps, name, "n")
         body += self.sent(self.whole(outputs["output"], name), output)
+        if output and len(self.traced.results) > 1:
+            second = self.whole(outputs["output membrane"], name)
+            body.append(f"tl.store(membrane + t * row_step + j, {second}, mask=inside)")
         keep = self.keeping(name)
         body += ["if KEEP:", *(f"    {line}" for line in keep)] if output and keep else keep
         for n, state in enumerate(self.traced.states):
             body.append(f"e{n} = {self.whole(outputs[f'state {state}'], name)}")
         body += [f"s{n} = e{n}" for n in range(len(self.traced.states))]
-        rows = range(self.ahead)
-        first = [*self.before(), *(f"x{n} = {self.load('x', f't0 + {n}')}" for n in rows)]
+        loads, rows = self.entering(), range(self.ahead)
+        first = [*self.before(), *(f"{v}_{n} = {load(f't0 + {n}')}" for n in rows
+                                   for v, load in loads.items())]  # fmt: skip
+        first += [f"m{n} = tl.zeros({self.block}, tl.int32)" for n in range(len(self.plan.masks))]
         if not output:
             first += [f"s{n} = f{n}" for n in range(len(self.traced.states))]
+        following = [f"{v}_{self.ahead} = {load(f't + {self.ahead}')}" for v, load in loads.items()]
         return FORWARD_STEPS.format(
             first="\n".join(first),
-            next=f"    x{self.ahead} = {self.load('x', f't + {self.ahead}')}",
+            next=indent("\n".join(following), "    "),
             mark=indent(self.marking(), "    ") if output else "    # no marks again",
             body=indent("\n".join(body), "    "),
-            shift="\n".join(f"    x{n} = x{n + 1}" for n in rows),
+            shift="\n".join(f"    {v}_{n} = {v}_{n + 1}" for n in rows for v in loads),
         )
 
-    def current(self, prefix: str, loaded: str) -> list[str]:
-        """What enters the neurons, from what was loaded of x."""
-        return entering(f"{prefix}{self.inputs['x']}", loaded, normed=self.normed)
+    def entering(self) -> Loads:
+        """What a step reads: the inputs, and noise."""
+        loads: Loads = {f"x{n}": self.input(n) for n in range(len(self.traced.currents))}
+        return loads | ({"z": self.noise} if self.traced.noise else {})
+
+    def current(self, prefix: str, place: int, loaded: str, *, output: bool) -> list[str]:
+        """What enters the neurons by one of their inputs, from what was loaded of x; output: as of
+        `forward`.
+        """
+        x = f"{prefix}{self.inputs[self.traced.currents[place]]}"
+        return entering(x, loaded, normed=self.normed)
 
     def before(self) -> list[str]:
         """What a forward loop begins with."""
-        return []
+        return [f"sent_bits = tl.zeros({self.block}, tl.int32)"]
 
     def sent(self, y: str, output: bool) -> list[str]:
         """What becomes of a step's output; output: of the call's own forward pass."""
-        return [f"tl.store(y + t * row_step + j, {y}, mask=inside)"] if output else []
+        if not output:
+            return []
+        store = f"tl.store(y + t * row_step + j, {y}, mask=inside)"
+        spike = self.traced.spike
+        if spike is None:
+            return [store]
+        at = "bits + (t // 8) * row_step + j"
+        packed = self.filled_with("sent_bits", self.name_of("n")(spike), "t", at)
+        return ["if PACK:", *(f"    {line}" for line in packed), "else:", f"    {store}"]
 
-    def arriving(self) -> str:
-        """The gradient of a step's output."""
-        return "y_0.to(REAL)"
+    def arriving(self, place: int) -> str:
+        """The gradient of one of a step's outputs."""
+        return f"y{place}_0.to(REAL)"
 
-    def passed(self) -> list[str]:
-        """What becomes of `into`, the gradient of what enters the neurons."""
-        return leaving(normed=self.normed)
+    def passed(self, place: int) -> list[str]:
+        """What becomes of `into`, the gradient of what enters by one of the inputs."""
+        many = len(self.traced.currents)
+        if many == 1:
+            return leaving(normed=self.normed)
+        at = f"dx + t * row_step * {many} + source + {place} * features"
+        return [f"tl.store({at}, into, mask=inside)"]
 
-    def load(self, what: str, t: str) -> str:
-        """A row of the input or of the output's gradient; t: its step, the next valid one is taken
-        where that is none.
-        """
-        if what == "x":
+    def input(self, place: int) -> Callable[[str], str]:
+        """A row of an input; the next valid step is taken where there is none."""
+        at = f"source + {place} * features" if place else "source"
+
+        def load(t: str) -> str:
             row = f"tl.minimum({t}, steps - 1).to(tl.int64) * x_step"
-            return f"tl.load(x + {row} + j, mask=inside, other=0.0)"
-        row = f"tl.maximum({t}, 0).to(tl.int64) * grad_step"
-        return f"tl.load(grad + {row} + j * grad_column, mask=inside, other=0.0)"
+            return f"tl.load(x + {row} + {at}, mask=inside, other=0.0)"
 
-    def input_at(self, i: str) -> str:
-        """The input of a step of the segment, of its first for a step before it."""
-        return self.load("x", f"t0 + tl.maximum({i}, 0)")
+        return load
+
+    @staticmethod
+    def noise(t: str) -> str:
+        """A row of the noise."""
+        row = f"tl.minimum({t}, steps - 1) * row_step"
+        return f"tl.load(noise + {row} + j, mask=inside, other=0.0)"
+
+    @staticmethod
+    def incoming(place: int) -> Callable[[str], str]:
+        """A row of an output's gradient."""
+        grad = ("grad", "grad_membrane")[place]
+
+        def load(i: str) -> str:
+            row = f"tl.maximum(t0 + {i}, 0).to(tl.int64) * {grad}_step"
+            return f"tl.load({grad} + {row} + j * {grad}_column, mask=inside, other=0.0)"
+
+        return load
+
+    @staticmethod
+    def in_segment(load: Callable[[str], str]) -> Callable[[str], str]:
+        """A row by its step of the segment, of its first for a step before it."""
+        return lambda i: load(f"t0 + tl.maximum({i}, 0)")
 
     def marking(self) -> str:
         """Store the states at the start of every segment."""
@@ -205,11 +222,9 @@ class Writer:
         for place, k in enumerate(plan.reals):
             at = f"reals + (i * {len(plan.reals)} + {place}) * row_step + j"
             lines.append(f"tl.store({at}, {name(k)}, mask=inside)")
-        for word in range(self.words):
-            masks = plan.masks[8 * word : 8 * word + 8]
-            bits = [f"{name(k)}.to(tl.int32) * {1 << bit}" for bit, k in enumerate(masks)]
-            at = f"words + (i * {self.words} + {word}) * row_step + j"
-            lines.append(f"tl.store({at}, ({' + '.join(bits)}).to(tl.uint8), mask=inside)")
+        for place, k in enumerate(plan.masks):
+            at = f"masks + (i // 8 * {len(plan.masks)} + {place}) * row_step + j"
+            lines += self.filled_with(f"m{place}", name(k), "i", at)
         return lines
 
     def carries(self) -> str:
@@ -224,24 +239,37 @@ class Writer:
         lines += [f"p{n} = {zeros}" for n in range(len(self.traced.learned))]
         return "\n".join(lines + sums_at(zeros, normed=self.normed))
 
-    def streams(self) -> dict[str, Callable[[str], str]]:
-        """What a step of the backward pass loads: variables, and how for a step in the segment."""
+    def streams(self) -> Loads:
+        """What a step of the backward pass loads, each for a step of the segment."""
         plan = self.plan
-        found: dict[str, Callable[[str], str]] = {}
+        found: Loads = {}
 
         def kept(what: str, many: int, place: int, other: str) -> Callable[[str], str]:
-            at = f"{what} + (tl.maximum({{i}}, 0) * {many} + {place}) * row_step + j"
+            at = f"{what} * {many} + {place}) * row_step + j"
             return lambda i: f"tl.load({at.format(i=i)}, mask=inside, other={other})"
 
         for place, k in enumerate(plan.reals):
-            found[f"k{k}"] = kept("reals", len(plan.reals), place, "0.0")
-        for word in range(self.words):
-            found[f"w{word}"] = kept("words", self.words, word, "0")
-        if plan.reads_input:
-            found["x"] = self.input_at
-        if any(self.graph.nodes[k].name == "gradient output" for k in plan.backward):
-            found["y"] = lambda i: self.load("grad", f"t0 + {i}")
+            found[f"k{k}"] = kept("reals + (tl.maximum({i}, 0)", len(plan.reals), place, "0.0")
+        for place in range(len(plan.masks)):
+            found[f"w{place}"] = kept(
+                "masks + (tl.maximum({i}, 0) // 8", len(plan.masks), place, "0"
+            )
+        for place in self.read_again():
+            found[f"x{place}"] = self.in_segment(self.input(place))
+        if plan.reads_noise:
+            found["z"] = self.in_segment(self.noise)
+        used = {self.graph.nodes[k].name for k in plan.backward}
+        for place, result in enumerate(self.traced.results):
+            if f"gradient {result}" in used:
+                found[f"y{place}"] = self.incoming(place)
         return found
+
+    def read_again(self) -> list[int]:
+        """The places of the inputs that the backward pass reads."""
+        if not self.plan.reads_input:
+            return []
+        return [n for n, name in enumerate(self.traced.currents)
+                if self.inputs[name] in self.plan.inputs]  # fmt: skip
 
     def backward(self) -> str:
         """The loop over the steps back from t0 + count to t0."""
@@ -253,11 +281,10 @@ class Writer:
             node = self.graph.nodes[k]
             if node.op != "input":
                 body += self.statements([k], name, "n")
-            elif node.name == "gradient output":
-                body.append(f"n{k} = {self.arriving()}")
+            elif (result := node.name.removeprefix("gradient ")) in self.traced.results:
+                body.append(f"n{k} = {self.arriving(self.traced.results.index(result))}")
             else:
-                place = self.traced.smooth.index(node.name.removeprefix("gradient "))
-                body.append(f"n{k} = g{place}")
+                body.append(f"n{k} = g{self.traced.smooth.index(result)}")
         body += self.gradients(name)
         many, also = self.behind, self.normed and not plan.reads_input
         first = [f"{v}_{n} = {load(f'count - 1 - {n}')}" for n in range(many)
@@ -265,10 +292,11 @@ class Writer:
         following = [f"{v}_{many} = {load(f'i - {many}')}" for v, load in streams.items()]
         shift = [f"{v}_{n} = {v}_{n + 1}" for n in range(many) for v in streams]
         if also:  # the gradient of the factor reads x
+            x = self.in_segment(self.input(0))
             first.append("if NORM:")
-            first += [f"    x_{n} = {self.input_at(f'count - 1 - {n}')}" for n in range(many)]
-            following += ["if NORM:", f"    x_{many} = {self.input_at(f'i - {many}')}"]
-            shift += ["if NORM:", *(f"    x_{n} = x_{n + 1}" for n in range(many))]
+            first += [f"    x0_{n} = {x(f'count - 1 - {n}')}" for n in range(many)]
+            following += ["if NORM:", f"    x0_{many} = {x(f'i - {many}')}"]
+            shift += ["if NORM:", *(f"    x0_{n} = x0_{n + 1}" for n in range(many))]
         return BACKWARD_STEPS.format(
             first="\n".join(first),
             next=indent("\n".join(following), "    "),
@@ -277,14 +305,12 @@ class Writer:
         )
 
     def unpacked(self, prefix: str, away: int) -> list[str]:
-        """What was kept of a step, and its input, from what was loaded."""
-        plan = self.plan
-        lines = [f"{prefix}{k} = k{k}_{away}" for k in plan.reals]
-        for place, k in enumerate(plan.masks):
-            word = f"w{place // 8}_{away}.to(tl.int32)"
-            lines.append(f"{prefix}{k} = ({word} & {1 << place % 8}) != 0")
-        if plan.reads_input:
-            lines += self.current(prefix, f"x_{away}")
+        """What was kept of a step, its inputs and noise, from what was loaded."""
+        lines = super().unpacked(prefix, away)
+        for place in self.read_again():
+            lines += self.current(prefix, place, f"x{place}_{away}", output=False)
+        if self.plan.reads_noise:
+            lines.append(f"{prefix}{self.inputs['noise']} = z_{away}")
         return lines
 
     def states_before(self) -> list[str]:
@@ -308,7 +334,9 @@ class Writer:
         def value(key: str) -> str:
             return self.whole(outputs[key], name) if key in outputs else zeros
 
-        lines = [f"into = {value('gradient x')}", *self.passed()]
+        lines = []
+        for place, current in enumerate(self.traced.currents):
+            lines += [f"into = {value(f'gradient {current}')}", *self.passed(place)]
         smooth = self.traced.smooth
         lines += [f"h{n} = {value(f'gradient state {state}')}" for n, state in enumerate(smooth)]
         lines += [f"g{n} = h{n}" for n in range(len(smooth))]
@@ -328,13 +356,3 @@ class Writer:
             for n in range(len(self.traced.learned))
         ]
         return "\n".join(lines + sums_stored(len(self.traced.learned), normed=self.normed))
-
-    def statements(self, wanted: Iterable[int], name: Name, prefix: str) -> list[str]:
-        """Values that are no inputs."""
-        lines = []
-        for k in wanted:
-            node = self.graph.nodes[k]
-            if node.op != "input":
-                args = [name(arg) for arg in node.args]
-                lines.append(f"{prefix}{k} = {expression(node, args, double=self.double)}")
-        return lines

@@ -35,7 +35,7 @@ def leaving(*, normed: bool) -> list[str]:
         "if BIAS or NORM:",
         "    p_offset = p_offset + into",
         "if NORM:",
-        "    entered = x_0.to(REAL)",
+        "    entered = x0_0.to(REAL)",
         "    if BIAS:",
         "        entered = entered + offset",
         "    p_factor = p_factor + into * entered",

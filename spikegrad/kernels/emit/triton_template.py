@@ -13,17 +13,18 @@ REAL = tl.constexpr({type})
 
 # States, parameters and what is kept are numbered as in the graph's program. A program instance has
 # BLOCK columns of the flat [B*N]; row_step: columns as a 64-bit number, the distance of two steps.
-# Kept values lie as [T, values, B*N], bits of masks as bytes [T, words, B*N]. BIAS: bias `[C]`
+# x lies as [T, B, inputs*N], kept values as [T, values, B*N], masks as bytes of 8 steps
+# [T/8, masks, B*N]; PACK: so do the spikes, [T/8, B*N], instead of numbers y. BIAS: bias `[C]`
 # is added to x, then NORM: the sum times scale `[C]` plus shift `[C]`; a channel has `inner`
 # neurons.
 @triton.jit(do_not_specialize=["steps", "segment"])
-def forward(x, bias, scale, shift, starts, parameters, y, reals, words, marks, ends, steps, columns,
-            features, inner, width, x_step: tl.int64, row_step: tl.int64, segment,
-            KEEP: tl.constexpr, MARK: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr,
-            BLOCK: tl.constexpr):
+def forward(x, noise, bias, scale, shift, starts, parameters, y, membrane, bits, reals, masks,
+            marks, ends, steps, columns, features, inner, width, x_step: tl.int64,
+            row_step: tl.int64, segment, KEEP: tl.constexpr, MARK: tl.constexpr,
+            BIAS: tl.constexpr, NORM: tl.constexpr, PACK: tl.constexpr, BLOCK: tl.constexpr):
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < columns
-{channels}
+{places}
 {parameters}
 {starts}
     t0 = tl.full([], 0, tl.int32)
@@ -33,16 +34,17 @@ def forward(x, bias, scale, shift, starts, parameters, y, reals, words, marks, e
 
 
 # firsts: the states at the start of each of the parts `[parts, states, B*N]`, each of `segment`
-# steps. AGAIN: what was kept of a part is computed again into reals and words, which have one part.
+# steps. AGAIN: what was kept of a part is computed again into reals and masks, which have one part.
 # The sums are those of the learned parameters, then of what is added last, then of the scale.
 @triton.jit(do_not_specialize=["steps", "segment", "parts"])
-def backward(grad, grad_ends, x, bias, scale, shift, firsts, parameters, reals, words, dx, dstarts,
-             sums, steps, columns, features, inner, width, x_step: tl.int64, grad_step: tl.int64,
-             grad_column, row_step: tl.int64, segment, parts, ENDS: tl.constexpr,
+def backward(grad, grad_membrane, grad_ends, x, noise, bias, scale, shift, firsts, parameters,
+             reals, masks, dx, dstarts, sums, steps, columns, features, inner, width,
+             x_step: tl.int64, grad_step: tl.int64, grad_column, grad_membrane_step: tl.int64,
+             grad_membrane_column, row_step: tl.int64, segment, parts, ENDS: tl.constexpr,
              AGAIN: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, BLOCK: tl.constexpr):
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < columns
-{channels}
+{places}
 {parameters}
 {carries}
     for done in range(parts):

@@ -27,16 +27,26 @@ class Triton(Backend):
     name = "triton"
     order = 100
     devices = ("cuda",)
+    packs = triton.Spikes
 
     def missing(self) -> str:
         """Why Triton or a GPU is not there, or ""."""
         return triton.available()
 
+    def leaves(self, call: Call) -> str:
+        """Products of numbers are torch's."""
+        bits = call.ahead or isinstance(call.x, triton.Spikes)
+        return "" if call.entry != "linear" or bits else "torch computes products of numbers"
+
     def refuses(self, call: Call) -> str:
         """Other devices and dtypes, and neurons without a program."""
-        assert call.neuron is not None
+        weight = call.args.get("weight") if call.entry in ("layer", "linear") else None
+        if weight is not None and (why := obstacle_to_product(call.x, weight)):
+            return why
+        if call.neuron is None:
+            return triton.obstacle_to_input(call.x)
         definition, checked = definition_of(call.neuron), not call.by_name
-        if call.entry == "layer" and (why := obstacle_to_product(call.x, call.args["weight"])):
+        if call.entry != "step" and (why := triton.obstacle_inside(definition)):
             return why
         if call.fed and (why := triton.obstacle_to_feedback(definition, checked)):
             return why
@@ -45,7 +55,11 @@ class Triton(Backend):
 
     def reason(self, call: Call) -> str:
         """In words."""
-        words = {"layer": triton.REASON, "recurrent": "a Triton scan with its feedback"}
+        words = {
+            "layer": triton.REASON,
+            "linear": "a product of spikes as bits",
+            "recurrent": "a Triton scan with its feedback",
+        }
         return words.get(call.entry, "a Triton scan generated from its step")
 
     def about(self) -> str:
@@ -95,18 +109,22 @@ class Triton(Backend):
         """`triton.layer`."""
         return triton.layer(x, state, **args)
 
-    def normed(self, x: Tensor, state: State = None, **args: Any) -> tuple[Tensor, State]:
+    def linear(self, x: Any, **args: Any) -> Tensor:
+        """`triton.linear`."""
+        return triton.linear(x, **args)
+
+    def normed(self, x: Tensor, state: State = None, **args: Any) -> tuple[Any, State]:
         """`triton.normed`."""
         return triton.normed(x, state, **args)
 
 
-def obstacle_to_product(x: Tensor | None, weight: Tensor) -> str:
+def obstacle_to_product(x: Tensor | triton.Spikes | None, weight: Tensor) -> str:
     """Why a product is not one that a layer here computes, or ""."""
     if x is None:
         return ""
     if weight.device != x.device or weight.dtype != x.dtype:
         return f"x is {x.dtype} on {x.device}, the weight {weight.dtype} on {weight.device}"
-    return "torch computes products with more dimensions" if x.dim() != 3 else ""
+    return "torch computes products with more dimensions" if len(x.shape) != 3 else ""
 
 
 BACKEND = Triton()

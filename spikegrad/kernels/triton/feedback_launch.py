@@ -7,10 +7,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.triton.launch import Call, memory, scratch, start
+from spikegrad.kernels.triton.calls import FeedbackBackward, FeedbackCall, FeedbackOutputs
+from spikegrad.kernels.triton.launch import kept_of, scratch, start
 from spikegrad.kernels.triton.module import interpreting
+from spikegrad.kernels.triton.programs import program_of
+from spikegrad.kernels.triton.spikes import bytes_of, edge_of
 
-__all__ = ["MOST", "Shape", "launch_backward", "launch_forward", "shape_of"]
+__all__ = [
+    "MOST",
+    "Shape",
+    "gradients_of",
+    "launch_backward",
+    "launch_forward",
+    "outputs_of",
+    "precision",
+    "shape_of",
+]
 
 MOST = 256
 """Neurons of a program instance at most."""
@@ -40,129 +52,119 @@ def shape_of(features: int, bytes_each: int, *, again: bool) -> Shape:
     return Shape(width, held, 16 if width > 128 else min(width, 32), warps)
 
 
-def launch_forward(
-    x: Tensor,
-    bias: Tensor | None,
-    first: Tensor,
-    weight: Tensor,
-    starts: Tensor,
-    parameters: Tensor,
-    call: Call,
-) -> tuple[Tensor, ...]:
-    """Output, the spikes at the end, the output with the spikes before it `[T + 1, B, N]`, kept
-    values, masks, states at the start of segments, and the states at the end.
+def outputs_of(call: FeedbackCall) -> FeedbackOutputs:
+    """Memory for what it returns."""
+    x, shape = call.x, call.x.shape
+    return FeedbackOutputs(
+        edge_of(x, shape) if call.pack else x.new_empty(shape),
+        x.new_empty(shape[1:]),
+        bytes_of(x, shape, call.pack or call.keep),
+        *kept_of(program_of(call.program), call),
+        torch.empty_like(call.starts),
+    )
 
-    x: `[T, B, N]`, dense in `[B, N]`, of any float; first: the spikes before, `[B, N]`; weight:
-    `[N, N]`, both in x's dtype; others: as of a scan alone.
-    """
-    steps, batch, features = x.shape
-    spikes = x.new_empty((steps + 1, batch, features))
-    spikes[0] = first
-    y, ends = spikes[1:], torch.empty_like(starts)
-    reals, words, marks = memory(call, steps, starts)
+
+def launch_forward(call: FeedbackCall) -> FeedbackOutputs:
+    """Run it."""
+    out, shape = outputs_of(call), shape_of(call.x.shape[2], call.x.element_size(), again=False)
+    # Packed spikes are numbers too, in two rows in turn, where other threads read the last step.
+    rows = call.x.new_empty((2, *call.x.shape[1:])) if call.pack else out.y
     launch(
         call,
         "forward",
-        again=False,
-        x=x,
-        bias=bias,
-        starts=starts,
-        parameters=parameters,
-        spikes=spikes,
-        weight=weight,
-        y=y,
-        reals=reals,
-        words=words,
-        marks=marks,
-        ends=ends,
+        shape,
+        starts=call.starts,
+        rows=rows,
+        turn=rows.shape[0],
+        last=out.last,
+        bits=out.bits,
+        reals=out.reals,
+        masks=out.masks,
+        marks=out.marks,
+        ends=out.ends,
         segment=max(call.segment, 1),
         KEEP=call.keep and not call.segment,
         MARK=call.keep and call.segment > 0,
+        STORE=not (call.pack and shape.held),
+        BITS=call.pack or call.keep,
     )
-    return y, y[-1].clone(), spikes, reals, words, marks, ends
+    return out
 
 
-def launch_backward(
-    grad: Tensor | None,
-    grad_last: Tensor | None,
-    grad_ends: Tensor | None,
-    x: Tensor,
-    bias: Tensor | None,
-    weight: Tensor,
-    starts: Tensor,
-    parameters: Tensor,
-    spikes: Tensor,
-    reals: Tensor,
-    words: Tensor,
-    marks: Tensor,
-    call: Call,
-) -> tuple[Tensor, ...]:
-    """Gradients of x, of the spikes and the states at the start, and of learned parameters and the
-    bias, `[learned + 1, B, N]`.
+def gradients_of(call: FeedbackBackward) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Memory for gradients of x, of the spikes and the states at the start, and of learned
+    parameters and the bias, `[learned + 0 or 1, B, N]`.
     """
-    program, (steps, batch, features) = call.program, x.shape
-    dx = x.new_empty((steps, batch, features))
-    dsent = starts.new_empty((batch, features))
-    dstarts = starts.new_empty((len(program.smooth), batch, features))
-    sums = starts.new_empty((len(program.learned) + (bias is not None), batch, features))
+    program, shape, starts = program_of(call.program), call.x.shape, call.starts
+    return (
+        torch.empty(shape, dtype=call.x.dtype, device=call.x.device),
+        starts.new_empty(shape[1:]),
+        starts.new_empty((len(program.smooth), *shape[1:])),
+        starts.new_empty((len(program.learned) + (call.bias is not None), *shape[1:])),
+    )
+
+
+def launch_backward(call: FeedbackBackward) -> tuple[Tensor, ...]:
+    """Run its way back."""
+    program, (steps, batch, features) = program_of(call.program), call.x.shape
+    starts, reals, masks = call.starts, call.reals, call.masks
+    shape = shape_of(features, call.x.element_size(), again=call.segment > 0)
+    found = dict(zip(("dx", "dsent", "dstarts", "sums"), gradients_of(call), strict=True))
     if call.segment:
-        reals, words = scratch(program, call.segment, starts)
-    grad = starts.new_zeros(()).expand(steps, batch, features) if grad is None else grad
+        reals, masks = scratch(program, call.segment, starts)
+    none = starts.new_zeros(()).expand(steps, batch, features)
+    grad = none if call.grad is None else call.grad
     launch(
         call,
         "backward",
-        again=call.segment > 0,
-        x=x,
-        bias=bias,
+        shape,
         grad=grad,
-        grad_ends=starts if grad_ends is None else grad_ends,
-        grad_last=starts if grad_last is None else grad_last,
-        firsts=marks if call.segment else starts,
-        parameters=parameters,
-        spikes=spikes,
-        weight=weight,
+        grad_ends=starts if call.grad_ends is None else call.grad_ends,
+        grad_last=starts if call.grad_last is None else call.grad_last,
+        firsts=call.marks if call.segment else starts,
+        bits=call.bits,
         reals=reals,
-        words=words,
-        dx=dx,
-        dstarts=dstarts,
-        dsent=dsent,
-        sums=sums,
+        masks=masks,
+        **found,
         grad_step=grad.stride(0),
         grad_column=grad.stride(2),
         segment=call.segment or steps,
-        parts=marks.shape[0] if call.segment else 1,
-        ENDS=grad_ends is not None,
-        LAST=grad_last is not None,
+        parts=call.marks.shape[0] if call.segment else 1,
+        ENDS=call.grad_ends is not None,
+        LAST=call.grad_last is not None,
         AGAIN=call.segment > 0,
     )
-    return dx, dsent, dstarts, sums
+    return tuple(found.values())
 
 
-def launch(
-    call: Call, kernel: str, *, again: bool, x: Tensor, bias: Tensor | None, **args: Any
-) -> None:
+def precision() -> str:
+    """Of products of float32: as of torch's own; half types and float64 have one."""
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def launch(call: FeedbackCall | FeedbackBackward, kernel: str, shape: Shape, **args: Any) -> None:
     """Run a kernel over all samples."""
-    steps, batch, features = x.shape
-    shape = shape_of(features, x.element_size(), again=again)
-    # As in torch's own products; half types and float64 have one precision.
-    precise = torch.get_float32_matmul_precision() == "highest"
+    x, bias, (steps, batch, features) = call.x, call.bias, call.x.shape
     start(
-        call.program,
+        program_of(call.program).text,
         kernel,
         -(-batch // ROWS),
         x=x,
-        bias=args["parameters"] if bias is None else bias,
+        bias=call.parameters if bias is None else bias,
+        parameters=call.parameters,
+        first=call.first,
+        weight=call.weight,
         **args,
         steps=steps,
         columns=batch * features,
         features=features,
         batch=batch,
-        width=args["parameters"].shape[1],
+        width=call.parameters.shape[1],
         x_step=x.stride(0),
         row_step=batch * features,
         BIAS=bias is not None,
         HELD=shape.held,
-        PRECISION="tf32x3" if precise else "tf32",
+        PRECISION=precision(),
         WIDE=interpreting(),
         ROWS=ROWS,
         WIDTH=shape.width,

@@ -1,4 +1,4 @@
-"""A generated scan as one differentiable call."""
+"""A generated scan as one differentiable operator."""
 
 from __future__ import annotations
 
@@ -7,48 +7,121 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.cpu.eager import eager
+from spikegrad.kernels.cpu.eager import below_autograd, eager
+from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.emit import Program
-from spikegrad.kernels.triton.launch import Call, launch_backward, launch_forward
+from spikegrad.kernels.triton.calls import (
+    ScanBackward,
+    ScanCall,
+    ScanOutputs,
+    by_name,
+    in_order,
+)
+from spikegrad.kernels.triton.launch import (
+    gradients_of,
+    launch_backward,
+    launch_forward,
+    outputs_of,
+)
+from spikegrad.kernels.triton.programs import program_of
 
-__all__ = ["run"]
+__all__ = ["of_parameters", "padded", "reached", "readable", "refuse", "run"]
+
+
+def forward(*args: Any) -> tuple[Tensor, ...]:
+    """The operator."""
+    return tuple(launch_forward(ScanCall(*args)))
+
+
+def fake(*args: Any) -> tuple[Tensor, ...]:
+    """Its outputs' shapes and dtypes."""
+    return tuple(outputs_of(ScanCall(*args)))
+
+
+def backward(*args: Any) -> tuple[Tensor, ...]:
+    """The gradient's operator."""
+    return launch_backward(ScanBackward(*args))
+
+
+def fake_backward(*args: Any) -> tuple[Tensor, ...]:
+    """Its outputs' shapes and dtypes."""
+    return gradients_of(ScanBackward(*args))
 
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """Save what the backward pass reads; of an input that it does not read, the number of steps."""
-    x, bias, scale, shift, starts, parameters, call = inputs
-    _, reals, words, marks, _ = output
+    """Save what the backward pass reads; of an input that it does not read, its shape."""
+    call, out = ScanCall(*inputs), ScanOutputs(*output)
+    program = program_of(call.program)
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(reals, words, marks)
-    read = call.program.reads_input or call.segment or scale is not None
-    before = (bias, scale, shift, starts, parameters)
-    ctx.save_for_backward(x if read else None, *before, reals, words, marks)
-    ctx.call, ctx.steps, ctx.dtype = call, x.shape[0], x.dtype
+    nothing = () if program.outputs > 1 else (out.membrane,)
+    ctx.mark_non_differentiable(*nothing, out.bits, out.reals, out.masks, out.marks)
+    read = program.reads_input or call.segment or call.scale is not None
+    drawn = program.reads_noise or call.segment
+    ctx.save_for_backward(
+        call.x if read else None,
+        call.noise if drawn else None,
+        call.bias,
+        call.scale,
+        call.shift,
+        call.starts,
+        call.parameters,
+        out.reals,
+        out.masks,
+        out.marks,
+        out.ends,
+    )
+    ctx.call = call.program, call.segment
+    ctx.shape, ctx.dtype = call.x.shape, call.x.dtype
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     """Gradients of the input, the bias, scale and shift, the states before the first step and the
     parameters.
     """
-    x, *others = ctx.saved_tensors
-    bias, scale, _, starts, parameters = others[:5]
-    call: Call = ctx.call
+    x, noise, bias, scale, shift, starts, parameters, reals, masks, marks, after = ctx.saved_tensors
+    key, segment = ctx.call
+    program, incoming = program_of(key), by_name(ScanOutputs, grads)
     if x is None:  # nobody reads it: something of its shape and dtype
-        x = starts.new_empty((), dtype=ctx.dtype).expand(ctx.steps, *starts.shape[1:])
-    incoming, ends = grads[0], grads[4]
-    if incoming is not None:
-        incoming = readable(incoming)
-    if ends is not None:
-        ends = ends[: len(call.program.smooth)].contiguous()
-    dx, dstarts, sums = backward(incoming, ends, x, *others, call)
-    need = ctx.needs_input_grad
-    return (
-        dx if need[0] else None,
-        *of_channels(sums[len(call.program.learned) :], bias, scale),
-        padded(dstarts, len(call.program.states)) if need[4] else None,
-        of_parameters(sums, parameters, call.program) if need[5] else None,
-        None,
+        x = starts.new_empty((), dtype=ctx.dtype).expand(ctx.shape)
+    y, membrane, ends = (incoming[name] for name in ("y", "membrane", "ends"))
+    call = ScanBackward(
+        key,
+        None if y is None else readable(y),
+        None if membrane is None else readable(membrane),
+        None if ends is None else ends[: len(program.smooth)].contiguous(),
+        x,
+        noise,
+        bias,
+        scale,
+        shift,
+        reached(starts, after),
+        parameters,
+        reals,
+        masks,
+        marks,
+        segment,
     )
+    dx, dstarts, sums = below_autograd(torch.ops.spikegrad.triton_scan_backward, *call)
+    need = by_name(ScanCall, ctx.needs_input_grad)
+    channels = of_channels(sums[len(program.learned) :], bias, scale)
+    return in_order(
+        ScanCall,
+        x=dx if need["x"] else None,
+        bias=channels[0],
+        scale=channels[1],
+        shift=channels[2],
+        starts=padded(dstarts, len(program.states)) if need["starts"] else None,
+        parameters=of_parameters(sums, parameters, program) if need["parameters"] else None,
+    )
+
+
+def reached(starts: Tensor, after: Tensor) -> Tensor:
+    """The states at the start, so that whoever asks for the gradient's gradient reaches `refuse`,
+    whatever was saved: the states at the end are part of the graph.
+    """
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return starts + (after - after.detach())
+    return starts
 
 
 def of_channels(
@@ -67,6 +140,8 @@ def of_channels(
 
 def readable(grad: Tensor) -> Tensor:
     """A gradient that is one number everywhere, or dense in `[B, N]`, as the kernel reads it."""
+    if torch.compiler.is_compiling():
+        return grad.contiguous()
     dense = grad.stride(2) == 1 and grad.stride(1) == grad.shape[2]
     return grad if dense or not any(grad.stride()) else grad.contiguous()
 
@@ -80,17 +155,13 @@ def padded(gradients: Tensor, states: int) -> Tensor:
 
 def of_parameters(sums: Tensor, parameters: Tensor, program: Program) -> Tensor:
     """`[rows, 1 or N]`, zeros for parameters that are not learned; added up in float64."""
-    total = torch.zeros_like(parameters)
-    if program.learned:
-        rows = [program.parameters.index(name) for name in program.learned]
-        over = (1,) if program.each else (1, 2)
-        found = sums[: len(rows)].sum(over, dtype=torch.float64).to(parameters.dtype)
-        total[rows] = found.reshape(len(rows), -1)
-    return total
-
-
-def keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """A gradient's gradient is refused."""
+    if not program.learned:
+        return torch.zeros_like(parameters)
+    over = (1,) if program.each else (1, 2)
+    found = sums[: len(program.learned)].sum(over, dtype=torch.float64).to(parameters.dtype)
+    rows = dict(zip(program.learned, found.reshape(len(program.learned), -1), strict=True))
+    zero = torch.zeros_like(parameters[0])
+    return torch.stack([rows.get(name, zero) for name in program.parameters])
 
 
 def refuse(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -101,5 +172,17 @@ def refuse(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     )
 
 
-backward = eager(launch_backward, keep_nothing, refuse)
-run = eager(launch_forward, keep_for_backward, gradient)
+def register() -> None:
+    """Schemas, shapes and gradients of the operators."""
+    define("triton_scan", ScanCall, " ".join(ScanOutputs._fields), run=forward)
+    define("triton_scan_backward", ScanBackward, "dx dstarts sums", run=backward)
+    torch.library.register_fake("spikegrad::triton_scan", fake)
+    torch.library.register_fake("spikegrad::triton_scan_backward", fake_backward)
+    torch.library.register_autograd(
+        "spikegrad::triton_scan", gradient, setup_context=keep_for_backward
+    )
+    torch.library.register_autograd("spikegrad::triton_scan_backward", refuse)
+
+
+register()
+run = eager(lambda *inputs: torch.ops.spikegrad.triton_scan(*inputs), keep_for_backward, gradient)

@@ -6,37 +6,26 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_networks import network_of, run_network
 from steps import ALIF, CURRENTS, LIF, ROWS, compare, values_of
 from torch import Tensor
 
 import spikegrad as sg
 from spikegrad import functional, kernels, neurons
-from spikegrad.kernels import choice as choosing
 from spikegrad.kernels import triton
 from spikegrad.kernels.triton import feedback as fed
-from spikegrad.kernels.triton import feedback_launch, launch, trial
+from spikegrad.kernels.triton import feedback_launch, launch, programs, run, trial, verdict
 from spikegrad.kernels.triton.feedback_launch import Shape, shape_of
 from spikegrad.step import Step
 from spikegrad.surrogate import arctan
 
 assert os.environ["TRITON_INTERPRET"] == "1"
-step_module = sys.modules["spikegrad.kernels.triton.step"]  # `triton.step` is the function
 ONE_INPUT = sorted(n for n, model in neurons.models().items() if not model.step.inputs)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules and verdicts in a folder of the test's own."""
-    monkeypatch.setenv("SPIKEGRAD_CACHE", str(tmp_path))
-    monkeypatch.setattr(trial, "KNOWN", {})
-    monkeypatch.setattr(trial, "FAILED", {})
 
 
 @pytest.fixture
@@ -49,12 +38,6 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback_launch, "shape_of", shape)
 
 
-@pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """backend="auto" takes the tensors here for a GPU's."""
-    monkeypatch.setattr(choosing, "on_device", lambda _: (kernels.get("triton"),))
-
-
 def loop(definition: Step, x: Tensor, state: Any, **args: Any) -> Any:
     """Bias and feedback as the specification has them."""
     weight, bias = args.pop("weight", None), args.pop("bias", None)
@@ -64,7 +47,15 @@ def loop(definition: Step, x: Tensor, state: Any, **args: Any) -> Any:
     return functional.recurrent(x, state, weight=weight, neuron=partial(definition, **args))
 
 
-def check(definition: Step, row: Any, *, feedback: bool, columns: int = 7, batch: int = 3) -> float:
+def check(
+    definition: Step,
+    row: Any,
+    *,
+    feedback: bool,
+    columns: int = 7,
+    batch: int = 3,
+    steps: int = 22,
+) -> float:
     """A kernel with a bias, with feedback or without, against the loop; returns the rate."""
     surrogate, reset, refractory, detach, each, learn, lean, double = row
     torch.manual_seed(1)
@@ -78,7 +69,7 @@ def check(definition: Step, row: Any, *, feedback: bool, columns: int = 7, batch
     return compare(
         partial(loop, definition),
         partial(kernel, definition),
-        torch.rand(34, batch, columns, dtype=dtype),
+        torch.rand(steps, batch, columns, dtype=dtype),
         values,
         exact=not feedback,  # a product adds up in another order
         surrogate=surrogate,
@@ -89,14 +80,14 @@ def check(definition: Step, row: Any, *, feedback: bool, columns: int = 7, batch
     )
 
 
-@pytest.mark.parametrize("row", ROWS[1:4], ids=range(1, 4))
-def test_a_bias_in_the_scan(row: Any) -> None:
-    assert check(ALIF, row, feedback=False) > 0.02
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_bias_in_the_scan(row: int) -> None:
+    assert check((ALIF, LIF)[row % 2], ROWS[row], feedback=False) > 0.02
 
 
 @pytest.mark.parametrize(
     ("definition", "bias", "row"),
-    [(LIF, False, ROWS[0]), (LIF, True, ROWS[3]), (ALIF, True, ROWS[1]), (ALIF, True, ROWS[2])],
+    [(LIF, False, ROWS[3]), (LIF, True, ROWS[5]), (ALIF, True, ROWS[2])],
 )
 def test_a_scale_and_a_shift_in_the_scan(definition: Step, bias: bool, row: Any) -> None:
     """Of channels of several neurons, after a bias; LIF's own backward pass reads no input."""
@@ -111,7 +102,7 @@ def test_a_scale_and_a_shift_in_the_scan(definition: Step, bias: bool, row: Any)
     rate = compare(
         partial(trial.reference, definition),
         partial(triton.step, definition),
-        torch.rand(34, 3, 5, 2, 2, dtype=dtype),
+        torch.rand(22, 3, 5, 2, 2, dtype=dtype),
         values,
         exact=True,
         surrogate=surrogate,
@@ -123,34 +114,42 @@ def test_a_scale_and_a_shift_in_the_scan(definition: Step, bias: bool, row: Any)
     assert rate > 0.02
 
 
-@pytest.mark.parametrize("row", ROWS[:6], ids=range(6))
-def test_feedback_equals_the_loop(row: Any) -> None:
-    assert check(ALIF, row, feedback=True) > 0.02
+@pytest.mark.parametrize("row", range(6))
+def test_feedback_equals_the_loop(row: int) -> None:
+    assert check((ALIF, LIF)[row % 2], ROWS[row], feedback=True) > 0.02
 
 
-@pytest.mark.parametrize("row", ROWS[:3], ids=range(3))
-def test_feedback_with_the_weight_in_parts(row: Any, in_parts: None) -> None:
+@pytest.mark.parametrize("row", [0, 1], ids=["kept", "computed again"])
+def test_feedback_with_the_weight_in_parts(row: int, in_parts: None) -> None:
     """More samples than a program instance has, and more neurons than a part."""
-    assert check(LIF, row, feedback=True, columns=20, batch=17) > 0.02
+    definition = (ALIF, LIF)[row % 2]
+    assert check(definition, ROWS[row], feedback=True, columns=20, batch=17, steps=20) > 0.02
 
 
 def test_many_neurons_have_one_kernel_a_step() -> None:
-    assert check(LIF, ROWS[2], feedback=True, columns=feedback_launch.MOST + 4, batch=1) > 0.02
+    many = feedback_launch.MOST + 4
+    assert check(LIF, ROWS[2], feedback=True, columns=many, batch=1, steps=8) > 0.02
 
 
-@pytest.mark.parametrize("name", ONE_INPUT)
-def test_every_model_fed_back(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "learn"),
+    [*((name, True) for name in ONE_INPUT), ("BalancedResonateAndFire", False), ("GLIF", False)],
+)
+def test_every_model_fed_back(name: str, learn: bool) -> None:
+    """Once a state that the step before gives as it is was not loaded for it."""
     definition = neurons.models()[name].step
     torch.manual_seed(1)
     current = CURRENTS.get(name, 2.0)
-    values = values_of(definition, torch.float64, each=True, learn=True)
+    values = values_of(definition, torch.float64, each=learn, learn=learn)
     values["weight"] = (torch.randn(7, 7, dtype=torch.float64) * 0.1 * current).requires_grad_()
+    args = {"refractory": 2, "detach_reset": False} if learn else {}
     rate = compare(
         partial(loop, definition),
         partial(fed.recurrent, definition),
-        torch.rand(34, 3, 7, dtype=torch.float64) * 1.7 * current - 0.2 * current,
+        torch.rand(16, 3, 7, dtype=torch.float64) * 2.2 * current - 0.2 * current,
         values,
         exact=False,
+        **args,
     )
     assert rate > 0
 
@@ -167,33 +166,11 @@ def test_half_types_agree_in_a_trial(dtype: torch.dtype, feedback: bool) -> None
     assert trial.compared(way, ALIF, torch.rand(30, 4, 7).to(dtype), args) == ""
 
 
-def run_network(network: Any, x: Tensor) -> list[Tensor]:
-    """Output and gradients."""
-    network.zero_grad()
-    x = x.clone().requires_grad_()
-    y, _ = network(x)
-    (y * torch.linspace(-1, 1, y.numel()).reshape(y.shape)).sum().backward()
-    return [y.detach(), x.grad, *(p.grad for p in network.parameters())]
-
-
-def network_of() -> Any:
-    """Two layers, one fed back, a neuron of the user's kind, and a readout."""
-    torch.manual_seed(1)
-    return sg.Sequential(
-        sg.Linear(6, 8),
-        sg.nn.Recurrent(sg.LIF(10.0, learn="tau_mem"), 8),
-        sg.Linear(8, 9),
-        sg.ResonateAndFire(),
-        sg.Linear(9, 4),
-        sg.LI(10.0),
-    )
-
-
 def test_a_network_as_on_a_gpu(as_on_a_gpu: None) -> None:
     network, x = network_of(), torch.rand(12, 3, 6) * 3.0
     got = run_network(network, x)
-    layers = [verdict.neuron for verdict in trial.verdicts()]
-    assert sorted(layers) == ["ResonateAndFire", "li", "lif, recurrent"]
+    layers = [verdict.neuron for verdict in verdict.verdicts()]
+    assert sorted(layers) == ["ResonateAndFire", "li", "lif, recurrent", "the product"]
     sg.nn.use_backend(network, "reference")
     for want, ours in zip(run_network(network, x), got, strict=True):
         assert torch.allclose(want, ours, rtol=1e-4, atol=1e-5)
@@ -219,7 +196,7 @@ def test_one_step_at_a_time_is_one_kernel_a_layer(
         for t in range(6):
             if t == 1:  # everything is known by now
                 for name in ("triton", "triton_feedback", "traced"):
-                    monkeypatch.setattr(step_module, name, None)
+                    monkeypatch.setattr(programs, name, None)
                 monkeypatch.setattr(trial, "compared", None)
             launched.clear()
             y, states = network(x[t : t + 1], states)
@@ -233,13 +210,13 @@ def test_layers_pass_the_product_without_its_bias(
     as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    original = trial.step
+    original = run.step
 
     def step(definition: Step, x: Tensor, *args: Any, **named: Any) -> Any:
         seen.append((x, named["bias"]))
         return original(definition, x, *args, **named)
 
-    monkeypatch.setattr(trial, "step", step)
+    monkeypatch.setattr(run, "step", step)
     network, x = sg.Sequential(sg.Linear(6, 8), sg.LIF(10.0)), torch.rand(5, 2, 6)
     network(x)
     network(x[:1].expand(5, 2, 6))  # constant in time: one product
