@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from spikegrad.errors import RunError, UserError, message
 if TYPE_CHECKING:
     from spikegrad.diagnose import Health
     from spikegrad.train.config import Config
+    from spikegrad.train.subject import Subject
 
 __all__ = ["diagnose"]
 
@@ -65,6 +67,11 @@ class Looked:
     help="With --fix: write the repaired config to a new TOML file.",
 )
 @click.option(
+    "--truth/--no-truth",
+    default=None,
+    help="Compare the surrogate gradients with exact ones; by default where that is quick.",
+)
+@click.option(
     "--samples",
     type=click.IntRange(min=1),
     metavar="N",
@@ -77,23 +84,31 @@ def diagnose(
     changes: tuple[str, ...],
     fix: bool,
     write: str | None,
+    truth: bool | None,
     samples: int | None,
     device: str,
     as_json: bool,
 ) -> None:
     """Look at the network of a run folder, or of a recipe or TOML file before training.
 
-    One batch of the training part says what each spiking layer does, where the gradient goes, and
-    what keeps the network from learning, with the figure and what to do. Nothing is written, but
-    with --write. Exit status 1 where a finding is an error; with --fix, where one remains.
+    One batch of the training part says what each spiking layer does, where the gradient goes, how
+    true it is, and what keeps the network from learning, with the figure and what to do. Nothing is
+    written, but with --write. Exit status 1 where a finding is an error; with --fix, where one
+    remains.
     """
     from spikegrad.train.subject import own_run
 
     check_write(write, fix)
+    if fix and truth:
+        remedy = "run it again on the config that --write keeps"
+        raise UserError(message("expected either --fix or --truth", "both", remedy))
     if own_run(target):
         found = recorded(target, changes, fix)
+    elif fix:
+        found = repaired(target, changes, samples, device)
     else:
-        found = looked(target, changes, samples, device, fix)
+        seen = subject(target, changes, samples, device)
+        found = Looked(target, seen.what, seen.health(truth=truth))
     add_history(found)
     if as_json:
         click.echo(json.dumps(found.data(), indent=2))
@@ -114,27 +129,31 @@ def check_write(write: str | None, fix: bool) -> None:
         raise UserError(message("expected a new file for --write", write, "give another name"))
 
 
-def looked(
-    target: str, changes: tuple[str, ...], samples: int | None, device: str, fix: bool
-) -> Looked:
-    """Build the network and look at it; repair a copy."""
-    from spikegrad.train import subject
+def subject(target: str, changes: tuple[str, ...], samples: int | None, device: str) -> Subject:
+    """The network that is meant, with its batch."""
+    from spikegrad.train.subject import changes_of, config_of, subject_of
 
-    config = subject.config_of(target, subject.changes_of(changes))
-    seen = subject.subject_of(target, config, samples=samples, device=device)
-    if not fix:
-        return Looked(target, seen.what, seen.health())
+    config = config_of(target, changes_of(changes))
+    return subject_of(target, config, samples=samples, device=device)
+
+
+def repaired(target: str, changes: tuple[str, ...], samples: int | None, device: str) -> Looked:
+    """Look at the network, and at what becomes of it by safe repairs."""
+    from spikegrad.train.subject import is_run, subject_of, with_options
+
+    seen = subject(target, changes, samples, device)
     done = seen.fix()
     found = Looked(target, seen.what, done.before, done.after)
     found.lines = [*(repair.line for repair in done.repairs), *done.refused]
     options = {name: float(f"{value:.3g}") for name, value in done.options.items()}
-    found.changed = subject.with_options(config, options)
-    found.options = {n: v for n, v in options.items() if n in changed_fields(config, found.changed)}
+    found.changed = with_options(seen.config, options)
+    new = changed_fields(seen.config, found.changed)
+    found.options = {name: value for name, value in options.items() if name in new}
     found.lines += [f"no setting of this config does the same as {n}" for n in options
                     if n not in found.options]  # fmt: skip
-    if found.options and not subject.is_run(target):
+    if found.options and not is_run(target):
         # What the settings make of the network, and not only of the copy.
-        again = subject.subject_of(target, found.changed, samples=samples, device=device)
+        again = subject_of(target, found.changed, samples=samples, device=device)
         found.after = again.health()
     return found
 
@@ -240,15 +259,15 @@ def command(found: Looked) -> str:
 def table(console: Any, found: Health) -> None:
     """The layers, the output and the findings."""
     from spikegrad.diagnose.health import HEADER, row
-    from spikegrad.train.terminal import plain_table
+    from spikegrad.diagnose.truth import HEADER as TRUTH
 
-    layers = plain_table(*HEADER, gap=1)
-    for column in layers.columns[1:]:
-        column.justify = "right"
-    for layer in found.layers:
-        layers.add_row(*row(layer))
-    console.print(layers)
+    console.print(filled(HEADER, [row(layer) for layer in found.layers]))
     console.print()
+    if found.truth is not None:
+        console.say("surrogate gradient against the exact gradient of the expected loss")
+        console.print(filled(TRUTH, found.truth.rows()))
+        console.say(found.truth.line())
+        console.print()
     for line in (found.line(), *found.notes):
         console.say(line)
     console.print()
@@ -256,6 +275,18 @@ def table(console: Any, found: Health) -> None:
         console.say(f"{finding.severity}: {finding.line()}", style=_STYLES[finding.severity])
     if not found.findings:
         console.say("no finding")
+
+
+def filled(header: Sequence[str], rows: list[list[str]]) -> Any:
+    """A table, its first column to the left and the others to the right."""
+    from spikegrad.train.terminal import plain_table
+
+    made = plain_table(*header, gap=1)
+    for column in made.columns[1:]:
+        column.justify = "right"
+    for each in rows:
+        made.add_row(*each)
+    return made
 
 
 def written(found: Looked, path: Path, *, quiet: bool) -> None:

@@ -14,6 +14,7 @@ from spikegrad.diagnose.rates import SpikeCounts, counts_table, firing_rates, sp
 from spikegrad.diagnose.recorded import Written, recorded_health
 from spikegrad.diagnose.repair import Fixed, Repair, Tempered, fix
 from spikegrad.diagnose.summary import Row, Summary, summary
+from spikegrad.diagnose.truth import LayerTruth, Truth, truth
 from spikegrad.diagnose.untouched import untouched
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Health",
     "LayerFlow",
     "LayerHealth",
+    "LayerTruth",
     "Look",
     "Monitor",
     "Norms",
@@ -35,6 +37,7 @@ __all__ = [
     "SpikeCounts",
     "Summary",
     "Tempered",
+    "Truth",
     "Written",
     "check",
     "counts_table",
@@ -50,6 +53,7 @@ __all__ = [
     "recorded_health",
     "spike_counts",
     "summary",
+    "truth",
     "untouched",
     "with_history",
 ]

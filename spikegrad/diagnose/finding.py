@@ -41,6 +41,7 @@ WHY: dict[str, str] = {
     "short-memory": "what is longer ago is not learned from the end",
     "depth-vanishes": "the first layers hardly learn",
     "depth-explodes": "the first layers change far too much",
+    "untrue": "training does not follow the loss that it should lower",
     # the output and the loss
     "output-not-finite": "there is no loss to lower",
     "outputs-missing": "some classes cannot be predicted",

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegrad.diagnose.batch import batch_of
+from spikegrad.diagnose.batch import Batch, batch_of
 from spikegrad.diagnose.ends import dead_outputs, floor_of
-from spikegrad.diagnose.finding import Finding
+from spikegrad.diagnose.finding import Finding, ordered
 from spikegrad.diagnose.layer import LayerHealth, layers_of
 from spikegrad.diagnose.preflight import findings_of
-from spikegrad.diagnose.probe import Loss, probe
+from spikegrad.diagnose.probe import Loss, Probe, probe
 from spikegrad.diagnose.text import columns, finite, number, share
+from spikegrad.diagnose.truth import DRAWS, FLIPS, SAMPLES, Truth, check_truth
+from spikegrad.diagnose.truth import truth as truth_of
+from spikegrad.errors import UserError
 
 __all__ = ["HEADER", "Health", "health", "row"]
 
@@ -31,6 +34,8 @@ HEADER = (
     "back",
 )
 """The columns of the table: see `LayerHealth`."""
+QUICK = 6e7
+"""Values of all units and inputs that the truth meter may compute where it was not asked for."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +46,8 @@ class Health:
     its value; floor: the lowest value that it can reach, None where nothing bounds it or nobody
     knows; outputs, dead: how many outputs there are, and the numbers of those that say nothing on
     this batch; steps, samples: T and B; parameters: gradient norm by full name, None where the loss
-    does not depend on it; notes: what was assumed. Printed, it is a table with the findings.
+    does not depend on it; notes: what was assumed, or left out; truth: of the gradients, where it
+    was measured. Printed, it is a table with the findings.
     """
 
     layers: tuple[LayerHealth, ...]
@@ -54,6 +60,7 @@ class Health:
     samples: int
     parameters: dict[str, float | None]
     notes: tuple[str, ...] = ()
+    truth: Truth | None = None
 
     @property
     def ok(self) -> bool:
@@ -78,7 +85,9 @@ class Health:
 
     def text(self) -> str:
         """All of it as text."""
-        lines = [self.table(), "", self.line(), *self.notes]
+        lines = [self.table(), ""]
+        lines += [self.truth.text(), ""] if self.truth is not None else []
+        lines += [self.line(), *self.notes]
         lines += ["", *[f"{found.severity}: {found.line()}" for found in self.findings]]
         return "\n".join(lines if self.findings else [*lines, "no finding"])
 
@@ -98,6 +107,7 @@ class Health:
             "samples": self.samples,
             "parameters": {name: finite(norm) for name, norm in self.parameters.items()},
             "notes": list(self.notes),
+            "truth": None if self.truth is None else self.truth.data(),
         }
 
 
@@ -124,6 +134,7 @@ def health(
     loss: Loss | None = None,
     floor: float | None = None,
     classes: int | None = None,
+    truth: bool | None = False,
 ) -> Health:
     """Look at a network on one batch: every spiking layer, the gradient's way, output and loss.
 
@@ -132,7 +143,8 @@ def health(
     loss: `loss(y, labels)`, or `loss(y)` without labels, to a scalar; None: the cross-entropy of
     the mean over time for classes, the mean squared error for other targets, a random projection
     of the output without labels; floor: the lowest value of the loss, if known; classes: how many
-    there are.
+    there are; truth: whether to measure the truth of the gradients too (`truth`), None: where that
+    is quick.
     Returns a `Health`. Nothing of the network changes. Raises UserError or TypeError for a network
     without neurons of this package, and for input or a loss that cannot be used at all.
 
@@ -155,6 +167,12 @@ def health(
             name: None if g is None else float(torch.linalg.vector_norm(g.double()))
             for name, g in seen.parameters.items()
         }
+    found, why = None, ""
+    if truth or (truth is None and is_quick(seen, layers)):
+        found, why = measured(network, given)
+        findings = ordered([*findings, *(check_truth(found) if found is not None else ())])
+    elif truth is None:
+        why = "it would take long here; truth=True (--truth) does it"
     return Health(
         layers=tuple(layers),
         findings=tuple(findings),
@@ -165,8 +183,28 @@ def health(
         steps=len(seen.x),
         samples=seen.samples,
         parameters=norms,
-        notes=given.notes,
+        notes=(
+            *given.notes,
+            *([f"the truth of the gradient was not measured: {why}"] if why else []),
+        ),
+        truth=found,
     )
+
+
+def measured(network: nn.Module, given: Batch) -> tuple[Truth | None, str]:
+    """The truth of a network's gradients, or why it cannot be measured."""
+    try:
+        return truth_of(network, (given.x, given.labels), loss=given.loss), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def is_quick(seen: Probe, layers: list[LayerHealth]) -> bool:
+    """Whether the truth of a network with these layers is a matter of a second or two."""
+    steps = len(seen.x)
+    copies = (DRAWS + 1) * (FLIPS * len(layers) + 2 * SAMPLES)
+    each = seen.x[:, :1].numel() + steps * sum(layer.neurons for layer in layers)
+    return copies * each <= QUICK
 
 
 def outputs(y: Tensor) -> int:

@@ -87,7 +87,7 @@ def plan(traced: Traced, *, words: bool = False) -> Plan:
     within = (
         words
         and len(reals) == 1
-        and not before
+        and "computed" not in how.values()  # from the step before, whose support is another
         and traced.support is not None
         and matter_within(traced, reals[0], {*again, *backward}, set(again))
     )

@@ -52,11 +52,13 @@ class Subject:
     objective: Objective
     classes: int
 
-    def health(self) -> Health:
+    def health(self, *, truth: bool | None = False) -> Health:
         """What `diagnose.health` says, with the threads and algorithms of the config."""
         batch, loss = (self.x, self.labels), self.objective
         with seeding.kept(), settings(for_measuring(self.config.run)):
-            return diagnose.health(self.network, batch, loss=loss, classes=self.classes)
+            return diagnose.health(
+                self.network, batch, loss=loss, classes=self.classes, truth=truth
+            )
 
     def fix(self) -> Fixed:
         """What `diagnose.fix` makes of it, likewise."""

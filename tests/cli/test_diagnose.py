@@ -167,6 +167,20 @@ def test_fix_is_what_the_settings_make_of_it(capsys: Any) -> None:
     assert found["fix"]["after"]["ok"]
 
 
+def test_the_truth_meter(capsys: Any) -> None:
+    words = ["digits", "--set", "hidden=32", "--samples", "20"]
+    out = said(words, capsys)
+    assert "surrogate gradient against the exact gradient of the expected loss" in out
+    assert "by common random numbers, 128 units a sample, 4 samples, 16 draws, 128 flips" in out
+    assert "exact gradient" not in said([*words, "--no-truth"], capsys)
+    found = json.loads(said([*words, "--json"], capsys))["truth"]
+    assert [layer["name"] for layer in found["layers"]] == ["1", "2", "5"]
+    assert found["layers"][2]["noisy"]["cosine"] == pytest.approx(1.0, abs=1e-4)
+    assert 0.0 < found["layers"][0]["trained"]["cosine_error"] < 1.0
+    assert main(["diagnose", *words, "--fix", "--truth"]) == 2
+    assert "expected either --fix or --truth" in capsys.readouterr().err
+
+
 def test_fix_of_a_run_repairs_a_copy(run: Path, capsys: Any) -> None:
     before = files(run)
     out = said([str(run), "--fix"], capsys)

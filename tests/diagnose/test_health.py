@@ -227,6 +227,23 @@ def test_what_is_no_batch(batch, error, words):
         health(Sequential(Linear(4, 8), LIF(10.0), Linear(8, 3)), batch)
 
 
+def test_the_truth_is_measured_where_it_is_asked_for_and_otherwise_where_it_is_quick():
+    torch.manual_seed(0)
+    network, x = Sequential(Linear(4, 2), LIF(10.0), Linear(2, 3)), 3 * torch.rand(5, 6, 4)
+    assert health(network, (x, LABELS)).truth is None
+    for asked in (True, None):
+        found = health(network, (x, LABELS), truth=asked)
+        assert found.truth.way == "enumeration"
+        assert "by enumeration, 10 units a sample" in str(found)
+        json.dumps(found.data(), allow_nan=False)
+    large = Sequential(Linear(4, 9000), LIF(10.0), Linear(9000, 3))
+    (note,) = health(large, (x, LABELS), truth=None, loss=membrane_cross_entropy).notes
+    assert note.startswith("the truth of the gradient was not measured: it would take long here")
+    soft = Sequential(Linear(4, 2), LIF(10.0, surrogate=arctan(2.0).soft()), Linear(2, 3))
+    (_, note) = health(soft, (x, LABELS), truth=True).notes
+    assert "layer 1, which is in soft mode" in note
+
+
 def test_nothing_of_the_network_changes():
     torch.manual_seed(0)
     network = models.mlp(4, [8], 3, batch_norm=True, dropout=0.3)

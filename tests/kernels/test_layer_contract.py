@@ -99,6 +99,11 @@ STILL = covering({"backend": BACKENDS[:3], "dtype": MAIN["dtype"], **{
     k: v for k, v in REST.items() if k not in ("detach", "refractory", "slope")
 }}, forbidden)  # fmt: skip
 
+# More than 4 MB are kept, and so in the support alone.
+LARGE = covering({
+    **MAIN, **REST, "case": ["if", "lif"], "surrogate": ["triangle"], "shape": [(4, 330, 9, 900)],
+}, forbidden)  # fmt: skip
+
 
 @pytest.mark.parametrize("row", ROWS, ids=label)
 def test_spiking_neurons(row: dict[str, Any]) -> None:
@@ -108,3 +113,8 @@ def test_spiking_neurons(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", STILL, ids=label)
 def test_leaky_integrators(row: dict[str, Any]) -> None:
     check({**row, "case": "li", "surrogate": "arctan"})
+
+
+@pytest.mark.parametrize("row", LARGE, ids=label)
+def test_what_is_kept_in_the_support_alone(row: dict[str, Any]) -> None:
+    check(row)

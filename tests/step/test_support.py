@@ -48,6 +48,8 @@ def test_what_is_kept_within_it() -> None:
     assert found(ALIF, triangle, refractory=True)[1].within
     # The state before a step is read everywhere.
     assert not found(LIF, triangle, learned=("beta",))[1].within
+    # The membrane before is the one that was kept, where its own step had its support.
+    assert not found(LIF, triangle, "none", learned=("beta",))[1].within
     assert not found(ALIF, triangle, "zero", detach=False)[1].within  # two numbers are kept
     graph, plan = found(LIF, boxcar)  # the support itself is all that the backward pass reads
     assert (plan.reals, plan.masks, plan.given) == ((), (), (graph.support,))

@@ -106,7 +106,9 @@ class RowsWriter(Writer):
             lines.append(f"{asked}{self.word_of(k)} |= {bits} << j;")
         if plan.within:
             inside = f"bits_of<T>({name(self.support)}) & static_cast<unsigned>(there >> j)"
-            lines.append(f"if (kKeep) compress_store<T>({inside}, {name(plan.reals[0])}, few);")
+            value = name(plan.reals[0])
+            lines.append(f"if (kFew) compress_store<T>({inside}, {value}, few);")
+            lines.append(f"else if (kKeep) store_part(reals + j, {value}, kLanes<T>, c.past);")
         else:
             for place, k in enumerate(plan.reals):
                 at = f"reals + {place} * c.real + j"
@@ -150,7 +152,8 @@ class RowsWriter(Writer):
             which = "spikes" if k == self.spike else "support"
             lines.append(mask_line(prefix, k, f"{which}{before}"))
         if plan.within:
-            value = "expand_load<T>(static_cast<unsigned>(support >> j), few)"
+            some = "expand_load<T>(static_cast<unsigned>(support >> j), few)"
+            value = f"kFew ? {some} : load(reals{before} + j)"
             return [*lines, f"const Lane<T> {prefix}{plan.reals[0]} = {value};"]
         for place, k in enumerate(plan.reals):
             at = f"reals{before} + {place} * c.real + j"

@@ -29,6 +29,14 @@ struct Kept {
   bool keep = false;
 };
 
+// Whether so much is kept that the support alone is worth the work: what stays in the caches costs
+// less if it is kept whole.
+template <class T>
+bool is_compacted(const Program& p, const Kept<T>& kept, int64_t tiles) {
+  constexpr int64_t kSmall = int64_t{4} << 20;  // bytes
+  return p.within && tiles * kept.rows * kTile * static_cast<int64_t>(sizeof(T)) > kSmall;
+}
+
 // Where the numbers of a group begin that are kept in the support alone; b: its first sample.
 template <class T>
 T* part_of(T* reals, int64_t rows, int64_t batch, int64_t tile, int64_t b) {
@@ -99,7 +107,7 @@ RowsStep<T> rows_step(const Layer<T>& f, int64_t tile) {
   c.params = f.params + (p.each ? tile * p.parameters * kTile : 0);
   c.state = f.tiles * f.batch * kTile, c.word = f.word_b;
   c.keep = f.kept.keep, c.real = f.tiles * f.kept.rows * kTile, c.mask = f.tiles * f.kept.rows;
-  c.past = !p.within && streamed(f.kept.reals, c.real);
+  c.past = !f.kept.few && streamed(f.kept.reals, c.real);
   c.ahead = f.batch * kTile;
   return c;
 }
@@ -122,7 +130,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
                    int64_t t1) {
   alignas(64) T x[kGroup * kTile], y[kGroup * kTile];
   const auto run = reinterpret_cast<RowsFunction<T>>(f.program->forward);
-  const bool few = f.program->within && f.kept.keep, several = b1 - b0 > kGroup;
+  const bool few = f.kept.few, several = b1 - b0 > kGroup;
   T** const places = few ? f.kept.few + tile * groups_of(f.batch) : nullptr;
   // Of one group in a place of this thread's own: those of other threads' groups lie in the same
   // cache line.
@@ -142,7 +150,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       c.y = direct ? f.y + row * f.outputs + tile * kTile : y, c.y_row = direct ? f.outputs : kTile;
       if (c.keep) {
         c.reals = f.kept.reals + keep * kTile, c.masks = f.kept.masks + keep;
-        c.few = several && few ? places + b / kGroup : &place;
+        if (few) c.few = several ? places + b / kGroup : &place;
         for (int64_t k = 0; f.kept.current && k < c.rows; ++k)
           std::memcpy(f.kept.current + (keep + k) * kTile, c.x + k * c.x_row, kTile * sizeof(T));
       }
@@ -167,6 +175,7 @@ struct LayerBack {
   const T* params;  // as in Layer
   T* carry;         // gradients of the states, [kinds][tile][B][64]
   Kept<T> kept;
+  bool compacted;   // what is kept is of the support alone
   const T* before;  // states at kept.origin
   T* out;           // dI, rows of padded N from step `origin` on
   int64_t origin;
@@ -272,8 +281,8 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
       c.first = t == f.kept.origin ? f.before + at : nullptr;
       c.carry = f.carry + at;
       c.dx = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * c.dx_row + tile * kTile;
-      const T* few = p.within ? few_at(f, tile, t, b) : nullptr;
-      c.few = &few;
+      const T* few = f.compacted ? few_at(f, tile, t, b) : nullptr;
+      c.few = f.compacted ? &few : nullptr;
       run(c);
       for (int64_t k = 0; n < kTile && k < c.rows; ++k)
         std::memset(c.dx + k * c.dx_row + n, 0, (kTile - n) * sizeof(T));

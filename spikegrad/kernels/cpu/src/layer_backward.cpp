@@ -49,6 +49,7 @@ struct Back : Sizes {
     if (call.need_first) dfirst = fresh_tensor({batch, outputs}, dtype);
     prepare();
     if (call.lean) prepare_again();
+    f.compacted = is_compacted(p, f.kept, tiles);
   }
 
   Rows<T> filled() const { return {dI, stride, true}; }
@@ -95,7 +96,7 @@ struct Back : Sizes {
 
   void prepare_gradients() {
     f.few_gradients = call.grad_y.has_value() && call.grad_y->dim() == 1;
-    if (p.within || f.few_gradients) {
+    if (is_compacted(p, f.kept, tiles) || f.few_gradients) {
       SG_CHECK(words_of(call.support), "expected the words of the support");
       places = Places(words_of(call.support), steps, batch, tiles);
       f.places = &places;

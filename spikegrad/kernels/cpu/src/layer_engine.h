@@ -147,7 +147,7 @@ struct Engine : Sizes {
   // Where what is kept goes from here on.
   void keep(const Kept<T>& kept) {
     f.kept = kept;
-    if (!program.within || !kept.keep) return;
+    if (!kept.keep || !is_compacted(program, kept, tiles)) return;
     parts.clear();
     for (int64_t tile = 0; tile < tiles; ++tile)
       for (int64_t b = 0; b < batch; b += kGroup)

@@ -70,7 +70,6 @@ class Piece {
     if (p.reads_input) inputs = Scratch<T>(f.steps * size);
     carry = Scratch<T>(p.smooth * size), gradient = Scratch<T>(size);
     first = Scratch<T>(p.states * size), sums = Scratch<T>(p.learned * kTile);
-    few.resize(f.steps * f.kh);
   }
 
   void forward(int64_t number, T* y, T* ends) {
@@ -142,17 +141,15 @@ class Piece {
     for (int64_t k = 0; k < rows; ++k) {
       const T* x = f.x + t * f.x_step + at(k);
       const int64_t whole = used / kTile, rest = used % kTile;
-      T* next = nullptr;
-      if (keep) next = few[t * f.kh + k] = reals + t * size + k * f.run();
-      if (whole) some_rows(t, k, 0, whole, x, keep, next);
+      if (whole) some_rows(t, k, 0, whole, x, keep);
       if (!rest) continue;
       // The row is not read beyond its end, which may be that of the tensor.
       copy_row<kTile>(x + whole * kTile, static_cast<int>(rest), last_row.get());
-      some_rows(t, k, whole, 1, last_row, keep, next);
+      some_rows(t, k, whole, 1, last_row, keep);
     }
   }
   // Rows [begin, begin + n) of the 64-column rows of run k.
-  void some_rows(int64_t t, int64_t k, int64_t begin, int64_t n, const T* x, bool keep, T*& next) {
+  void some_rows(int64_t t, int64_t k, int64_t begin, int64_t n, const T* x, bool keep) {
     const int64_t here = k * f.run() + begin * kTile, step = keep ? t : 0;
     const int64_t word = step * words + k * per_run + begin;
     RowsStep<T> c{};
@@ -162,7 +159,7 @@ class Piece {
     c.keep = keep;
     if (keep) {
       c.reals = reals + t * size + here, c.real = f.steps * size;
-      c.masks = masks + word, c.mask = f.steps * words, c.few = &next;
+      c.masks = masks + word, c.mask = f.steps * words;
       if (inputs) std::memcpy(inputs + t * size + here, x, n * kTile * sizeof(T));
     }
     reinterpret_cast<RowsFunction<T>>(p.forward)(c);
@@ -222,18 +219,17 @@ class Piece {
     const bool add = f.x_step == 0 && t + 1 < f.steps;
     for (int64_t k = 0; k < rows; ++k) {
       T* to = dx + t * f.x_step + at(k);
-      const T* next = few[t * f.kh + k];
-      if (whole) some_back(t, k, 0, whole, to, add, next);
+      if (whole) some_back(t, k, 0, whole, to, add);
       if (!rest) continue;
       // The row is not written beyond its end.
       to += whole * kTile;
       if (add) std::memcpy(last_row, to, rest * sizeof(T));
-      some_back(t, k, whole, 1, last_row, add, next);
+      some_back(t, k, whole, 1, last_row, add);
       std::memcpy(to, last_row, rest * sizeof(T));
     }
   }
   // Rows [begin, begin + n) of the 64-column rows of run k.
-  void some_back(int64_t t, int64_t k, int64_t begin, int64_t n, T* dx, bool add, const T*& next) {
+  void some_back(int64_t t, int64_t k, int64_t begin, int64_t n, T* dx, bool add) {
     const int64_t here = k * f.run() + begin * kTile, word = t * words + k * per_run + begin;
     RowsBack<T> c{};
     c.rows = n, c.params = f.params, c.grad = gradient + here, c.grad_row = kTile;
@@ -244,7 +240,7 @@ class Piece {
     if (inputs) c.x = inputs + t * size + here, c.x_before = c.x - size;
     c.first = t == 0 ? first + here : nullptr;
     c.carry = carry + here, c.state = size, c.sums = sums;
-    c.dx = dx, c.dx_row = kTile, c.add = add, c.few = &next;
+    c.dx = dx, c.dx_row = kTile, c.add = add;
     reinterpret_cast<RowsBackFunction<T>>(p.backward)(c);
   }
 
@@ -254,8 +250,7 @@ class Piece {
   Scratch<T> states;
   Scratch<uint64_t> spikes, support, masks;
   Scratch<T> last_row, reals, inputs, carry, first, sums;
-  Scratch<T> gradient;  // that comes in at a step
-  std::vector<T*> few;  // where what is kept of a run at a step begins, in the support alone
+  Scratch<T> gradient;                       // that comes in at a step
   int64_t rows, used, windows, corner, out;  // of the piece at hand; out: among the outputs
 };
 

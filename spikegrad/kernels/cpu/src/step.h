@@ -70,7 +70,7 @@ struct RowsStep {
   uint64_t* masks;  // [kinds][rows], `mask` apart
   int64_t mask;
   int64_t ahead;  // from a row of reals to the same of the next step
-  T** few;        // where numbers of the support alone go on
+  T** few;        // where numbers of the support alone go on, or null: all are kept
 };
 
 // The same backward.
