@@ -20,6 +20,7 @@ from spikegrad.version import __version__
 if TYPE_CHECKING:
     from spikegrad import (
         analysis,
+        compare,
         data,
         diagnose,
         functional,
@@ -88,6 +89,7 @@ __all__ = [
     "__version__",
     "analysis",
     "check",
+    "compare",
     "cut",
     "data",
     "diagnose",
@@ -110,6 +112,7 @@ __all__ = [
 
 _ROOMS = (
     "analysis",
+    "compare",
     "data",
     "diagnose",
     "functional",

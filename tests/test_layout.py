@@ -35,6 +35,7 @@ CHAIN = [
     "diagnose",
     "verify",
     "train",
+    "compare",
     "cli",
 ]
 ALLOWED: dict[str, set[str]] = {

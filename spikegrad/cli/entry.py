@@ -50,7 +50,8 @@ def stopped(stop: BaseException) -> int:
     folder = getattr(stop, "folder", None)
     from spikegrad.train.launcher import launched, speaks
 
-    command = "the same torchrun and" if launched() else "spikegrad train"
+    command = getattr(stop, "command", "spikegrad train")
+    command = "the same torchrun and" if launched() else command
     note = f"; continue with: {command} --resume {shlex.quote(str(folder))}" if folder else ""
     if speaks():
         print(f"stopped by {signal.Signals(number).name}{note}", file=sys.stderr)  # noqa: T201

@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
     "diagnose": ("spikegrad.cli.diagnose", "Say why a network does not learn, and what to do."),
+    "compare": ("spikegrad.cli.compare", "Compare variants with the same seeds, or runs."),
+    "runs": ("spikegrad.cli.runs", "List runs: settings that differ, and results."),
     "surrogates": ("spikegrad.cli.surrogates", "Compare surrogates: properties, times, pictures."),
     "verify": ("spikegrad.cli.verify", "Check the theory and this installation, by numbers."),
     "bench": ("spikegrad.cli.bench", "Time a training step on this machine."),
@@ -53,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _COMMANDS = {"fit": "train", "test": "eval", "evaluate": "eval", "infer": "predict"}
 _COMMANDS |= {"compile": "build", "benchmark": "bench", "datasets": "data", "info": "doctor"}
 _COMMANDS |= {"check": "verify", "selftest": "verify", "health": "diagnose", "lint": "diagnose"}
+_COMMANDS |= {"sweep": "compare", "grid": "compare", "list": "runs", "ls": "runs"}
 """What other programs call these commands."""
 
 

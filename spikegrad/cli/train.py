@@ -16,7 +16,7 @@ from spikegrad.train.fields import Option
 from spikegrad.train.sources import recipes
 from spikegrad.train.terminal import Screen
 
-__all__ = ["train"]
+__all__ = ["field_options", "panels", "train"]
 
 _TITLES = {"data": "Data", "network": "Network", "training": "Training", "run": "Run"}
 _FIRST = "Which run"
@@ -250,7 +250,17 @@ def _parameters() -> list[Any]:
         ),
         click.RichOption(["--quiet"], is_flag=True, help="show no progress", panel=_FIRST),
     ]
-    return first + [_option(o) for name, o in OPTIONS.items() if name != _ARGUMENT]
+    return first + field_options()
+
+
+def field_options() -> list[Any]:
+    """Every field of the config as an option, but the data set, which is an argument."""
+    return [_option(option) for name, option in OPTIONS.items() if name != _ARGUMENT]
+
+
+def panels(first: str) -> list[Any]:
+    """The groups of options on a page of help: those of the command, then those of the config."""
+    return [click.RichOptionPanel(name) for name in (first, *(_TITLES[g] for g in GROUPS))]
 
 
 train = click.RichCommand(
@@ -258,6 +268,6 @@ train = click.RichCommand(
     callback=_train,
     params=_parameters(),
     help=_HELP,
-    panels=[click.RichOptionPanel(name) for name in (_FIRST, *(_TITLES[g] for g in GROUPS))],
+    panels=panels(_FIRST),
     context_settings={"help_option_names": ["-h", "--help"]},
 )

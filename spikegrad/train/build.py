@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,12 @@ __all__ = [
     "build_network",
     "build_parts",
     "calibrate_network",
+    "data_kept",
 ]
+
+_keeps = False
+_last: dict[tuple[str, str, str, bool], Dataset] = {}
+"""See `data_kept`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,13 +176,39 @@ def calibrate_network(network: nn.Module, config: Config, parts: Parts) -> None:
         calibrate(network, build_encoder(config, parts.inputs)(x), rate=config.network.calibrate)
 
 
+@contextmanager
+def data_kept() -> Iterator[None]:
+    """Keep the last data set that a config loaded while the context is open.
+
+    Several runs on one data set, one after the other in this process, load it once. No run changes
+    its data.
+    """
+    global _keeps
+    before = _keeps
+    _keeps = True
+    try:
+        yield
+    finally:
+        _keeps = before
+        if not _keeps:
+            _last.clear()
+
+
 def _dataset(config: Config) -> Dataset:
     data = config.data
+    key = (data.data, data.dataset, data.folder, data.sequence)
+    if key in _last:
+        return _last[key]
     if data.data:
-        return load_npz(Path(data.data), sequence=data.sequence or None)
-    if data.dataset not in names():
+        found = load_npz(Path(data.data), sequence=data.sequence or None)
+    elif data.dataset not in names():
         raise UserError(unknown("data set", data.dataset, names()) + ", or give --data FILE.npz")
-    return load(data.dataset, folder=data.folder or None)
+    else:
+        found = load(data.dataset, folder=data.folder or None)
+    if _keeps:
+        _last.clear()
+        _last[key] = found
+    return found
 
 
 def _held_out(split: Split, wanted: float, seed: int) -> tuple[Split, Split | None]:

@@ -11,14 +11,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from spikegrad.errors import RunError, UserError, message
 
-__all__ = ["RunFolder", "not_written", "write_atomic"]
+__all__ = ["RunFolder", "not_written", "only_one", "write_atomic"]
 
 _RESULT: dict[str, tuple[type, ...]] = {
     "best_epoch": (int,),
@@ -235,26 +235,37 @@ class RunFolder:
             remedy = self.again(path if path == self.findings else self.result_file)
             raise UserError(message(f"expected a complete {path}", reason, remedy)) from None
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep every other process from training in this folder while the context is open.
 
         Raises:
             UserError: another process trains in it.
         """
+        return only_one(self.config, self.path)
+
+
+@contextmanager
+def only_one(file: Path, place: Path) -> Iterator[None]:
+    """Hold the lock of a file while the context is open; no other process can hold it then.
+
+    Args:
+        file: what is locked; place: the folder that is named in the error.
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    with open(file, "rb") as held:
         try:
-            import fcntl
-        except ImportError:  # no such locks on Windows
-            yield
-            return
-        with open(self.config, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                expected = f"expected {self.path} to be free"
-                got = "another process training in it"
-                raise UserError(message(expected, got, "wait for it or stop it")) from None
-            yield
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            expected = f"expected {place} to be free"
+            got = "another process training in it"
+            raise UserError(message(expected, got, "wait for it or stop it")) from None
+        yield
 
 
 def _sync(folder: Path) -> None:

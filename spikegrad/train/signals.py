@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["Interrupted", "StopFlag", "listening"]
+__all__ = ["Interrupted", "StopFlag", "begun_by_parent", "listening"]
+
+_begun_by = "user"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,6 +39,12 @@ class StopFlag:
             raise Interrupted(self.number, folder)
 
 
+def begun_by_parent() -> None:
+    """Say that this process was begun by one of ours: the runs in it listen to that one."""
+    global _begun_by
+    _begun_by = "parent"
+
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -52,6 +60,7 @@ def listening(flag: StopFlag, *, started_by: str = "user") -> Iterator[StopFlag]
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
+    started_by = _begun_by if started_by == "user" else started_by
     handlers = {signal.SIGINT: _once(flag), signal.SIGTERM: _once(flag)}
     if started_by == "parent":
         handlers = {signal.SIGINT: _orphaned(os.getppid()), signal.SIGTERM: _set(flag)}

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikegrad import diagnose
-from spikegrad.diagnose import Fixed, Health
+from spikegrad.diagnose import Fixed, GradientFlow, Health
 from spikegrad.errors import UserError, message
 from spikegrad.train import checkpoint, seeding
 from spikegrad.train.app import stored_config
@@ -33,7 +33,16 @@ from spikegrad.train.running import Place, sequence_of
 from spikegrad.train.settings import for_measuring, settings
 from spikegrad.train.sources import resolve
 
-__all__ = ["Subject", "changes_of", "config_of", "is_run", "own_run", "subject_of", "with_options"]
+__all__ = [
+    "Subject",
+    "changes_of",
+    "config_of",
+    "is_run",
+    "own_run",
+    "subject_of",
+    "untrained",
+    "with_options",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +74,11 @@ class Subject:
         batch, loss = (self.x, self.labels), self.objective
         with seeding.kept(), settings(for_measuring(self.config.run)):
             return diagnose.fix(self.network, batch, loss=loss, classes=self.classes)
+
+    def flow(self) -> GradientFlow:
+        """What `diagnose.gradient_flow` says, likewise."""
+        with seeding.kept(), settings(for_measuring(self.config.run)):
+            return diagnose.gradient_flow(self.network, self.x, self.labels, loss=self.objective)
 
 
 def is_run(target: str) -> bool:
@@ -109,19 +123,34 @@ def subject_of(
     Raises:
         UserError: data, settings or files of the run that will not do.
     """
-    run = config.run
-    with seeding.kept(), settings(for_measuring(run)):
+    run = RunFolder.open(Path(target)) if is_run(target) else None
+    return _subject(target, config, run, samples, device)
+
+
+def untrained(config: Config, *, device: str = "cpu") -> Subject:
+    """The network of a config as it is before the first step, with the first batch.
+
+    Raises:
+        UserError: data or settings that will not do.
+    """
+    return _subject("this config", config, None, None, device)
+
+
+def _subject(
+    what: str, config: Config, run: RunFolder | None, samples: int | None, device: str
+) -> Subject:
+    with seeding.kept(), settings(for_measuring(config.run)):
         parts = build_parts(config)
         network = build_network(config, parts.inputs)
-        what = f"the network of {target} before training"
-        if is_run(target):
-            what = _trained(network, RunFolder.open(Path(target)))
+        if run is not None:
+            words = _trained(network, run)
         else:
+            words = f"the network of {what} before training"
             calibrate_network(network, config, parts)
         place = Place(device_of(device))
         x, labels = _batch(parts, config, place, samples)
         return Subject(
-            what,
+            words,
             config,
             network.to(place.device, place.dtype).train(),
             x,

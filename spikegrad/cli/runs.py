@@ -1,0 +1,112 @@
+"""`spikegrad runs [FOLDER]`: the runs in a folder, settings that differ, and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from spikegrad.cli import completion
+
+if TYPE_CHECKING:
+    from spikegrad.compare.seen import Seen
+
+__all__ = ["runs", "setting"]
+
+_FIGURES = {
+    "test_accuracy": "test accuracy",
+    "val_accuracy": "val accuracy",
+    "test_loss": "test loss",
+    "rate": "rate",
+    "seconds_per_epoch": "s per epoch",
+}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", default="runs", shell_complete=completion.folder)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: every run with all settings.")
+def runs(folder: str, as_json: bool) -> None:
+    """List the runs in FOLDER (runs by default): settings that differ, and results.
+
+    A folder that is damaged, half-written or of another version is a line that says so. A
+    comparison is one line. spikegrad compare RUN RUN ... sets runs side by side.
+    """
+    from spikegrad.compare.seen import find
+
+    found = find(Path(folder))
+    if as_json:
+        click.echo(json.dumps([each.data() for each in found], indent=2))
+        return
+    show(found, Path(folder))
+
+
+def show(found: Sequence[Seen], folder: Path) -> None:
+    """A table for each data set of those that can be read, then a line for each of the others."""
+    from spikegrad.train.terminal import Screen
+
+    screen = Screen()
+    if not found:
+        screen.say(f"no runs in {folder}; spikegrad train makes one")
+        return
+    readable = [each for each in found if each.state in ("finished", "unfinished")]
+    for dataset in dict.fromkeys(each.settings.get("dataset") for each in readable):
+        here = [each for each in readable if each.settings.get("dataset") == dataset]
+        screen.say(str(dataset), style="bold")
+        screen.print(table(here, folder))
+        screen.print()
+    for each in found:
+        if each.problem:
+            style = "red" if each.state == "damaged" else ""
+            screen.say(f"{name(each, folder)}: {each.state}: {each.problem}", style=style)
+
+
+def table(found: Sequence[Seen], folder: Path) -> Any:
+    """A row for each run of one data set."""
+    from spikegrad.compare.seen import differing
+    from spikegrad.train.terminal import plain_table
+
+    differ = [field for field in differing(found) if field not in ("seed", "dataset")]
+    figures = [key for key in _FIGURES if any(figure(each, key) != "-" for each in found)]
+    made = plain_table("run", "seed")
+    made.columns[0].overflow = "fold"
+    if differ:
+        made.add_column("settings that differ", overflow="fold", min_width=20)
+    made.add_column("epochs")
+    for key in figures:
+        made.add_column(_FIGURES[key], justify="right")
+    for each in found:
+        whole = each.settings.get("epochs")
+        epochs = f"{each.epochs}/{whole}" if each.epochs != whole else f"{whole}"
+        words = [f"{f.replace('_', ' ')} {setting(each.settings.get(f))}" for f in differ]
+        cells = [", ".join(words)] if differ else []
+        seed = setting(each.settings.get("seed"))
+        figured = (figure(each, key) for key in figures)
+        made.add_row(name(each, folder), seed, *cells, epochs, *figured)
+    return made
+
+
+def name(each: Seen, folder: Path) -> str:
+    """Its path below the folder that was asked for."""
+    return str(each.path.relative_to(folder)) if each.path != folder else str(folder)
+
+
+def setting(value: Any) -> str:
+    """A setting in a table."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def figure(each: Seen, key: str) -> str:
+    """A result in a table."""
+    value = None if each.outcome is None else getattr(each.outcome, key)
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if "accuracy" in key or "loss" in key else f"{value:.3g}"
