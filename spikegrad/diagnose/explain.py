@@ -30,10 +30,11 @@ from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.stepped import StepNeuron
 from spikegrad.nn.witness import Seen, Witness
 from spikegrad.step import Step
+from spikegrad.types import Edges
 
 __all__ = ["Explained", "explain"]
 
-_ROUTES = ("dense", "events", "once", "given")
+_ROUTES = ("dense", "events", "once", "given", "synapses")
 RUNS = 3
 """Runs whose median counts, after one that does not."""
 OURS = {
@@ -50,11 +51,11 @@ class Explained:
 
     layers: their names; backend: its name ("cpu": a native kernel), or "torch";
     forward, weight, input: how the product, the weight's gradient and the input's are made,
-    "events" (along the spikes, or the numbers that are not 0), "dense", "once" (a static input),
-    "given" (no product), "sampled" (where the lower surrogate is not 0), "" for none; activity:
-    share of inputs that spike, None for other inputs; reason: why; forward_ms, backward_ms: median
-    time (ms), backward None where no gradient arrives; advice: what would make it faster, "" for
-    nothing known.
+    "events" (along the spikes, or the numbers that are not 0), "synapses" (of these along the
+    synapses that exist), "dense", "once" (a static input), "given" (no product), "sampled" (where
+    the lower surrogate is not 0), "" for none; activity: share of inputs that spike, None for other
+    inputs; reason: why; forward_ms, backward_ms: median time (ms), backward None where no gradient
+    arrives; advice: what would make it faster, "" for nothing known.
     """
 
     layers: tuple[str, ...]
@@ -302,6 +303,8 @@ def of_block(
         reason = choices[0] if choices else block.choice.reason
         return Explained(layers, block.choice.backend, "", "", "", None, reason)
     choice, neuron, given = choices[0]
+    if block.connection.edges is not None:
+        return of_synapses(block, layers, choices[0], first)
     route, ones, nonzeros = _ROUTES[int(choice[0])], int(choice[1]), int(choice[2])
     steps, batch = given.shape[:2]
     size = steps * batch * block.connection.in_features
@@ -310,6 +313,7 @@ def of_block(
     limits = crossover(*sizes)
     events = activity is not None and activity <= limits.weight
     reason = "a separate product" if neuron is None else "with its neurons in one call"
+    reason += of_feedback(block)
     if nonzeros >= 0:
         rows = batch if route == "once" else steps * batch
         share = nonzeros / (rows * block.connection.in_features)
@@ -327,6 +331,34 @@ def of_block(
     if activity is not None and activity > limits.forward:
         advice = f"below {100 * limits.forward:.3g} % of spikes the product is event-driven"
     return Explained(layers, "cpu", route, weight, back, activity, reason, advice=advice)
+
+
+def of_synapses(block: Block, layers: tuple[str, ...], met: Any, first: bool) -> Explained:
+    """The same of a connection with some synapses alone: its product, then the neurons."""
+    choice, neuron, given = met
+    edges = block.connection.edges
+    assert edges is not None
+    ones, nonzeros = int(choice[1]), int(choice[2])
+    once = is_static(given.x) and given.bits is None
+    size = given.shape[1] * edges.inputs * (1 if once else given.shape[0])
+    reason = f"{share_of(edges):.3g} % of the synapses exist"
+    reason += "; a separate product" if neuron is None else "; the product, then its neurons"
+    if nonzeros >= 0:
+        reason += f"; {100 * nonzeros / size:.3g} % of inputs are not 0"
+    ways = ("once" if once else "synapses", "synapses", "" if first else "synapses")
+    activity = ones / size if ones >= 0 else None
+    return Explained(layers, "cpu", *ways, activity, reason + of_feedback(block))
+
+
+def of_feedback(block: Block) -> str:
+    """How spikes are fed back where some synapses exist alone, else nothing."""
+    edges = None if block.feedback is None else block.feedback.connection.edges
+    return "" if edges is None else f"; feedback along {share_of(edges):.3g} % of the synapses"
+
+
+def share_of(edges: Edges) -> float:
+    """The synapses that exist, of all that could (%)."""
+    return 100 * len(edges.targets) / (edges.inputs * edges.outputs)
 
 
 def sampled(support: Tensor, size: int, limits: Crossover) -> str:

@@ -25,6 +25,7 @@ class CPU(Backend):
     order = 100
     devices = ("cpu",)
     packs = cpu.Spikes
+    sparse = True
 
     def missing(self) -> str:
         """Why the library is not there, or ""; the first call builds and loads it."""
@@ -63,13 +64,12 @@ class CPU(Backend):
         x: Tensor,
         state: State = None,
         *,
-        weight: Tensor,
         neuron: str | Step,
         args: Mapping[str, Any],
-        lean: bool = False,
+        **how: Any,
     ) -> tuple[Tensor, State]:
         """`cpu.recurrent`."""
-        return cpu.recurrent(x, state, weight=weight, neuron=neuron, args=dict(args), lean=lean)
+        return cpu.recurrent(x, state, neuron=neuron, args=dict(args), **how)
 
     def layer(self, x: Any, state: State = None, **args: Any) -> tuple[Any, State]:
         """`cpu.layer`."""

@@ -17,9 +17,10 @@ from spikegrad.functional.recurrent import check_feedback
 from spikegrad.kernels.cpu.crossover import crossover, crossover_of
 from spikegrad.kernels.cpu.layer_operator import LayerOutputs, run
 from spikegrad.kernels.cpu.neuron import Neuron, named, usual
+from spikegrad.kernels.cpu.sparse import sparse_linear, usable
 from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
 from spikegrad.step import Step
-from spikegrad.types import RecurrentState, State
+from spikegrad.types import Edges, RecurrentState, State
 
 __all__ = ["Met", "layer", "recurrent"]
 
@@ -37,13 +38,23 @@ def recurrent(
     state: RecurrentState | None = None,
     *,
     weight: Tensor,
+    edges: Edges | None = None,
     neuron: str | Step,
     args: dict[str, Any],
     lean: bool = False,
 ) -> tuple[Tensor, RecurrentState]:
     """`functional.recurrent` in one call; neuron: a step, or a scan of `functional` by its name."""
-    check_feedback(weight, x)
-    return layer(x, state, weight=None, feedback=weight, neuron=neuron, args=args, lean=lean)
+    check_feedback(weight, x, edges)
+    return layer(
+        x,
+        state,
+        weight=None,
+        feedback=weight,
+        feedback_edges=edges,
+        neuron=neuron,
+        args=args,
+        lean=lean,
+    )
 
 
 def layer(
@@ -53,6 +64,8 @@ def layer(
     weight: Tensor | None,
     bias: Tensor | None = None,
     feedback: Tensor | None = None,
+    edges: Edges | None = None,
+    feedback_edges: Edges | None = None,
     neuron: str | Step,
     args: dict[str, Any],
     lean: bool = False,
@@ -62,13 +75,18 @@ def layer(
     """`linear`, then a scan with args, fed back through a weight if there is one.
 
     x: `[T, B, I]`, or the current `[T, B, N]` without a weight; state: the neuron's, with feedback
-    a `RecurrentState`; neuron: a step, or a scan of `functional` by its name; lean: keep little for
-    the backward pass and compute the rest again; pass_on: return `Spikes` instead of numbers;
-    witness: takes what the kernel met, a `Met`. A weight that is not finite gives what the
-    reference gives where T times B is at least 256; in smaller calls, and in feedback, what stands
-    behind a silent neuron has no effect.
+    a `RecurrentState`; edges, feedback_edges: of a weight or feedback `[E]`, whose product runs
+    before the neurons, or step by step; neuron: a step, or a scan of `functional` by its name;
+    lean: keep little for the backward pass and compute the rest again; pass_on: return `Spikes`
+    instead of numbers; witness: takes what the kernel met, a `Met`. A weight that is not finite
+    gives what the reference gives where T times B is at least 256; in smaller calls, along some
+    synapses, and in feedback, what stands behind a silent neuron has no effect.
     Raises NotLowered or BuildError where the neuron has no program.
     """
+    seen: list[Any] = []
+    if weight is not None and edges is not None:
+        x = sparse_linear(x, weight=weight, bias=bias, edges=edges, witness=seen)
+        weight = bias = None
     given = arrived(x)
     outputs = given.shape[2] if weight is None else weight.shape[0]
     inner, last = state if feedback is not None and state is not None else (state, None)
@@ -77,10 +95,12 @@ def layer(
     first = None
     if feedback is not None and last is not None:
         check_state_tensor(last, "state.s", given.current(outputs), given.x.dtype)
-        first = product(last, feedback)
-    out = call(given, weight, bias, feedback, first, n, lean=lean, dense=not pass_on)
+        first = fed_first(last, feedback, feedback_edges)
+    fed = (feedback, feedback_edges, first)
+    out = call(given, weight, bias, fed, n, lean=lean, dense=not pass_on)
     if witness is not None:
-        witness.append(Met(out.choice, n, given))
+        choice, _, came = seen[0] if seen else (out.choice, None, given)
+        witness.append(Met(choice, n, came))
     after = n.wrap(out.ends)
     if feedback is not None:
         after = RecurrentState(after, out.last)
@@ -90,18 +110,27 @@ def layer(
     return out.y, after
 
 
+def fed_first(last: Tensor, feedback: Tensor, edges: Edges | None) -> Tensor:
+    """What the spikes `[B, N]` before the first step add to its current."""
+    if edges is None:
+        return product(last, feedback)
+    return sparse_linear(last.unsqueeze(0), weight=feedback, edges=edges).squeeze(0)
+
+
 def call(
     given: Arrival,
     weight: Tensor | None,
     bias: Tensor | None,
-    feedback: Tensor | None,
-    first: Tensor | None,
+    fed: tuple[Tensor | None, Edges | None, Tensor | None],
     n: Neuron,
     *,
     lean: bool = False,
     dense: bool = True,
 ) -> LayerOutputs:
-    """The operator."""
+    """The operator; fed: the feedback's weight and edges, and what it adds to the first step."""
+    feedback, edges, first = fed
+    if feedback is not None and edges is not None:
+        usable(feedback, edges)
     rows, inputs = given.shape[0] * given.shape[1], given.shape[2]
     shares = crossover(inputs, inputs) if weight is None else crossover_of(weight, inputs, rows)
     p = n.loaded.program
@@ -117,6 +146,8 @@ def call(
             None if weight is None else weight.contiguous(),
             None if bias is None else bias.contiguous(),
             None if feedback is None else feedback.contiguous(),
+            None if edges is None else edges.starts,
+            None if edges is None else edges.targets,
             None if first is None else first.contiguous(),
             n.states.contiguous(),
             n.params,

@@ -22,7 +22,8 @@ class LayerCall(NamedTuple):
     """The operator's arguments.
 
     program: the neurons' key; x: `[T, B, I]`, or one element a place; in_bits, in_support: words
-    `[T, B, words]`; weight `[N, I]`; feedback `[N, N]`; first: `[B, N]`, added to the first step;
+    `[T, B, words]`; weight `[N, I]`; feedback `[N, N]`, or with back_starts `[N + 1]` and
+    back_targets `[E]` one number a synapse; first: `[B, N]`, added to the first step;
     states: `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; keep: a backward pass may
     follow; lean: for it states are kept now and then alone; dense: outputs are wanted as numbers;
     places: bits are passed on with a gradient at the places of the support alone; shares: of ones,
@@ -36,6 +37,8 @@ class LayerCall(NamedTuple):
     weight: Tensor | None
     bias: Tensor | None
     feedback: Tensor | None
+    back_starts: Tensor | None
+    back_targets: Tensor | None
     first: Tensor | None
     states: Tensor
     params: Tensor
@@ -129,6 +132,8 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
         bias=call.bias if call.lean else None,
         first=call.first if call.lean else None,
     )
+    if call.weight is None and not call.lean:  # of a current its shape is enough
+        saved = saved._replace(x=call.x.new_zeros(()).expand(call.x.shape))
     tensors = [part for part in saved if part is None or isinstance(part, Tensor)]
     ctx.call = [None if isinstance(part, Tensor) else part for part in saved]
     ctx.save_for_backward(
@@ -213,6 +218,8 @@ def fake_layer_backward(
     weight: Tensor | None,
     bias: Tensor | None,
     feedback: Tensor | None,
+    back_starts: Tensor | None,
+    back_targets: Tensor | None,
     first: Tensor | None,
     states: Tensor,
     params: Tensor,
@@ -243,7 +250,7 @@ def fake_layer_backward(
         made(need_x, *x.shape),
         made(need_weight, outputs, inputs),
         made(need_weight, outputs),
-        made(need_feedback and feedback is not None, outputs, outputs),
+        made(False) if feedback is None else made(need_feedback, *feedback.shape),
         made(need_first, batch, outputs),
         made(True, len(p.smooth), batch, outputs),
         made(bool(p.learned), *sums, dtype=torch.float64),

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from spikegrad.kernels.cpu.crossover import crossover_of
 from spikegrad.kernels.cpu.linear_operator import run
+from spikegrad.kernels.cpu.sparse import sparse_linear
 from spikegrad.kernels.cpu.spikes import Spikes, arrived
+from spikegrad.types import Edges
 
 __all__ = ["linear"]
 
@@ -18,13 +20,16 @@ def linear(
     *,
     weight: Tensor,
     bias: Tensor | None = None,
+    edges: Edges | None = None,
     witness: list[Any] | None = None,
 ) -> Tensor:
     """`functional.linear`, along the spikes where x is sparse zeros and ones.
 
-    x: `[T, B, I]`; weight: `[N, I]`; bias: `[N]`; witness: takes what the kernel chose. Returns
-    `[T, B, N]`.
+    x: `[T, B, I]`; weight: `[N, I]`, or `[E]` with edges; bias: `[N]`; witness: takes what the
+    kernel chose. Returns `[T, B, N]`.
     """
+    if edges is not None:
+        return sparse_linear(x, weight=weight, bias=bias, edges=edges, witness=witness)
     given = arrived(x if isinstance(x, Spikes) else x.contiguous())
     shares = crossover_of(weight, given.shape[2], given.shape[0] * given.shape[1])
     y, _, choice = run(

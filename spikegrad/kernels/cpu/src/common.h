@@ -64,6 +64,11 @@ inline std::vector<int64_t> strides_of(const std::vector<int64_t>& sizes) {
   for (size_t d = sizes.size(); d-- > 0; stride *= sizes[d]) strides[d] = stride;
   return strides;
 }
+inline std::vector<int64_t> sizes_of(const Tensor& t) {
+  std::vector<int64_t> sizes;
+  for (int64_t d = 0; d < t.dim(); ++d) sizes.push_back(t.size(d));
+  return sizes;
+}
 // A tensor of memory that is there already, not by way of the dispatcher: that takes 2 us.
 inline Tensor tensor_at(void* memory, const std::vector<int64_t>& sizes,
                         const std::vector<int64_t>& strides, ScalarType dtype) {

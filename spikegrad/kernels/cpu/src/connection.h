@@ -46,7 +46,7 @@ inline ConnectionCall met(const ConnectionCall& call, int64_t ones) {
 
 // Which way the forward product went, for those who ask, and how many ones it met, or of other
 // numbers how many that are not 0; -1: nobody counted.
-enum Route : int64_t { kDense, kEvents, kStatic, kGiven };
+enum Route : int64_t { kDense, kEvents, kStatic, kGiven, kSynapses };
 struct Choice {
   Route route = kDense;
   int64_t ones = -1, nonzeros = -1;

@@ -49,7 +49,8 @@ struct Layer : Source<T> {
   const T* first;         // [B, N], added at the first step, or null
   uint16_t* back_list;    // [B][N + kListSlack] the spikes of the step before
   int32_t* back_count;    // [B]
-  const T* back_weights;  // [tile][N][64], or null: no feedback
+  const T* back_weights;  // [tile][N][64], or null: no feedback, or along some synapses alone
+  const T* back;          // [B][padded N] what comes back along these, or null
   const Program* program;
   const T* params;  // [tiles][kinds][64], or [kinds] where all neurons are alike
   T* states;        // [kinds][tile][B][64]
@@ -75,6 +76,7 @@ template <class T>
              f.back_list + b * (f.outputs + kListSlack), f.back_count[b]);
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
   }
+  if (f.back) add_row(f.back + b * padded<T>(f.outputs) + tile * kTile, kTile, sum);
   if (t == 0 && f.first) add_row(f.first + b * f.outputs + tile * kTile, n, sum);
 }
 
@@ -88,7 +90,7 @@ struct RowsAt {
 template <class T>
 RowsAt<T> currents_at(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n, T* room) {
   const bool whole = columns_of(tile, f.outputs) == kTile;
-  if (f.current && whole && !f.back_weights && !(t == 0 && f.first))
+  if (f.current && whole && !f.back_weights && !f.back && !(t == 0 && f.first))
     return {f.current + t * f.current_t + b * f.current_b + tile * kTile, f.current_b};
   for (int64_t k = 0; k < n; ++k) {
     Lane<T> sum[kVectors<T>];

@@ -60,10 +60,11 @@ struct Back : Sizes {
     back_support =
         s && static_cast<double>(ones(s, rows() * tiles)) <= layer.in.crossover.input * square;
     const T* weight = data<T>(layer.feedback);
+    if (call.need_feedback) dfeedback = pooled(sizes_of(*layer.feedback), dtype);
+    if (layer.sparse_feedback()) return;
     back_weight = back_support ? transposed(weight, outputs, outputs)
                                : packed_columns(weight, outputs, outputs);
     if (!call.need_feedback) return;
-    dfeedback = pooled({outputs, outputs}, dtype);
     back_total = Scratch<T>(tiles * outputs * kTile);
   }
 
@@ -136,10 +137,14 @@ struct Back : Sizes {
         const int64_t tile = piece / groups, b0 = piece % groups * kGroup;
         const int64_t b1 = std::min(batch, b0 + kGroup), n = b1 - b0;
         LayerBack<T> mine = f;
-        if (next && back_support)
-          sampled_tile(words_of(call.support) + (t * batch + b0) * tiles + tile, tiles,
-                       next + b0 * stride, stride, n, back_weight + tile * kTile * stride, stride,
-                       outputs, back.get());
+        const uint64_t* support = words_of(call.support);
+        if (support) support += (t * batch + b0) * tiles + tile;
+        if (next && layer.sparse_feedback())
+          sparse_tile(layer.back_synapses(), data<T>(layer.feedback), tile, support, tiles,
+                      next + b0 * stride, stride, n, back.get());
+        else if (next && back_support)
+          sampled_tile(support, tiles, next + b0 * stride, stride, n,
+                       back_weight + tile * kTile * stride, stride, outputs, back.get());
         else if (next)
           dense_tile(next + b0 * stride, stride, n, back_weight + tile * outputs * kTile, outputs,
                      back.get());
@@ -170,9 +175,14 @@ struct Back : Sizes {
   void feedback_products(int64_t t0, int64_t t1) {
     const int64_t from = std::max<int64_t>(1, t0), n = (t1 - from) * batch;
     if (!call.need_feedback || n <= 0) return;
-    weight_gradient(Rows<T>{dI + (from - t0) * batch * stride, stride, true}, n, outputs,
-                    words_of(call.bits) + (from - 1) * batch * tiles, outputs, back_total.get(),
-                    static_cast<T*>(nullptr), !back_started);
+    const T* gradient = dI + (from - t0) * batch * stride;
+    const uint64_t* bits = words_of(call.bits) + (from - 1) * batch * tiles;
+    if (layer.sparse_feedback())
+      sparse_weight_gradient(layer.back_synapses(), bits, static_cast<const T*>(nullptr), gradient,
+                             stride, n, !back_started, mutable_data<T>(dfeedback));
+    else
+      weight_gradient(Rows<T>{gradient, stride, true}, n, outputs, bits, outputs, back_total.get(),
+                      static_cast<T*>(nullptr), !back_started);
     back_started = true;
   }
 
@@ -200,10 +210,10 @@ struct Back : Sizes {
     in.finish();
     if (!call.need_feedback) return;
     T* const to = mutable_data<T>(dfeedback);
-    if (back_started)
+    if (!back_started)  // of one step
+      std::memset(to, 0, dfeedback.numel() * sizeof(T));
+    else if (!layer.sparse_feedback())
       untiled(back_total.get(), outputs, outputs, to);
-    else  // of one step
-      std::memset(to, 0, outputs * outputs * sizeof(T));
   }
 };
 
@@ -227,15 +237,16 @@ using LayerGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
 LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe& grad_last,
                                const Maybe& grad_ends, const Maybe& grad_steady, const Tensor& x,
                                const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
-                               const Maybe& bias, const Maybe& feedback, const Maybe& first,
-                               const Tensor& states, const Tensor& params, const Tensor& reals,
-                               const Tensor& masks, const Tensor& current, const Tensor& bits,
-                               const Tensor& support, const Tensor& marks, const Tensor& choice,
-                               bool need_x, bool need_weight, bool need_feedback, bool need_first,
-                               bool lean, const std::vector<double>& shares) {
+                               const Maybe& bias, const Maybe& feedback, const Maybe& back_starts,
+                               const Maybe& back_targets, const Maybe& first, const Tensor& states,
+                               const Tensor& params, const Tensor& reals, const Tensor& masks,
+                               const Tensor& current, const Tensor& bits, const Tensor& support,
+                               const Tensor& marks, const Tensor& choice, bool need_x,
+                               bool need_weight, bool need_feedback, bool need_first, bool lean,
+                               const std::vector<double>& shares) {
   const Program& p = program_of(program);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  check_layer({p, all, feedback, first, states, params});
+  check_layer({p, all, feedback, back_starts, back_targets, first, states, params});
   const Sizes s = all.sizes();
   const ScalarType dtype = params.scalar_type();
   for (const Maybe* one : {&grad_steady, &grad_last})
@@ -244,7 +255,8 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
   check_tensor(grad_ends, {p.smooth, s.batch, s.outputs}, dtype,
                "a state's gradient must be a contiguous [B, N]");
   const int64_t ones = ones_of(choice, all);
-  const LayerCall layer{p, met(all, ones), feedback, first, states, params};
+  const LayerCall layer{p,     met(all, ones), feedback, back_starts, back_targets,
+                        first, states,         params};
   const Needs needs{ones, need_x, need_weight};
   const BackCall call{layer,   needs, grad_y,  grad_last, grad_ends,     grad_steady, reals, masks,
                       current, bits,  support, marks,     need_feedback, need_first,  lean};

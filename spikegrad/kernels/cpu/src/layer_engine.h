@@ -4,26 +4,43 @@
 
 #include "connection_backward.h"
 #include "layer.h"
+#include "sparse.h"
 
 namespace spikegrad {
 
-// A layer's operator is given this, forward and backward.
+// A layer's operator is given this, forward and backward. With back_starts and back_targets the
+// feedback is [E], a number for each of some synapses (sparse.h).
 struct LayerCall {
   const Program& program;
   ConnectionCall in;
-  const Maybe &feedback, &first;
+  const Maybe &feedback, &back_starts, &back_targets, &first;
   const Tensor &states, &params;
+  bool sparse_feedback() const { return feedback.has_value() && back_starts.has_value(); }
+  Synapses back_synapses() const {
+    return synapses_of(*back_starts, *back_targets, in.sizes().outputs);
+  }
 };
+inline void check_feedback(const LayerCall& call, int64_t outputs, ScalarType dtype) {
+  SG_CHECK(call.back_starts.has_value() == call.back_targets.has_value() &&
+               (call.feedback.has_value() || !call.back_starts.has_value()),
+           "a feedback, starts and targets belong together");
+  if (call.sparse_feedback()) {
+    check_synapses(*call.feedback, *call.back_starts, *call.back_targets, outputs, dtype);
+    SG_CHECK(call.back_starts->numel() == outputs + 1, "starts must be [N + 1]");
+    return;
+  }
+  check_tensor(call.feedback, {outputs, outputs}, dtype,
+               "the feedback must be a contiguous [N, N]");
+  SG_CHECK(!call.feedback.has_value() || outputs <= kMostColumns,
+           "feedback has at most 65,536 neurons");
+}
 inline void check_layer(const LayerCall& call) {
   const Program& p = call.program;
   const ScalarType dtype = call.params.scalar_type();
   check_connection(call.in, dtype);
   SG_CHECK(p.wide == (dtype == ScalarType::Double), "a program of another dtype");
   const auto [steps, batch, inputs, outputs] = call.in.sizes();
-  check_tensor(call.feedback, {outputs, outputs}, dtype,
-               "the feedback must be a contiguous [N, N]");
-  SG_CHECK(!call.feedback.has_value() || outputs <= kMostColumns,
-           "feedback has at most 65,536 neurons");
+  check_feedback(call, outputs, dtype);
   SG_CHECK(!call.feedback.has_value() || p.spikes, "feedback is of spikes");
   check_tensor(call.first, {batch, outputs}, dtype,
                "the first current must be a contiguous [B, N]");
@@ -76,12 +93,24 @@ Scratch<T> tile_params(const T* from, int64_t kinds, int64_t outputs) {
   return made;
 }
 
+// What a step leaves for the next one: where feedback is along some synapses, what comes back, else
+// lists of the spikes.
+template <class T>
+struct Fed {
+  Scratch<uint16_t> list;
+  Scratch<int32_t> count;
+  Scratch<T> weights;  // tiled
+  Synapses synapses{};
+  const T* sparse = nullptr;  // their weights [E]
+  Scratch<T> rows;            // [B][padded N]
+};
+
 // Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line,
 // so threads on different tiles of the same rows would take it from each other at every step.
 template <class T>
-void run_steps(Layer<T>& f, int64_t t0, int64_t t1) {
+void run_steps(Layer<T>& f, const Fed<T>& fed, int64_t t0, int64_t t1) {
   const int64_t groups = groups_of(f.batch);
-  if (!f.back_weights) {
+  if (!fed.weights && !fed.sparse) {
     parallel_each(f.tiles * groups, 1, [&](int64_t piece) {
       const int64_t b0 = piece / f.tiles * kGroup;
       layer_forward(f, piece % f.tiles, b0, std::min(f.batch, b0 + kGroup), t0, t1);
@@ -98,8 +127,16 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1) {
     f.back_count[b] = static_cast<int32_t>(
         list_row(bits + b * f.tiles, f.tiles, f.back_list + b * (f.outputs + kListSlack)));
   };
-  if (t0 == 0) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
-  for (int64_t b = 0; t0 > 0 && b < f.batch; ++b) list(f.bits + (t0 - 1) * row, b);
+  auto spread = [&](const uint64_t* bits) {
+    if (!fed.sparse) return;
+    sparse_product(fed.synapses, fed.sparse, bits, static_cast<const T*>(nullptr), f.batch,
+                   static_cast<const T*>(nullptr), fed.rows.get(), padded<T>(f.outputs));
+    step.back = fed.rows;
+  };
+  if (t0 == 0 && f.back_weights) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
+  for (int64_t b = 0; t0 > 0 && f.back_weights && b < f.batch; ++b)
+    list(f.bits + (t0 - 1) * row, b);
+  if (t0 > 0) spread(f.bits + (t0 - 1) * row);
   for (int64_t t = t0; t < t1; ++t) {
     parallel_each(f.tiles, 1,
                   [&](int64_t tile) { layer_forward(step, tile, 0, f.batch, t, t + 1); });
@@ -109,8 +146,9 @@ void run_steps(Layer<T>& f, int64_t t0, int64_t t1) {
         bits[b * f.tiles + tile] = step.bits[tile * stride + b];
         if (f.support) f.support[t * row + b * f.tiles + tile] = step.support[tile * stride + b];
       }
-      if (t + 1 < t1) list(bits, b);
+      if (t + 1 < t1 && f.back_weights) list(bits, b);
     });
+    if (t + 1 < t1) spread(bits);
   }
 }
 
@@ -119,9 +157,8 @@ struct Engine : Sizes {
   Connection<T> in;
   const Program& program;
   const int64_t tiles, size;  // size: of one state in tiles
-  Scratch<T> params, back_weights, currents_memory;
-  Scratch<uint16_t> back_list;
-  Scratch<int32_t> back_count;
+  Scratch<T> params, currents_memory;
+  Fed<T> fed;
   std::vector<T*> parts;
   Layer<T> f{};
 
@@ -134,10 +171,17 @@ struct Engine : Sizes {
     f.word_t = batch * tiles, f.word_b = tiles, f.word_tile = 1;
     f.program = &program, f.first = data<T>(call.first);
     if (!call.feedback.has_value()) return;
-    back_weights = tiled(data<T>(call.feedback), outputs, outputs);
-    back_list = Scratch<uint16_t>(batch * (outputs + kListSlack));
-    back_count = Scratch<int32_t>(batch);
-    f.back_weights = back_weights, f.back_list = back_list, f.back_count = back_count;
+    if (call.sparse_feedback()) {
+      fed.synapses = call.back_synapses(), fed.sparse = data<T>(call.feedback);
+      fed.rows = Scratch<T>(batch * padded<T>(outputs));
+      // Columns beyond N are read with the others.
+      std::memset(fed.rows, 0, batch * padded<T>(outputs) * sizeof(T));
+      return;
+    }
+    fed.weights = tiled(data<T>(call.feedback), outputs, outputs);
+    fed.list = Scratch<uint16_t>(batch * (outputs + kListSlack));
+    fed.count = Scratch<int32_t>(batch);
+    f.back_weights = fed.weights, f.back_list = fed.list, f.back_count = fed.count;
   }
   Choice choose(const ConnectionCall& call, Tensor& packed) {
     const Choice choice = in.choose(call, packed);
@@ -156,7 +200,7 @@ struct Engine : Sizes {
   }
   // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
   void run(int64_t t0, int64_t t1) {
-    if (!f.list || !f.back_weights) return run_steps(f, t0, t1);
+    if (!f.list || !(fed.weights || fed.sparse)) return run_steps(f, fed, t0, t1);
     const int64_t piece = segment_steps(batch), stride = tiles * kTile;
     if (!currents_memory) currents_memory = Scratch<T>(piece * batch * stride);
     Layer<T> with = f;
@@ -165,7 +209,7 @@ struct Engine : Sizes {
       const int64_t last = std::min(t1, t + piece);
       currents(in.source, t * batch, (last - t) * batch, outputs, currents_memory.get(), stride);
       with.current = currents_memory - t * batch * stride;
-      run_steps(with, t, last);
+      run_steps(with, fed, t, last);
     }
   }
 };

@@ -66,14 +66,16 @@ Layered forward(const LayerCall& call, const How& how) {
 
 // Arguments and results: LayerCall and LayerOutputs of layer_operator.py.
 Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
-              const Maybe& weight, const Maybe& bias, const Maybe& feedback, const Maybe& first,
+              const Maybe& weight, const Maybe& bias, const Maybe& feedback,
+              const Maybe& back_starts, const Maybe& back_targets, const Maybe& first,
               const Tensor& states, const Tensor& params, bool keep, bool lean, bool dense,
               bool places, const std::vector<double>& shares) {
   const Program& p = program_of(program);
   const ConnectionCall in{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  const LayerCall call{p, in, feedback, first, states, params};
+  const LayerCall call{p, in, feedback, back_starts, back_targets, first, states, params};
   check_layer(call);
-  SG_CHECK(weight.has_value() || x.stride(1) == x.size(2) || x.size(1) == 1,
+  SG_CHECK(weight.has_value() || ((x.stride(2) == 1 || x.size(2) == 1) &&
+                                  (x.stride(1) == x.size(2) || x.size(1) == 1)),
            "a current must be dense in [B, N]");
   SG_CHECK(!places || (p.support && p.spikes && !dense), "places are of bits with a support");
   const How how{keep, lean, dense, places};
