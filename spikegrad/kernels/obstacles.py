@@ -13,6 +13,7 @@ from spikegrad.kernels.backend import Call
 from spikegrad.kernels.forms import obstacle_to_step
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate
+from spikegrad.tracing import constant
 
 __all__ = ["definition_of", "no_form", "only_reference", "other_mode"]
 
@@ -65,7 +66,7 @@ def no_form(neuron: str | Step, surrogate: Any) -> str:
     return f"the surrogate {surrogate.name} has no native form: {why}" if why else ""
 
 
-@torch.compiler.assume_constant_result
+@constant
 def lowering(definition: Step, surrogate: Surrogate | None) -> str:
     """Why no kernel can be generated for a step, or why one holds no longer; "" for neither."""
     return definition.changed() or obstacle_to_step(definition, surrogate)

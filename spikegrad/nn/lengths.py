@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message
 from spikegrad.nn.now import NOW
@@ -18,12 +16,13 @@ from spikegrad.ragged import (
     padded,
     unpacked_state,
 )
+from spikegrad.tracing import untraced
 from spikegrad.types import State
 
 __all__ = ["over_lengths"]
 
 
-@torch.compiler.disable
+@untraced
 def over_lengths(
     call: Callable[..., Any], x: Any, state: State = None, *, lengths: Any, **named: Any
 ) -> tuple[Any, State]:

@@ -12,6 +12,7 @@ from spikegrad.kernels.cpu.build import BuildError, build
 from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import in_force
 from spikegrad.kernels.cpu.schema import define
+from spikegrad.tracing import constant
 
 __all__ = ["isa", "load", "loaded"]
 
@@ -19,7 +20,7 @@ _REASON: list[str] = []
 _LOADED: list[Installed] = []
 
 
-@torch.compiler.assume_constant_result
+@constant
 def load() -> str:
     """Why the kernels are not there, or ""; the first call builds and loads them."""
     if not _REASON:
@@ -82,8 +83,7 @@ def load_now() -> str:
     )
     for schema in (
         "step_register(int key, int[] program) -> ()",
-        "pool_live() -> int",
-        "pool_idle() -> int",
+        "pool_bytes() -> (int live, int idle)",
         "pool_trim() -> ()",
         "pool_poison(bool on) -> ()",
     ):

@@ -14,6 +14,7 @@ from spikegrad.kernels.triton.spikes import Spikes
 from spikegrad.kernels.triton.trial import SCAN
 from spikegrad.kernels.triton.verdict import failed, verdicts
 from spikegrad.step import Step
+from spikegrad.tracing import constant
 
 __all__ = [
     "REASON",
@@ -38,7 +39,7 @@ TAKEN = {
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-@torch.compiler.assume_constant_result
+@constant
 def available() -> str:
     """Why Triton's kernels cannot run here, or ""."""
     if why := why_missing():
@@ -74,7 +75,7 @@ def obstacle_to_input(x: Tensor | Spikes | None) -> str:
     return ""
 
 
-@torch.compiler.assume_constant_result
+@constant
 def on_cpu() -> bool:
     """Whether kernels run on the CPU, in the interpreter."""
     return interpreting()

@@ -13,6 +13,7 @@ from spikegrad.kernels.triton.product_operator import run
 from spikegrad.kernels.triton.spikes import STEPS, Spikes
 from spikegrad.kernels.triton.trial import TOLERANCE, apart
 from spikegrad.kernels.triton.verdict import digest, judged, tell
+from spikegrad.tracing import constant
 
 __all__ = ["NAME", "product"]
 
@@ -30,7 +31,7 @@ def product(
     return run(x.edge, x.bits, weight.contiguous(), bias)
 
 
-@torch.compiler.assume_constant_result
+@constant
 def judged_here(dtype: torch.dtype, device: torch.device) -> str:
     """How the kernel differs from torch's product on this device, "" where it does not."""
     precise = torch.get_float32_matmul_precision()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-import torch
-
 from spikegrad.errors import UserError, message
 from spikegrad.kernels.emit import Program, triton
 from spikegrad.kernels.emit.triton_feedback import triton_feedback
 from spikegrad.kernels.forms import form_of, traced
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate
+from spikegrad.tracing import constant
 from spikegrad.types import Reset
 
 __all__ = ["Loaded", "loaded", "program_of"]
@@ -32,7 +31,7 @@ class Loaded(NamedTuple):
     bytes_kept: float
 
 
-@torch.compiler.assume_constant_result
+@constant
 def loaded(
     definition: Step,
     record: Surrogate,

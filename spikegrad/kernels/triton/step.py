@@ -19,6 +19,7 @@ from spikegrad.step.context import Firing
 from spikegrad.step.loop import firing_of, noise_of, starts, values_of
 from spikegrad.step.sequence import enter, one_input
 from spikegrad.surrogate import Surrogate
+from spikegrad.tracing import constant
 from spikegrad.types import Reset, State, Value
 
 __all__ = [
@@ -202,7 +203,7 @@ def matrix(rows: Mapping[str, Value], found: Loaded, each: bool, one: Tensor) ->
     return torch.stack([row(value) for value in values])
 
 
-@torch.compiler.assume_constant_result
+@constant
 def names_of(key: int) -> tuple[str, ...]:
     """The parameters of a program in the order of its rows."""
     return program_of(key).parameters

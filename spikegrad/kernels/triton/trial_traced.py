@@ -17,6 +17,7 @@ from spikegrad.kernels.triton.step import HALF
 from spikegrad.kernels.triton.verdict import digest, judged, tell
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate
+from spikegrad.tracing import constant
 
 __all__ = ["WAYS", "difference_traced"]
 
@@ -54,7 +55,7 @@ def difference_traced(
     )
 
 
-@torch.compiler.assume_constant_result
+@constant
 def judged_traced(
     way: str,
     definition: Step,

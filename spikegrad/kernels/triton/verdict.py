@@ -15,6 +15,7 @@ import torch
 from spikegrad.errors import SpikegradWarning
 from spikegrad.kernels.triton.module import folder, installed, interpreting, put
 from spikegrad.step import Step
+from spikegrad.tracing import constant
 
 __all__ = ["FAILED", "KNOWN", "Verdict", "digest", "failed", "judged", "tell", "verdicts"]
 
@@ -38,7 +39,7 @@ FAILED: dict[tuple[str, Step | None], str] = {}
 """Ways, and neurons if any, with a kernel that differs in this process, and how."""
 
 
-@torch.compiler.assume_constant_result
+@constant
 def failed(way: str, definition: Step | None = None) -> str:
     """How a kernel differs that has been compared in this process, or ""."""
     return FAILED.get((way, definition), "")
