@@ -6,7 +6,7 @@
 from spikegrad.kernels.backend import Backend, Call
 from spikegrad.kernels.blocks import choose_layer, choose_normed, choose_pool, packed, stilled
 from spikegrad.kernels.choice import Choice
-from spikegrad.kernels.cpu import BuildError, StepReport, report_of_step
+from spikegrad.kernels.cpu import BuildError
 from spikegrad.kernels.dispatch import (
     NEURONS,
     alif,
@@ -15,6 +15,7 @@ from spikegrad.kernels.dispatch import (
     choose_step,
     conv2d,
     cuba_lif,
+    found_step,
     integrate_and_fire,
     li,
     lif,
@@ -25,7 +26,15 @@ from spikegrad.kernels.dispatch import (
     step,
 )
 from spikegrad.kernels.moments import moments
-from spikegrad.kernels.registry import available, check_backend, get, register, unregister
+from spikegrad.kernels.registry import (
+    available,
+    check_backend,
+    get,
+    made_of_step,
+    register,
+    unregister,
+)
+from spikegrad.kernels.step_report import StepReport, report_of_step
 
 __all__ = [
     "NEURONS",
@@ -45,11 +54,13 @@ __all__ = [
     "choose_step",
     "conv2d",
     "cuba_lif",
+    "found_step",
     "get",
     "integrate_and_fire",
     "li",
     "lif",
     "linear",
+    "made_of_step",
     "max_pool2d",
     "moments",
     "packed",

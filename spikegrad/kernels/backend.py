@@ -15,7 +15,7 @@ from torch import Tensor
 from spikegrad.functional.conv import Pair
 from spikegrad.functional.steps import as_step
 from spikegrad.step import Step
-from spikegrad.types import State
+from spikegrad.types import State, Value
 
 __all__ = ["ENTRIES", "Backend", "Call"]
 
@@ -104,6 +104,15 @@ class Backend:
     def reason(self, call: Call) -> str:
         """Why "auto" takes it for a call, in words."""
         return f"{self.name} runs it"
+
+    def made(self, definition: Step, args: Mapping[str, Any], values: Mapping[str, Value]) -> str:
+        """What it makes of a step that has a native form, in words, for `explain()` of a neuron.
+
+        args: the call's keyword arguments; values: of the step's parameters.
+        """
+        call = Call("step", definition.name, None, definition, args)
+        why = self.missing() or self.refuses(call)
+        return f"none: {why}" if why else self.reason(call)
 
     def about(self) -> str:
         """One line for `spikegrad doctor`, or ""."""

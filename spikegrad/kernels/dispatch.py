@@ -14,7 +14,7 @@ from torch import Tensor
 from spikegrad import functional
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.backend import Call
-from spikegrad.kernels.choice import Choice, decide
+from spikegrad.kernels.choice import Choice, decide, found
 from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.refusal import refused, say_dense, warn_once
 from spikegrad.ragged import Packed, by_segments
@@ -31,6 +31,7 @@ __all__ = [
     "choose_step",
     "conv2d",
     "cuba_lif",
+    "found_step",
     "integrate_and_fire",
     "li",
     "lif",
@@ -74,6 +75,14 @@ def choose_step(
     """
     call = Call("step", definition.name, x, definition, args or {}, {}, backend != "auto")
     return decide(call, backend)
+
+
+def found_step(definition: Step, backend: str, args: dict[str, Any]) -> Choice | str:
+    """The same for a CPU tensor, or why the reference runs it; nobody is warned."""
+    if backend == "reference":
+        return "chosen by name"
+    call = Call("step", definition.name, None, definition, args, {}, backend != "auto")
+    return found(call, backend)
 
 
 def choice_of(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from spikegrad import functional
 from spikegrad.kernels.backend import Backend, Call
 from spikegrad.step import Step
+from spikegrad.types import Value
 
 __all__ = ["REFERENCE"]
 
@@ -19,6 +20,10 @@ class Reference(Backend):
     name = "reference"
     order = 1_000_000
     devices = ()
+
+    def made(self, definition: Step, args: Mapping[str, Any], values: Mapping[str, Value]) -> str:
+        """In words."""
+        return "the step in a loop over time, in torch; its autograd keeps every value"
 
     def function(self, call: Call) -> Callable[..., Any]:
         """The function of the specification."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -9,11 +10,14 @@ from spikegrad import backends
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.kernels.backend import Backend
 from spikegrad.kernels.reference import REFERENCE
+from spikegrad.step import Step
+from spikegrad.types import Value
 
 __all__ = [
     "available",
     "check_backend",
     "get",
+    "made_of_step",
     "on_device",
     "packed_types",
     "register",
@@ -107,6 +111,16 @@ def available() -> dict[str, str]:
     ''
     """
     return {name: backend.missing() for name, backend in _BACKENDS.items()}
+
+
+def made_of_step(
+    definition: Step, args: Mapping[str, Any], values: Mapping[str, Value]
+) -> dict[str, str]:
+    """What each backend makes of a step that has a native form, in words, by the backends' names.
+
+    args, values: as of `Backend.made`.
+    """
+    return {name: backend.made(definition, args, values) for name, backend in _BACKENDS.items()}
 
 
 def discover() -> None:

@@ -19,9 +19,9 @@ __all__ = ["ExplainedStep", "OfClassOrLayer", "explained"]
 class ExplainedStep:
     """A neuron's step and what every backend made of it; printed, some lines.
 
-    states, parameters: names, in order; learned: parameters with gradients; native: what the CPU's
-    kernel does and keeps, None where it has none; why_not: the reason then, else ""; backend: which
-    one runs a CPU tensor here, and the reason.
+    states, parameters: names, in order; learned: parameters with gradients; native: what generated
+    kernels do and keep, None where there are none; made: what each backend made of it, in words,
+    by name; backend: which one runs a CPU tensor here, and the reason.
     """
 
     neuron: str
@@ -29,7 +29,7 @@ class ExplainedStep:
     parameters: tuple[str, ...]
     learned: tuple[str, ...]
     native: kernels.StepReport | None
-    why_not: str
+    made: dict[str, str]
     backend: str
     reason: str
 
@@ -41,8 +41,7 @@ class ExplainedStep:
             f"states: {', '.join(self.states)}",
             f"parameters: {', '.join(self.parameters) or 'none'}{learned}",
             *(self.kept() if self.native is not None else ()),
-            f"cpu: {self.why_not or (self.native.made if self.native else '')}",
-            "reference: the step in a loop over time, in torch; its autograd keeps every value",
+            *(f"{name}: {words}" for name, words in self.made.items()),
             f"on a CPU tensor runs: {self.backend} ({self.reason})",
         ]
         return "\n".join(lines)
@@ -73,21 +72,17 @@ def explained(name: str, step: Step, backend: str, quantities: dict[str, Any]) -
     values = {key: value for key, value in quantities.items() if key in step.reads}
     args = {key: value for key, value in quantities.items() if key not in step.reads}
     learned = [key for key, v in quantities.items() if isinstance(v, Tensor) and v.requires_grad]
-    found = kernels.report_of_step(step, args, values)
-    why_not = found if isinstance(found, str) else ""
-    runs, reason = "reference", f"its step has no native form: {why_not}"
-    if not why_not:
-        choice = kernels.choose_step(step, backend, None, args)
-        runs, reason = choice.backend, choice.reason
+    native = kernels.report_of_step(step, args, values)
+    choice = kernels.found_step(step, backend, args)
     return ExplainedStep(
         neuron=name,
         states=tuple(step.states),
         parameters=tuple(step.reads),
         learned=tuple(step.reads.get(key, key) for key in learned),
-        native=None if isinstance(found, str) else found,
-        why_not=f"none: {why_not}" if why_not else "",
-        backend=runs,
-        reason=reason,
+        native=None if isinstance(native, str) else native,
+        made=kernels.made_of_step(step, args, values),
+        backend="reference" if isinstance(choice, str) else choice.backend,
+        reason=choice if isinstance(choice, str) else choice.reason,
     )
 
 

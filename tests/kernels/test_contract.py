@@ -12,6 +12,7 @@ import pytest
 import torch
 from native import CHECKS, Seen, detached, poisoned
 from neurons import CASES, RESETS, SPIKING, Case, ids
+from scans import SCANS, li, lif
 
 from spikegrad import functional as F
 from spikegrad import surrogate as S
@@ -49,7 +50,7 @@ def compare(case: Case, dtype, shape, *, per_neuron: bool, slope: str, words) ->
         k = torch.full((shape[2],) if slope == "each" else (), 2.5, dtype=dtype, requires_grad=True)
     words = {**case.words, **words}
     want, want_gradients = outcome(case.scan, case, x, start, params, k, words)
-    got, gradients = outcome(cpu.TABLE[case.scan.__name__], case, x, start, params, k, words)
+    got, gradients = outcome(SCANS[case.scan.__name__], case, x, start, params, k, words)
     for a, b in zip(got, want, strict=True):
         assert (a is None and b is None) or torch.equal(a, b)
     for a, b in zip(gradients, want_gradients, strict=True):
@@ -100,7 +101,7 @@ def test_membranes_kept_in_part(
     args = {"beta": 0.9, "threshold": threshold, "surrogate": surrogate, "reset": reset}
     args |= {"detach_reset": shape[0] % 2 == 0, "v_reset": 0.25}
     found = []
-    for scan in (F.lif, cpu.lif):
+    for scan in (F.lif, lif):
         leaf = x.clone().requires_grad_()
         with poisoned():
             s, _ = scan(leaf, **args)
@@ -136,7 +137,7 @@ def test_surrogates_over_a_wide_range() -> None:
     for name in S.names(aliases=False):
         surrogate = S.get(name)
         x = d.clone().requires_grad_()
-        s, _ = cpu.lif(x, beta=0.5, threshold=0.0 + 1e-30, surrogate=surrogate)
+        s, _ = lif(x, beta=0.5, threshold=0.0 + 1e-30, surrogate=surrogate)
         (got,) = torch.autograd.grad(s.sum(), x)
         want = surrogate.derivative(d.double() - 1e-30).float()
         torch.testing.assert_close(
@@ -175,7 +176,7 @@ def test_bit_identical_for_any_number_of_threads(threads: int) -> None:
 
     def run():
         params = case.tensors(torch.float32)
-        y, _ = cpu.lif(x, **params)
+        y, _ = lif(x, **params)
         return [y, *torch.autograd.grad(y.sum() * 1.7, [x, *params.values()])]
 
     before = torch.get_num_threads()
@@ -199,16 +200,16 @@ def test_strides_and_static_input() -> None:
         torch.rand(18, 3, 40)[::2],
     ):
         leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        got, _ = cpu.lif(x, beta=0.9)
+        got, _ = lif(x, beta=0.9)
         want, _ = F.lif(x.contiguous(), beta=0.9)
         assert torch.equal(got, want)
         for reduce in (torch.sum, torch.mean):
-            y, _ = cpu.lif(leaf, beta=0.9)
+            y, _ = lif(leaf, beta=0.9)
             twin, _ = F.lif(leaf, beta=0.9)
             a = torch.autograd.grad(reduce(y), leaf)[0]
             b = torch.autograd.grad(reduce(twin), leaf)[0]
             torch.testing.assert_close(a, b)
-    y, _ = cpu.lif(torch.rand(9, 3, 40, requires_grad=True), beta=0.9)
+    y, _ = lif(torch.rand(9, 3, 40, requires_grad=True), beta=0.9)
     y.backward(torch.rand(40, 3, 9).permute(2, 1, 0))
 
 
@@ -217,7 +218,7 @@ def test_half_types(dtype: torch.dtype) -> None:
     x = (torch.rand(9, 2, 30) * 2).to(dtype)
     for case in CASES:
         params = {k: v.item() for k, v in case.tensors().items()}
-        got, end = cpu.TABLE[case.scan.__name__](x, **params, **case.words)
+        got, end = SCANS[case.scan.__name__](x, **params, **case.words)
         want, state = case.scan(x, **params, **case.words)
         assert got.dtype == dtype
         assert torch.equal(got, want)
@@ -226,7 +227,7 @@ def test_half_types(dtype: torch.dtype) -> None:
 
 def test_subnormals_are_flushed_and_the_mode_comes_back() -> None:
     tiny = torch.full((1, 1, 64), 1e-39)
-    u, _ = cpu.li(tiny, beta=0.5, gain="unit")
+    u, _ = li(tiny, beta=0.5, gain="unit")
     assert u.sum().item() == 0.0
     assert (torch.tensor(1e-39) * 1.0).item() > 0.0
     torch.testing.assert_close(F.li(tiny, beta=0.5, gain="unit")[0], tiny)
@@ -234,7 +235,7 @@ def test_subnormals_are_flushed_and_the_mode_comes_back() -> None:
 
 def test_a_second_backward_is_refused_and_the_reference_does_it() -> None:
     x = torch.rand(4, 2, 3, requires_grad=True)
-    y, _ = cpu.lif(x, beta=0.9)
+    y, _ = lif(x, beta=0.9)
     (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="backend='reference'"):
         torch.autograd.grad(first.sum(), x)
@@ -251,7 +252,7 @@ def test_operators_pass_opcheck(learned: bool, reset: str) -> None:
     beta = torch.tensor(0.5, requires_grad=learned)
     x = torch.rand(4, 3, 70, requires_grad=True)
     with Seen() as seen:
-        cpu.lif(x, beta=beta, **args)[0].sum().backward()
+        lif(x, beta=beta, **args)[0].sum().backward()
     assert len(seen.calls) == 2
     for function, arguments in seen.calls:
         torch.library.opcheck(function, detached(arguments), test_utils=CHECKS)
@@ -275,11 +276,11 @@ def test_what_auto_chooses_and_why() -> None:
 
 def test_errors_are_the_specifications() -> None:
     x = torch.rand(4, 2, 3)
-    _, state = cpu.lif(x, beta=0.9)
+    _, state = lif(x, beta=0.9)
     for call, words in [
-        (lambda: cpu.lif(x[:, :1], state, beta=0.9), r"shape \[1, 3\]"),
-        (lambda: cpu.lif(x, beta=torch.rand(4)), "features' shape"),
-        (lambda: cpu.lif(x, beta=0.9, reset="no"), "unknown reset"),
+        (lambda: lif(x[:, :1], state, beta=0.9), r"shape \[1, 3\]"),
+        (lambda: lif(x, beta=torch.rand(4)), "features' shape"),
+        (lambda: lif(x, beta=0.9, reset="no"), "unknown reset"),
     ]:
         with pytest.raises(UserError, match=words):
             call()
@@ -292,17 +293,16 @@ def test_no_memory_is_lost() -> None:
     x = torch.rand(32, 64, 512, requires_grad=True)  # 4 MB: pooled
 
     def step() -> None:
-        y, _ = cpu.lif(x, beta=0.9)
+        y, _ = lif(x, beta=0.9)
         torch.autograd.grad(y.sum(), x)
 
     step()
     gc.collect()
-    live = torch.ops.spikegrad.pool_live()
-    idle = torch.ops.spikegrad.pool_idle()
+    live, idle = torch.ops.spikegrad.pool_bytes()
     for _ in range(50):
         step()
     gc.collect()
-    assert torch.ops.spikegrad.pool_live() == live
-    assert torch.ops.spikegrad.pool_idle() <= idle + (16 << 20)
+    assert torch.ops.spikegrad.pool_bytes()[0] == live
+    assert torch.ops.spikegrad.pool_bytes()[1] <= idle + (16 << 20)
     torch.ops.spikegrad.pool_trim()
-    assert torch.ops.spikegrad.pool_idle() == 0
+    assert torch.ops.spikegrad.pool_bytes()[1] == 0

@@ -14,7 +14,7 @@ import torch
 import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad.kernels import choose, cpu
-from spikegrad.kernels.cpu.conv import CROSSOVER, GRADIENT_CROSSOVER, spikes_of
+from spikegrad.kernels.cpu.conv import CROSSOVER, GRADIENT_CROSSOVER, in_tiles, spikes_of
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
 
@@ -238,39 +238,42 @@ def bits_of(x: torch.Tensor) -> torch.Tensor:
 def test_operators_pass_opcheck() -> None:
     x = spikes((1, 2, 3, 6, 6), 0.2)[0].requires_grad_()
     weight, bias = torch.randn(4, 3, 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)
-    bits = bits_of(x)
+    bits, tiles = bits_of(x), in_tiles(weight).detach().requires_grad_()
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    arguments = (x, bits, weight, bias, [2, 1, 1, 0])
+    arguments = (x, bits, tiles, bias, [2, 1, 1, 0, 4])
     torch.library.opcheck(torch.ops.spikegrad.events_conv2d.default, arguments, test_utils=tests)
     gradient = torch.randn(2, 4, 4, 4)
-    weight = weight.detach()
+    around = in_tiles(weight.detach().transpose(0, 1))
     for operator, arguments in (
+        (torch.ops.spikegrad.values_conv2d, (gradient, around, [1, 1, 0, 0, 3])),
         (
-            torch.ops.spikegrad.values_conv2d,
-            (gradient, weight.transpose(0, 1).contiguous(), [1, 1, 0, 0]),
+            torch.ops.spikegrad.events_conv2d_weight,
+            (bits, gradient, tiles.detach(), [1, 1, 0, 0, 4]),
         ),
-        (torch.ops.spikegrad.events_conv2d_weight, (bits, gradient, weight, [1, 1, 0, 0])),
     ):
         torch.library.opcheck(operator.default, arguments, test_utils=("test_schema",))
 
 
 def test_errors_of_the_operators() -> None:
     bits = bits_of(spikes((1, 2, 3, 6, 6), 0.2)[0])
-    weight = torch.randn(4, 3, 3, 3)
+    tiles = in_tiles(torch.randn(4, 3, 3, 3))
     operators = torch.ops.spikegrad
-    good = (weight, bits, weight, None, [1, 1, 0, 0])
+    good = (tiles, bits, tiles, None, [1, 1, 0, 0, 4])
     for at, wrong, words in [
-        (2, weight[:, :, :, :2], "contiguous"),
-        (2, torch.randn(4, 70, 3, 3), "disagree"),
-        (2, torch.randn(4, 3, 9, 3), "fit"),
+        (2, tiles[:, :, :2], "contiguous"),
+        (2, torch.randn(1, 3, 3, 3, 8), "16, 32 or 64"),
+        (2, in_tiles(torch.randn(4, 70, 3, 3)), "disagree"),
+        (2, in_tiles(torch.randn(4, 3, 9, 3)), "fit"),
         (3, torch.randn(3), "bias"),
         (3, torch.randn(4).double(), "bias"),
-        (4, [0, 1, 0, 0], "positive"),
-        (4, [1, 1, 0], "positive"),
+        (4, [0, 1, 0, 0, 4], "positive"),
+        (4, [1, 1, 0, 0], "positive"),
+        (4, [1, 1, 0, 0, 17], "tiles"),
+        (4, [1, 1, 0, 0, 0], "tiles"),
     ]:
         with pytest.raises(RuntimeError, match=words):
             operators.events_conv2d(*good[:at], wrong, *good[at + 1 :])
     with pytest.raises(RuntimeError, match="disagree"):
-        operators.events_conv2d_weight(bits, torch.randn(2, 5, 4, 4), weight, [1, 1, 0, 0])
+        operators.events_conv2d_weight(bits, torch.randn(2, 5, 4, 4), tiles, [1, 1, 0, 0, 4])
     with pytest.raises(RuntimeError, match="gradient"):
-        operators.values_conv2d(torch.randn(2, 4, 4, 5), weight, [1, 1, 0, 0])
+        operators.values_conv2d(torch.randn(2, 4, 4, 5), tiles, [1, 1, 0, 0, 4])

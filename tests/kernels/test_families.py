@@ -7,6 +7,7 @@ import gc
 import pytest
 import torch
 from native import Seen, needs_kernels
+from scans import lif
 
 from spikegrad import functional as F
 from spikegrad import surrogate as S
@@ -44,7 +45,7 @@ def by_layer(x, **args):
 
 
 @needs_kernels
-@pytest.mark.parametrize("scan", [cpu.lif, by_layer])
+@pytest.mark.parametrize("scan", [lif, by_layer])
 @pytest.mark.parametrize("normalisation", ["area", "peak"])
 def test_a_name_that_is_given_again_is_the_new_function(scan, normalisation: str) -> None:
     for function in (parabola, tent, parabola):
@@ -54,7 +55,7 @@ def test_a_name_that_is_given_again_is_the_new_function(scan, normalisation: str
 
 
 @needs_kernels
-@pytest.mark.parametrize("scan", [cpu.lif, by_layer])
+@pytest.mark.parametrize("scan", [lif, by_layer])
 def test_a_gradient_keeps_the_function_that_its_forward_pass_had(scan) -> None:
     want = gradient(F.lif, registered(parabola))
     x = torch.linspace(0, 2, 24).reshape(4, 2, 3).requires_grad_()
@@ -67,15 +68,15 @@ def test_a_gradient_keeps_the_function_that_its_forward_pass_had(scan) -> None:
 @needs_kernels
 def test_records_leave_nothing_behind() -> None:
     """A list of all records once grew for ever, and every call searched it."""
-    gradient(cpu.lif, S.arctan(2.0))
+    gradient(lif, S.arctan(2.0))
     before = len(PROGRAMS)
     for k in range(300):
-        gradient(cpu.lif, S.arctan(2.0 + k, gain=1 + k))
+        gradient(lif, S.arctan(2.0 + k, gain=1 + k))
     assert len(PROGRAMS) == before
 
 
 @needs_kernels
-@pytest.mark.parametrize("scan", [cpu.lif, by_layer])
+@pytest.mark.parametrize("scan", [lif, by_layer])
 def test_a_graph_that_names_a_program_of_another_process_says_so(scan) -> None:
     with Seen() as seen:
         scan(torch.rand(4, 2, 3, requires_grad=True), beta=0.5)[0].sum().backward()
@@ -89,4 +90,4 @@ def test_an_unknown_name_stays_an_error() -> None:
     record = registered(parabola)
     S.unregister("mine")
     with pytest.raises(UserError, match="unknown surrogate 'mine'"):
-        cpu.lif(torch.rand(4, 2, 3), beta=0.5, surrogate=record)
+        lif(torch.rand(4, 2, 3), beta=0.5, surrogate=record)

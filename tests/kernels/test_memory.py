@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 from native import needs_kernels, threads
+from scans import lif
 
 import spikegrad as sg
 from spikegrad import surrogate as S
@@ -90,23 +91,23 @@ def test_every_buffer_of_the_pool_comes_back(lean: bool, forward_only: bool) -> 
     step = large(lean, forward_only=forward_only)
     step()
     gc.collect()
-    live, idle = torch.ops.spikegrad.pool_live(), torch.ops.spikegrad.pool_idle()
+    live, idle = torch.ops.spikegrad.pool_bytes()
     for _ in range(STEPS // 4):
         step()
     gc.collect()
-    assert torch.ops.spikegrad.pool_live() == live
-    assert torch.ops.spikegrad.pool_idle() <= idle + (4 << 20)
+    assert torch.ops.spikegrad.pool_bytes()[0] == live
+    assert torch.ops.spikegrad.pool_bytes()[1] <= idle + (4 << 20)
 
 
 def test_the_pool_counts_what_is_out() -> None:
-    before = torch.ops.spikegrad.pool_live()
-    kept, _ = cpu.lif(torch.rand(8, 32, 1100), beta=0.5)
-    assert torch.ops.spikegrad.pool_live() - before >= kept.nbytes
+    before = torch.ops.spikegrad.pool_bytes()[0]
+    kept, _ = lif(torch.rand(8, 32, 1100), beta=0.5)
+    assert torch.ops.spikegrad.pool_bytes()[0] - before >= kept.nbytes
     del kept
     gc.collect()
-    assert torch.ops.spikegrad.pool_live() == before
+    assert torch.ops.spikegrad.pool_bytes()[0] == before
     torch.ops.spikegrad.pool_trim()
-    assert torch.ops.spikegrad.pool_idle() == 0
+    assert torch.ops.spikegrad.pool_bytes()[1] == 0
 
 
 def test_errors_leak_nothing() -> None:
@@ -114,7 +115,7 @@ def test_errors_leak_nothing() -> None:
     x, weight = torch.rand(8, 32, 64), torch.randn(1100, 64, requires_grad=True)
     args = {"beta": 0.5}
     gc.collect()
-    before = torch.ops.spikegrad.pool_live()
+    before = torch.ops.spikegrad.pool_bytes()[0]
     for _ in range(20):
         with pytest.raises(RuntimeError, match="bias"):
             cpu.layer(x, weight=weight, bias=torch.zeros(3), neuron="lif", args=args)
@@ -125,7 +126,7 @@ def test_errors_leak_nothing() -> None:
             torch.autograd.grad(first.sum(), weight)
         del y, first, _
     gc.collect()
-    assert torch.ops.spikegrad.pool_live() == before
+    assert torch.ops.spikegrad.pool_bytes()[0] == before
 
 
 def test_poison_fills_every_buffer() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from native import forced, needs_kernels, threads
+from scans import alif, lif
 
 from spikegrad import functional as F
 from spikegrad import surrogate as S
@@ -27,13 +28,13 @@ def kept() -> bool:
 
 def scan() -> None:
     x = torch.rand(6, 40, 700, requires_grad=True)
-    cpu.lif(x, beta=0.5)[0].sum().backward()
+    lif(x, beta=0.5)[0].sum().backward()
 
 
 def slow_scan() -> None:
     x = torch.rand(6, 40, 700, requires_grad=True)
     beta = torch.tensor(0.5, requires_grad=True)
-    cpu.alif(x, beta=beta, rho=0.9, surrogate=S.sigmoid(4.0))[0].sum().backward()
+    alif(x, beta=beta, rho=0.9, surrogate=S.sigmoid(4.0))[0].sum().backward()
 
 
 def layer(feedback: bool = False) -> None:
@@ -132,7 +133,7 @@ def test_parameters_that_calls_share_are_on_the_cpu_under_any_default_device() -
     want, whole = F.lif(x, beta=0.123)[0], F.lif(F.linear(x, weight=weight), beta=0.123)[0]
 
     def check() -> None:
-        y, _ = cpu.lif(x, beta=0.123)
+        y, _ = lif(x, beta=0.123)
         z, _ = cpu.layer(x, weight=weight, neuron="lif", args={"beta": 0.123})
         torch.testing.assert_close((y, z), (want, whole))
 

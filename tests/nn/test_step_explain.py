@@ -83,15 +83,16 @@ def test_what_the_backends_made(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SPIKEGRAD_CACHE", str(tmp_path))
     before = Leaky.explain()
     assert before.backend == "cpu"
-    assert before.native is not None
-    assert before.native.made.endswith("compiled at the first call")
+    assert before.made["cpu"].endswith("compiled at the first call")
+    assert set(before.made) == set(sg.kernels.available())
+    assert "\nreference: the step in a loop over time, in torch" in str(before)
     assert not list(tmp_path.rglob("*.so"))
 
 
 def test_a_step_without_a_native_form() -> None:
     found = Coupled.explain()
     assert (found.native, found.backend) == (None, "reference")
-    assert "cpu: none: mean mixes neurons" in str(found)
+    assert "cpu: none: its step has no native form: mean mixes neurons" in str(found)
 
 
 @needs_kernels

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from neurons import CASES, Case
+from scans import SCANS
 from torch import Tensor
 
 from spikegrad import functional as F
@@ -106,7 +107,7 @@ def by_kernels(s: Setting) -> Outcome:
     c = prepared(s, s.dtype)
     scan = s.neuron.scan.__name__
     if s.backend == "scan":
-        y, end = cpu.TABLE[scan](c.x, c.state, **c.args)
+        y, end = SCANS[scan](c.x, c.state, **c.args)
     else:
         weights = {name: c.leaves.get(name) for name in ("weight", "bias", "feedback")}
         y, end = cpu.layer(c.x, c.state, **weights, neuron=scan, args=c.args, lean=s.lean)

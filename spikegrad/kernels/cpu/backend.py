@@ -13,7 +13,7 @@ from spikegrad.kernels import cpu
 from spikegrad.kernels.backend import Backend, Call
 from spikegrad.kernels.obstacles import definition_of, no_form
 from spikegrad.step import Step
-from spikegrad.types import State
+from spikegrad.types import State, Value
 
 __all__ = ["BACKEND", "obstacle_to_neuron"]
 
@@ -52,6 +52,12 @@ class CPU(Backend):
         if isinstance(call.neuron, Step):
             return "a native scan generated from its step"
         return "a native scan for CPU tensors"
+
+    def made(self, definition: Step, args: Mapping[str, Any], values: Mapping[str, Value]) -> str:
+        """`cpu.made_of_step`."""
+        if why := no_form(definition, args.get("surrogate")):
+            return f"none: {why}"
+        return cpu.made_of_step(definition, args, values)
 
     def step(
         self, definition: Step, x: Tensor, state: State = None, *, lean: bool = False, **args: Any

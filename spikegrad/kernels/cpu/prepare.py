@@ -5,26 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from spikegrad.kernels.cpu.compiler import BuildError
 from spikegrad.kernels.cpu.step_library import loaded
 from spikegrad.kernels.emit import Program, rows, scan
-from spikegrad.kernels.forms import MOST_BYTES, Known, everything_learned, form_of, traced
+from spikegrad.kernels.forms import Known, everything_learned, form_of, recomputed, traced
 from spikegrad.step import Step
-from spikegrad.step.describe import operations
-from spikegrad.step.keep import Plan
-from spikegrad.step.trace import Form, Traced
+from spikegrad.step.trace import Form
 from spikegrad.surrogate import Surrogate
+from spikegrad.tracing import constant
 from spikegrad.types import Reset
 
-__all__ = ["Kind", "Loaded", "emitted", "prepared", "recomputed"]
+__all__ = ["Kind", "Loaded", "emitted", "prepared"]
 
 Kind = Literal["scan", "rows"]
 """A scan over time of a current, or one step of some rows inside a layer."""
-FEW_OPERATIONS = 16
-"""So many cost less than to write and read `MOST_BYTES`: with AVX2 CUBALIF and ALIF, everything
-learned, 24 % and 12 % faster when recomputed; SEAdLIF with its 19 operations 7 % slower."""
 
 
 class Loaded(NamedTuple):
@@ -37,7 +31,7 @@ class Loaded(NamedTuple):
     recompute: bool
 
 
-@torch.compiler.assume_constant_result
+@constant
 def prepared(*what: Any) -> Loaded:
     """The program of a call, loaded: see `program_of`, of which these are the arguments.
 
@@ -91,9 +85,3 @@ def emitted(
     emit = rows if kind == "rows" else scan
     program = emit(definition.name, graph, plan, each=each, double=double)
     return program, recomputed(graph, plan)
-
-
-def recomputed(graph: Traced, plan: Plan) -> bool:
-    """Whether a scan is faster when it computes a segment again than when it keeps each step."""
-    cheap = operations(graph)[0] <= FEW_OPERATIONS
-    return plan.bytes_kept > MOST_BYTES or (plan.bytes_kept == MOST_BYTES and cheap)

@@ -2,7 +2,7 @@
 // n-th bit pattern, n the program's argument, and all of them near the points where a function
 // changes its formula or ends. Prints what is wrong, by more than 2 units in the last place, and
 // how much was checked; the largest errors go to stderr. Ends with 1 if anything is wrong.
-#include "functions.h"
+#include "simd/functions.h"
 
 #include "check.h"
 
