@@ -53,12 +53,12 @@ contract: $(STAMP)  ## the kernels against the specification, every combination 
 	@$(THREADS) SPIKEGRAD_CONTRACT=full $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels/test_layer_contract.py tests/kernels/test_layer_properties.py tests/kernels/test_step_properties.py $(FAILED)
 
 # The sets of this CPU besides its best one, which `make test` takes: avx2 and generic where there is AVX-512.
-# Two files name their sets themselves, or need none.
-OF_NO_SET := --ignore=tests/kernels/test_triton.py --ignore=tests/kernels/test_simd.py
+# By default the tests of values and gradients; the others are about Python or name their sets themselves.
+SET_TESTS ?= $(addprefix tests/kernels/test_,contract.py conv.py families.py layer_contract.py layer_products.py layer_properties.py linear.py pool2d.py spike_pool.py step_modes.py step_properties.py steps.py)
 OTHER_SETS := $(BIN)/python -c 'from spikegrad.kernels.cpu import instructions as i; print(*(n for n in i.NEEDS if n != i.best() and not i.missing(n)))'
-sets: $(STAMP)  ## the kernel tests on every other instruction set of this CPU, whole libraries of their own
+sets: $(STAMP)  ## the kernels' values and gradients on every other instruction set of this CPU (all tests: SET_TESTS=tests/kernels)
 	@for set in $$($(OTHER_SETS)); do echo "instruction set $$set:"; \
-		SPIKEGRAD_ISA=$$set $(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels $(OF_NO_SET) || exit 1; done $(FAILED)
+		SPIKEGRAD_ISA=$$set $(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) $(SET_TESTS) || exit 1; done $(FAILED)
 
 simd: $(STAMP)  ## each operation of the instruction sets of this CPU against plain code, by g++ and clang++
 	@$(BIN)/python -m pytest -q -rs tests/kernels/test_simd.py $(FAILED)

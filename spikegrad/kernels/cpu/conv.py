@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d as dense
+from torch.nn.functional import pad
 
 from spikegrad.functional.conv import Pair
 from spikegrad.kernels.cpu.eager import refuse
@@ -45,9 +46,8 @@ def conv2d(
     if bits is None:
         y = dense(rows_last(rows), weight, bias, stride, padding, dilation, groups)
         return y.unflatten(0, x.shape[:2])
-    y = torch.ops.spikegrad.events_conv2d(
-        rows, bits, weight.contiguous(), bias, [*stride, *padding]
-    )
+    words = [*stride, *padding, weight.shape[0]]
+    y = torch.ops.spikegrad.events_conv2d(rows, bits, in_tiles(weight), bias, words)
     return y.permute(0, 3, 1, 2).unflatten(0, x.shape[:2])
 
 
@@ -68,6 +68,14 @@ def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tenso
     return bits.unflatten(1, last.shape[1:3])
 
 
+def in_tiles(weight: Tensor) -> Tensor:
+    """A weight `[O, C, KH, KW]` as the kernels read it: `[tiles, KH, KW, C, lanes]`."""
+    outputs = weight.shape[0]
+    lanes = 16 if outputs <= 16 else 32 if outputs <= 32 else 64
+    filled = pad(weight, (0, 0, 0, 0, 0, 0, 0, -outputs % lanes))
+    return filled.unflatten(0, (-1, lanes)).permute(0, 3, 4, 2, 1).contiguous()
+
+
 def rows_last(rows: Tensor) -> Tensor:
     """Rows `[R, C, H, W]` channels-last in memory, in which float32 convolutions are fastest."""
     if rows.dtype != torch.float32:
@@ -80,10 +88,10 @@ def rows_last(rows: Tensor) -> Tensor:
 def register() -> None:
     """Schemas, shapes and gradients of the operators."""
     define("events_conv2d", fake)
-    define("values_conv2d(Tensor x, Tensor weight, int[] words) -> Tensor")
+    define("values_conv2d(Tensor x, Tensor weights, int[] words) -> Tensor")
     define(
-        "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weight, int[] words) "
-        "-> (Tensor dweight, Tensor dbias)"
+        "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weights, int[] words) "
+        "-> (Tensor dweights, Tensor dbias)"
     )
     torch.library.register_fake("spikegrad::events_conv2d", fake)
     torch.library.register_autograd("spikegrad::events_conv2d", gradients, setup_context=keep)
@@ -94,34 +102,36 @@ def register() -> None:
 def fake(
     x: Tensor,
     bits: Tensor,
-    weight: Tensor,
+    weights: Tensor,
     bias: Tensor | None,
     words: list[int],
 ) -> Tensor:
-    """The output's shape and dtype; words: the stride and the padding."""
-    stride_h, stride_w, pad_h, pad_w = words
-    height = (x.shape[2] + 2 * pad_h - weight.shape[2]) // stride_h + 1
-    width = (x.shape[3] + 2 * pad_w - weight.shape[3]) // stride_w + 1
-    return x.new_empty((x.shape[0], height, width, weight.shape[0]))
+    """The output's shape and dtype; words: the stride, the padding, and how many outputs."""
+    stride_h, stride_w, pad_h, pad_w, outputs = words
+    height = (x.shape[2] + 2 * pad_h - weights.shape[1]) // stride_h + 1
+    width = (x.shape[3] + 2 * pad_w - weights.shape[2]) // stride_w + 1
+    return x.new_empty((x.shape[0], height, width, outputs))
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Save the spikes as bits, and the weight."""
-    x, bits, weight, _, words = inputs
-    ctx.save_for_backward(bits, weight)
+    """Save the spikes as bits, and the weights."""
+    x, bits, weights, _, words = inputs
+    ctx.save_for_backward(bits, weights)
     ctx.shape, ctx.words = x.shape, words
 
 
 def gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    """dx along the gradient, dW and db along the spikes."""
-    bits, weight = ctx.saved_tensors
-    gradient = gradient.contiguous()
-    dx = dweight = dbias = None
+    """dx along the gradient, those of weights and bias along the spikes."""
+    bits, weights = ctx.saved_tensors
+    gradient, outputs = gradient.contiguous(), ctx.words[4]
+    dx = dweights = dbias = None
     if ctx.needs_input_grad[0]:
-        dx = input_gradient(gradient, weight, ctx.shape, *ctx.words)
+        weight = weights.permute(0, 4, 3, 1, 2).flatten(0, 1)[:outputs]
+        dx = input_gradient(gradient, weight, ctx.shape, *ctx.words[:4])
     if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-        dweight, dbias = torch.ops.spikegrad.events_conv2d_weight(bits, gradient, weight, ctx.words)
-    return dx, None, dweight, dbias if ctx.needs_input_grad[3] else None, None
+        sums, bias = torch.ops.spikegrad.events_conv2d_weight(bits, gradient, weights, ctx.words)
+        dweights, dbias = sums.sum(1), bias.sum(1).flatten()[:outputs]
+    return dx, None, dweights, dbias if ctx.needs_input_grad[3] else None, None
 
 
 def input_gradient(
@@ -131,8 +141,8 @@ def input_gradient(
     sample = gradient[:: max(1, gradient.shape[0] // 16)]
     sparse = int(torch.count_nonzero(sample)) <= GRADIENT_CROSSOVER * sample.numel()
     if sparse and sh == sw == 1:
-        around = weight.flip(2, 3).transpose(0, 1).contiguous()
-        words = [1, 1, weight.shape[2] - 1 - ph, weight.shape[3] - 1 - pw]
+        around = in_tiles(weight.flip(2, 3).transpose(0, 1))
+        words = [1, 1, weight.shape[2] - 1 - ph, weight.shape[3] - 1 - pw, weight.shape[1]]
         dx = torch.ops.spikegrad.values_conv2d(gradient, around, words)
         return dx.permute(0, 3, 1, 2)
     x = gradient.new_empty(1).expand(shape)

@@ -177,6 +177,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         need.weight or need.bias,
         need.feedback,
         need.first,
+        need.states,
         call.lean,
         call.shares,
     )
@@ -234,6 +235,7 @@ def fake_layer_backward(
     need_weight: bool,
     need_feedback: bool,
     need_first: bool,
+    need_states: bool,
     lean: bool,
     shares: list[float],
 ) -> tuple[Tensor, ...]:
@@ -252,7 +254,7 @@ def fake_layer_backward(
         made(need_weight, outputs),
         made(False) if feedback is None else made(need_feedback, *feedback.shape),
         made(need_first, batch, outputs),
-        made(True, len(p.smooth), batch, outputs),
+        params.new_empty((len(p.smooth) if need_states else 0, batch, outputs)),
         made(bool(p.learned), *sums, dtype=torch.float64),
     )
 

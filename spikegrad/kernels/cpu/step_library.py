@@ -29,7 +29,7 @@ from spikegrad.kernels.emit import Program
 __all__ = ["INCLUDES", "PROGRAMS", "define", "enter", "lanes", "loaded"]
 
 
-INCLUDES = '#include "functions.h"\n#include "step.h"\n'
+INCLUDES = '#include "simd/functions.h"\n#include "step.h"\n'
 """What programs include."""
 PROGRAMS: dict[int, Program] = {}
 """Those that are loaded, by their keys: what a trace asks for shapes."""
@@ -235,10 +235,6 @@ def version() -> str:
 def headers() -> bytes:
     """A digest of what a program includes."""
     found = hashlib.sha256()
-    for path in [
-        SOURCES / "step.h",
-        SOURCES / "functions.h",
-        *sorted((SOURCES / "simd").iterdir()),
-    ]:
+    for path in [SOURCES / "step.h", *sorted((SOURCES / "simd").iterdir())]:
         found.update(path.name.encode() + b"\0" + path.read_bytes())
     return found.digest()

@@ -3,7 +3,7 @@
 __all__ = ["TEMPLATE"]
 
 TEMPLATE = """// Generated from the step {name}.
-#include "functions.h"
+#include "simd/functions.h"
 #include "step.h"
 
 #include <limits>

@@ -85,8 +85,10 @@ class ScanWriter(Writer):
         rows = len(self.traced.parameters)
         return [
             f"alignas(64) T rows[{rows}][kRow];",
-            f"for (int row = 0; row < {rows}; ++row)",
-            "copy_row<kBlock>(c.params + row * c.param_columns + column, n, rows[row]);",
+            f"for (int row = 0; row < {rows}; ++row) {{",
+            "const T* from = c.params + row * c.param_columns + column;",
+            "copy_block<kBlock>(from, n, rows[row], from[n - 1]);",
+            "}",
         ]
 
     def input_at(self, name: str, before: str) -> str:

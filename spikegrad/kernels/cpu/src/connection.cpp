@@ -5,8 +5,6 @@ namespace spikegrad {
 
 void check_connection(const ConnectionCall& call, ScalarType dtype) {
   const Tensor& x = call.x;
-  SG_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
-           "numbers must be float32 or float64");
   const bool places = x.dim() == 1 && call.weight.has_value() && call.weight->dim() == 2 &&
                       call.in_bits.has_value() && call.in_bits->dim() == 3 &&
                       call.in_support.has_value();

@@ -56,7 +56,11 @@ struct ConnectionBack : Sizes {
       started = true;
     } else if (needs.weight) {
       add_bias(g.first, n);
-      by_numbers ? add_numbers(g.first, r0, n) : add_dense(g.first, numbers(r0, n), n);
+      if (!by_numbers) add_dense(g.first, numbers(r0, n), n);
+      if (by_numbers)
+        number_gradient(g.first, stride, n, outputs, data<T>(call.x) + r0 * inputs, inputs, started,
+                        mutable_data<T>(dweight));
+      started = true;
     }
     if (needs.x) input_gradient(g, r0, n);
   }
@@ -163,18 +167,10 @@ struct ConnectionBack : Sizes {
     unpack(words_of(call.in_bits) + r0 * words, n, inputs, room());
     return view_of(room(), n, inputs, inputs, dtype);
   }
-  void add_numbers(const T* gradient, int64_t r0, int64_t n) {
-    number_gradient(gradient, stride, n, outputs, data<T>(call.x) + r0 * inputs, inputs, started,
-                    mutable_data<T>(dweight));
-    started = true;
-  }
   void add_dense(const T* gradient, const Tensor& x, int64_t n) {
     const Tensor transposed_gradient =
         torch::stable::transpose(view_of(gradient, n, outputs, stride, dtype), 0, 1);
-    if (!started) {
-      started = true;
-      return call_mm_out(transposed_gradient, x, dweight);
-    }
+    if (!started) return call_mm_out(transposed_gradient, x, dweight);
     const Tensor part = torch::stable::matmul(transposed_gradient, x);
     const T* from = data<T>(part);
     T* to = mutable_data<T>(dweight);

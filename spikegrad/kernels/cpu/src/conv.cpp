@@ -14,16 +14,21 @@
 namespace spikegrad {
 namespace {
 
-// rows: [R, H, W, ...], images that the weight [O, C, KH, KW] meets; words: the stride and the
-// padding, both of height and width.
-Conv geometry(const Tensor& rows, const Tensor& weight, const std::vector<int64_t>& words) {
+// rows: [R, H, W, ...], images that the weights meet, [tiles, KH, KW, C, lanes] of the outputs
+// (`in_tiles` of conv.py); words: the stride and the padding, both of height and width, and the
+// number of outputs.
+Conv geometry(const Tensor& rows, const Tensor& weights, const std::vector<int64_t>& words) {
   SG_CHECK(rows.dim() == 4 && rows.is_contiguous(), "images must be a contiguous [R, H, W, ...]");
-  SG_CHECK(weight.dim() == 4 && weight.is_contiguous() && weight.scalar_type() == ScalarType::Float,
-           "the weight must be a contiguous float32 [O, C, KH, KW]");
-  SG_CHECK(words.size() == 4 && words[0] > 0 && words[1] > 0, "strides must be positive");
+  SG_CHECK(words.size() == 5 && words[0] > 0 && words[1] > 0, "strides must be positive");
+  const int64_t lanes = weights.dim() == 5 ? weights.size(4) : 0;
+  SG_CHECK((lanes == 16 || lanes == 32 || lanes == 64) && weights.is_contiguous() &&
+               weights.scalar_type() == ScalarType::Float && words[4] <= weights.size(0) * lanes &&
+               words[4] > (weights.size(0) - 1) * lanes,
+           "the weights must be a contiguous float32 [tiles, KH, KW, C, 16, 32 or 64]");
   Conv g{};
-  g.images = rows.size(0), g.channels = weight.size(1), g.height = rows.size(1);
-  g.width = rows.size(2), g.outputs = weight.size(0), g.kh = weight.size(2), g.kw = weight.size(3);
+  g.images = rows.size(0), g.height = rows.size(1), g.width = rows.size(2);
+  g.tiles = weights.size(0), g.kh = weights.size(1), g.kw = weights.size(2);
+  g.channels = weights.size(3), g.lanes = static_cast<int>(lanes), g.outputs = words[4];
   g.stride_h = words[0], g.stride_w = words[1], g.pad_h = words[2], g.pad_w = words[3];
   g.out_height = (g.height + 2 * g.pad_h - g.kh) / g.stride_h + 1;
   g.out_width = (g.width + 2 * g.pad_w - g.kw) / g.stride_w + 1;
@@ -37,8 +42,6 @@ const uint64_t* spikes_in(const Tensor& bits, const Conv& g) {
   return words_of(bits);
 }
 
-int lanes_of(int64_t outputs) { return outputs <= 16 ? 16 : outputs <= 32 ? 32 : 64; }
-
 // Calls go with the number of vectors of a tile as a constant.
 template <class F>
 void by_lanes(int lanes, const F& go) {
@@ -48,44 +51,25 @@ void by_lanes(int lanes, const F& go) {
   if (lanes == 64) go.template operator()<4 * kOne>();
 }
 
-// W [O, C, KH, KW] as [tile][kh][kw][c][lanes]; the last tile is filled with zeros.
-std::vector<float> tiled(const Tensor& weight, const Conv& g, int lanes) {
-  const float* from = data<float>(weight);
-  const int64_t taps = g.kh * g.kw, tiles = (g.outputs + lanes - 1) / lanes;
-  std::vector<float> weights(tiles * g.weights(lanes), 0.0f);
-  parallel_each(tiles * taps, 1, [&](int64_t piece) {
-    const int64_t first = piece / taps * lanes, tap = piece % taps;
-    const int64_t n = std::min<int64_t>(lanes, g.outputs - first);
-    float* to = weights.data() + piece * g.channels * lanes;
-    for (int64_t c = 0; c < g.channels; ++c)
-      for (int64_t j = 0; j < n; ++j)
-        to[c * lanes + j] = from[((first + j) * g.channels + c) * taps + tap];
-  });
-  return weights;
-}
-
 // One product along the events of x: bits of spikes, or values.
 template <class X>
-Tensor product(const Conv& g, const Tensor& weight, const float* bias, const X* x) {
+Tensor product(const Conv& g, const float* weights, const float* bias, const X* x) {
   constexpr bool kValues = std::is_same_v<X, float>;
-  const int lanes = lanes_of(g.outputs);
-  const int64_t tiles = (g.outputs + lanes - 1) / lanes;
-  const std::vector<float> weights = tiled(weight, g, lanes);
-  std::vector<float> rest(tiles * lanes, 0.0f);
+  std::vector<float> rest(g.tiles * g.lanes, 0.0f);
   if (bias) std::copy(bias, bias + g.outputs, rest.begin());
   Tensor y = pooled({g.images, g.out_height, g.out_width, g.outputs}, ScalarType::Float);
   float* out = mutable_data<float>(y);
   parallel(g.images * g.bands(), 1, [&](int64_t first, int64_t last) {
     Events events(g, kValues);
-    std::vector<float> row(g.out_width * lanes);
+    std::vector<float> row(g.out_width * g.lanes);
     for (int64_t unit = first; unit < last; ++unit) {
       events.take(g, x, unit);
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int n = static_cast<int>(std::min<int64_t>(lanes, g.outputs - tile * lanes));
-        float* to = out + unit / g.bands() * g.out() + tile * lanes;
-        const float* w = weights.data() + tile * g.weights(lanes);
-        const float* b = rest.data() + tile * lanes;
-        by_lanes(lanes, [&]<int V>() {
+      for (int64_t tile = 0; tile < g.tiles; ++tile) {
+        const int n = g.columns(tile);
+        float* to = out + unit / g.bands() * g.out() + tile * g.lanes;
+        const float* w = weights + tile * g.weights();
+        const float* b = rest.data() + tile * g.lanes;
+        by_lanes(g.lanes, [&]<int V>() {
           if (few_events<V>(g, events))
             spread<V, kValues>(g, events, w, b, n, row.data(), to);
           else
@@ -97,78 +81,54 @@ Tensor product(const Conv& g, const Tensor& weight, const float* bias, const X* 
   return y;
 }
 
-// events_conv2d(x, bits [R, H, W, words], W [O, C, KH, KW], bias [O]) -> y [R, OH, OW, O]; x stands
-// for its gradient only.
-Tensor events_conv2d(const Tensor& /*x*/, const Tensor& bits, const Tensor& weight,
+// events_conv2d(x, bits [R, H, W, words], weights, bias [O]) -> y [R, OH, OW, O]; x stands for its
+// gradient only.
+Tensor events_conv2d(const Tensor& /*x*/, const Tensor& bits, const Tensor& weights,
                      const Maybe& bias, const std::vector<int64_t>& words) {
-  const Conv g = geometry(bits, weight, words);
+  const Conv g = geometry(bits, weights, words);
   check_tensor(bias, {g.outputs}, ScalarType::Float, "the bias must be a contiguous float32 [O]");
-  return product(g, weight, data<float>(bias), spikes_in(bits, g));
+  return product(g, data<float>(weights), data<float>(bias), spikes_in(bits, g));
 }
 
-// values_conv2d(x [R, H, W, C], W [O, C, KH, KW]) -> y [R, OH, OW, O], along what is not 0: the
-// input's gradient, of the output's gradient and the weight turned around.
-Tensor values_conv2d(const Tensor& x, const Tensor& weight, const std::vector<int64_t>& words) {
-  const Conv g = geometry(x, weight, words);
+// values_conv2d(x [R, H, W, C], weights) -> y [R, OH, OW, O], along what is not 0: the input's
+// gradient, of the output's gradient and the weight turned around.
+Tensor values_conv2d(const Tensor& x, const Tensor& weights, const std::vector<int64_t>& words) {
+  const Conv g = geometry(x, weights, words);
   check_tensor(x, {g.images, g.height, g.width, g.channels}, ScalarType::Float,
                "the gradient must be a contiguous float32 [R, OH, OW, O]");
-  return product(g, weight, nullptr, data<float>(x));
+  return product(g, data<float>(weights), nullptr, data<float>(x));
 }
 
-// The sums of all parts, and their tile as [O, C, KH, KW].
-void finish(const Conv& g, int lanes, int64_t tile, int64_t parts, float* sums, float* bias,
-            float* dw, float* db) {
-  const int64_t size = g.weights(lanes), taps = g.kh * g.kw;
-  for (int64_t part = 1; part < parts; ++part) {
-    for (int64_t k = 0; k < size; ++k) sums[k] += sums[part * size + k];
-    for (int j = 0; j < lanes; ++j) bias[j] += bias[part * lanes + j];
-  }
-  for (int64_t j = 0; j < std::min<int64_t>(lanes, g.outputs - tile * lanes); ++j) {
-    const int64_t o = tile * lanes + j;
-    db[o] = bias[j];
-    for (int64_t c = 0; c < g.channels; ++c)
-      for (int64_t tap = 0; tap < taps; ++tap)
-        dw[(o * g.channels + c) * taps + tap] = sums[(tap * g.channels + c) * lanes + j];
-  }
-}
-
-// events_conv2d_weight(bits, dy [R, OH, OW, O], W for its shape) -> (dW [O, C, KH, KW], db [O])
+// events_conv2d_weight(bits, dy [R, OH, OW, O], weights for their shape) -> sums over parts of the
+// rows: (of the weights' gradient [tiles, parts, KH, KW, C, lanes], of dy [tiles, parts, lanes])
 std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor& gradient,
-                                                const Tensor& weight,
+                                                const Tensor& weights,
                                                 const std::vector<int64_t>& words) {
-  const Conv g = geometry(bits, weight, words);
+  const Conv g = geometry(bits, weights, words);
   const uint64_t* spikes = spikes_in(bits, g);
   check_tensor(gradient, {g.images, g.out_height, g.out_width, g.outputs}, ScalarType::Float,
                "spikes and gradient disagree: a contiguous float32 [R, OH, OW, O]");
   const float* dy = data<float>(gradient);
-  Tensor dweight = fresh_tensor({g.outputs, g.channels, g.kh, g.kw}, ScalarType::Float);
-  Tensor dbias = fresh_tensor({g.outputs}, ScalarType::Float);
-  float *dw = mutable_data<float>(dweight), *db = mutable_data<float>(dbias);
-  const int lanes = lanes_of(g.outputs);
-  const int64_t tiles = (g.outputs + lanes - 1) / lanes, units = g.images * g.bands();
-  const int64_t parts = std::clamp<int64_t>(8 / tiles, 1, units);
-  std::vector<float> sums(tiles * parts * g.weights(lanes), 0.0f),
-      bias(tiles * parts * lanes, 0.0f);
-  parallel(tiles * parts, 1, [&](int64_t first, int64_t last) {
+  const int64_t units = g.images * g.bands(), lanes = g.lanes;
+  const int64_t parts = std::clamp<int64_t>(8 / g.tiles, 1, units);
+  Tensor dweights = pooled({g.tiles, parts, g.kh, g.kw, g.channels, lanes}, ScalarType::Float);
+  Tensor dbias = pooled({g.tiles, parts, lanes}, ScalarType::Float);
+  float *dw = mutable_data<float>(dweights), *db = mutable_data<float>(dbias);
+  parallel(g.tiles * parts, 1, [&](int64_t first, int64_t last) {
     Events events(g, false);
     for (int64_t piece = first; piece < last; ++piece) {
       const int64_t tile = piece / parts, part = piece % parts;
-      const int n = static_cast<int>(std::min<int64_t>(lanes, g.outputs - tile * lanes));
+      float *const sums = dw + piece * g.weights(), *const bias = db + piece * lanes;
+      std::fill_n(sums, g.weights(), 0.0f), std::fill_n(bias, lanes, 0.0f);
       for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
         events.take(g, spikes, unit);
         const float* from = dy + unit / g.bands() * g.out() + tile * lanes;
-        by_lanes(lanes, [&]<int V>() {
-          scatter<V>(g, events, from, n, sums.data() + piece * g.weights(lanes),
-                     bias.data() + piece * lanes);
-        });
+        by_lanes(g.lanes,
+                 [&]<int V>() { scatter<V>(g, events, from, g.columns(tile), sums, bias); });
       }
     }
   });
-  parallel_each(tiles, 1, [&](int64_t tile) {
-    finish(g, lanes, tile, parts, sums.data() + tile * parts * g.weights(lanes),
-           bias.data() + tile * parts * lanes, dw, db);
-  });
-  return {dweight, dbias};
+  return {dweights, dbias};
 }
 
 }  // namespace

@@ -10,19 +10,21 @@
 namespace spikegrad {
 namespace {
 
-// Vectors that an event adds to, as many as cost what one look of gather does.
-constexpr int64_t kSpread = 4;
-
 // images [R, H, W, C] -> [R, OH, OW, O]
 struct Conv {
   int64_t images, channels, height, width;
   int64_t outputs, out_height, out_width;
   int64_t kh, kw, stride_h, stride_w, pad_h, pad_w;
+  int64_t tiles;  // of the outputs
+  int lanes;      // outputs of a tile
 
   int64_t row_events() const { return width * channels; }
   int64_t words() const { return (channels + 63) / 64; }
   int64_t out() const { return out_height * out_width * outputs; }
-  int64_t weights(int lanes) const { return kh * kw * channels * lanes; }  // of one tile
+  int64_t weights() const { return kh * kw * channels * lanes; }  // of one tile
+  int columns(int64_t tile) const {
+    return static_cast<int>(std::min<int64_t>(lanes, outputs - tile * lanes));
+  }
   // Output rows of one piece of work: as many as keep its lists in the second-level cache.
   int64_t band() const {
     const int64_t rows = (int64_t{1} << 15) / std::max<int64_t>(1, row_events()) - kh;
@@ -113,13 +115,8 @@ struct Run {
 // The first n channels of V vectors.
 template <int V>
 [[gnu::always_inline]] inline void store_channels(float* to, const Lane<float>* from, int n) {
-  for (int v = 0; v < V; ++v) {
-    const int left = n - v * kLanes<float>;
-    if (left >= kLanes<float>)
-      store(to + v * kLanes<float>, from[v]);
-    else if (left > 0)
-      store_front<float>(to + v * kLanes<float>, from[v], left);
-  }
+  for (int v = 0; v < V; ++v)
+    store_part(to + v * kLanes<float>, from[v], n - v * kLanes<float>, false);
 }
 
 // out[oh, ow, tile] = rest + sum over events of weights (times the event's value). Two sums take
@@ -166,6 +163,7 @@ void gather(const Conv& g, const Events& events, const float* weights, const flo
 // where gather asks at every output pixel for those under each row of the kernel.
 template <int V>
 bool few_events(const Conv& g, const Events& events) {
+  constexpr int64_t kSpread = 4;  // vectors that an event adds to, at the cost of one such look
   const int64_t pixels = (events.end - events.begin) * g.out_width;
   return events.seen * g.kw * V <= kSpread * pixels * g.stride_h * g.stride_w;
 }

@@ -232,8 +232,8 @@ void check_kept(const BackCall& call) {
 
 using LayerGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// -> (dx, dweight, dbias, dfeedback, dfirst, dstates [smooth, B, N], sums [tiles, groups, learned,
-// 64] of the parameters' gradients)
+// -> (dx, dweight, dbias, dfeedback, dfirst, dstates [smooth or 0, B, N], sums [tiles, groups,
+// learned, 64] of the parameters' gradients)
 LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe& grad_last,
                                const Maybe& grad_ends, const Maybe& grad_steady, const Tensor& x,
                                const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
@@ -242,8 +242,8 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
                                const Tensor& params, const Tensor& reals, const Tensor& masks,
                                const Tensor& current, const Tensor& bits, const Tensor& support,
                                const Tensor& marks, const Tensor& choice, bool need_x,
-                               bool need_weight, bool need_feedback, bool need_first, bool lean,
-                               const std::vector<double>& shares) {
+                               bool need_weight, bool need_feedback, bool need_first,
+                               bool need_states, bool lean, const std::vector<double>& shares) {
   const Program& p = program_of(program);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, Crossover(shares)};
   check_layer({p, all, feedback, back_starts, back_targets, first, states, params});
@@ -264,7 +264,8 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
   return by_type(dtype, [&]<class T>() {
     Back<T> back(call);
     back.through_time();
-    const Tensor dstates = from_tiles(back.carry.get(), p.smooth, s.batch, s.outputs, dtype);
+    const Tensor dstates =
+        from_tiles(back.carry.get(), need_states ? p.smooth : 0, s.batch, s.outputs, dtype);
     return LayerGradients(back.in.dx, back.in.dweight, back.in.dbias, back.dfeedback, back.dfirst,
                           dstates, back.sums);
   });

@@ -60,21 +60,17 @@ void to_tiles(const Tensor& values, int64_t kinds, int64_t batch, int64_t output
   const T* all = data<T>(values);
   for (int64_t kind = 0; kind < kinds; ++kind, all += rows * columns)
     for (int64_t tile = 0; tile < tiles_of(outputs); ++tile) {
-      const int n = columns_of(tile, outputs);
+      const int n = columns > 1 ? columns_of(tile, outputs) : 1;
       for (int64_t b = 0; b < batch; ++b, to += kTile) {
         const T* from = all + (rows > 1 ? b * columns : 0) + (columns > 1 ? tile * kTile : 0);
-        if (columns > 1)
-          std::memcpy(to, from, n * sizeof(T));
-        else
-          std::fill(to, to + n, *from);
-        std::fill(to + n, to + kTile, zeros ? T(0) : to[n - 1]);
+        copy_block<kTile>(from, n, to, zeros ? T(0) : from[n - 1]);
       }
     }
 }
 // [kinds][tile][B][64] -> [kinds, B, N].
 template <class T>
 Tensor from_tiles(const T* from, int64_t kinds, int64_t batch, int64_t outputs, ScalarType dtype) {
-  Tensor made = fresh_tensor({kinds, batch, outputs}, dtype);
+  Tensor made = pooled({kinds, batch, outputs}, dtype);
   T* to = mutable_data<T>(made);
   for (int64_t kind = 0; kind < kinds; ++kind, to += batch * outputs)
     for (int64_t tile = 0; tile < tiles_of(outputs); ++tile)
@@ -88,8 +84,11 @@ Scratch<T> tile_params(const T* from, int64_t kinds, int64_t outputs) {
   Scratch<T> made(tiles_of(outputs) * kinds * kTile);
   T* to = made;
   for (int64_t tile = 0; tile < tiles_of(outputs); ++tile)
-    for (int64_t kind = 0; kind < kinds; ++kind, to += kTile)
-      copy_row<kTile>(from + kind * outputs + tile * kTile, columns_of(tile, outputs), to);
+    for (int64_t kind = 0; kind < kinds; ++kind, to += kTile) {
+      const T* row = from + kind * outputs + tile * kTile;
+      const int n = columns_of(tile, outputs);
+      copy_block<kTile>(row, n, to, row[n - 1]);
+    }
   return made;
 }
 

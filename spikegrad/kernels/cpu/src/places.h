@@ -41,17 +41,12 @@ class Places {
   int64_t start(int64_t tile, int64_t group, int64_t t) const {
     return starts_[(tile * groups_ + group) * steps_ + t];
   }
-  // The first value of a row.
-  int64_t at(int64_t tile, int64_t t, int64_t b) const {
-    int64_t place = start(tile, b / kGroup, t);
-    for (int64_t k = b / kGroup * kGroup; k < b; ++k) place += ones(tile, t, k);
-    return place;
-  }
   // Rows [first, first + n) of a tile, `stride` apart -> their places among all values.
   template <class T>
   void put(int64_t tile, int64_t first, int64_t n, const T* from, int64_t stride, T* all) const {
     int64_t t = first / batch_, b = first % batch_;
-    T* to = all + at(tile, t, b);
+    T* to = all + start(tile, b / kGroup, t);
+    for (int64_t k = b / kGroup * kGroup; k < b; ++k) to += ones(tile, t, k);
     for (int64_t r = 0; r < n; ++r) {
       if (b == batch_) b = 0, ++t;
       if (b % kGroup == 0) to = all + start(tile, b / kGroup, t);

@@ -100,10 +100,11 @@ struct Pool {
     }
     return nullptr;
   }
-  void drop_old() {
+  // Gives back what was idle for so many calls.
+  void drop(uint64_t age) {
     for (auto& [kind, buffers] : idle) {
       size_t old = 0;
-      while (old < buffers.size() && clock - buffers[old].since > kOld) {
+      while (old < buffers.size() && clock - buffers[old].since >= age) {
         release(buffers[old++].buffer, kind);
         idle_bytes -= kind.size;
       }
@@ -130,7 +131,7 @@ void* take(size_t bytes, Pages pages = Pages::large) {
   Pool& p = pool();
   Class kind{pages, size_class(bytes)};
   std::lock_guard<std::mutex> guard(p.mutex);
-  if (++p.clock % 64 == 0) p.drop_old();
+  if (++p.clock % 64 == 0) p.drop(kOld);
   void* buffer = p.found(kind);
   if (buffer == nullptr) buffer = mapped(kind);
   p.live[buffer] = kind;
@@ -151,14 +152,9 @@ void give(void* buffer) {
 }
 
 // Bytes handed out and not yet returned; bytes kept for reuse.
-int64_t pool_live() {
+std::tuple<int64_t, int64_t> pool_bytes() {
   std::lock_guard<std::mutex> guard(pool().mutex);
-  return static_cast<int64_t>(pool().live_bytes);
-}
-
-int64_t pool_idle() {
-  std::lock_guard<std::mutex> guard(pool().mutex);
-  return static_cast<int64_t>(pool().idle_bytes);
+  return {pool().live_bytes, pool().idle_bytes};
 }
 
 void pool_poison(bool on) { poison = on; }
@@ -166,10 +162,7 @@ void pool_poison(bool on) { poison = on; }
 void pool_trim() {
   Pool& p = pool();
   std::lock_guard<std::mutex> guard(p.mutex);
-  for (auto& [kind, buffers] : p.idle)
-    for (const Idle& one : buffers) release(one.buffer, kind);
-  p.idle.clear();
-  p.idle_bytes = 0;
+  p.drop(0);
 }
 
 }  // namespace
@@ -197,8 +190,7 @@ Borrowed borrow(size_t bytes) {
 }  // namespace spikegrad
 
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CompositeExplicitAutograd, m) {
-  m.impl("pool_live", TORCH_BOX(&spikegrad::pool_live));
-  m.impl("pool_idle", TORCH_BOX(&spikegrad::pool_idle));
+  m.impl("pool_bytes", TORCH_BOX(&spikegrad::pool_bytes));
   m.impl("pool_trim", TORCH_BOX(&spikegrad::pool_trim));
   m.impl("pool_poison", TORCH_BOX(&spikegrad::pool_poison));
 }

@@ -25,8 +25,8 @@ std::tuple<Tensor, Tensor> max_pool2d(const Tensor& x, const std::vector<int64_t
   SG_CHECK(x.dim() == 4 && x.is_contiguous(), "images must be a contiguous [R, H, W, C]");
   const int64_t images = x.size(0);
   const Windows g = windows(x.size(1), x.size(2), x.size(3), words);
-  const std::vector<int64_t> shape{images, g.out_height, g.out_width, g.channels};
-  Tensor y = pooled(shape, x.scalar_type()), index = pooled(shape, ScalarType::Byte);
+  Tensor y = pooled(g.outputs(images), x.scalar_type());
+  Tensor index = pooled(g.outputs(images), ScalarType::Byte);
   uint8_t* which = mutable_data<uint8_t>(index);
   by_type(x.scalar_type(), [&]<class T>() {
     const T* from = data<T>(x);
@@ -44,10 +44,10 @@ Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& index, int64_t 
   SG_CHECK(gradient.dim() == 4, "the gradient must be [R, OH, OW, C]");
   const int64_t images = gradient.size(0);
   const Windows g = windows(height, width, gradient.size(3), words);
-  const std::vector<int64_t> shape{images, g.out_height, g.out_width, g.channels};
   const ScalarType dtype = gradient.scalar_type();
-  check_tensor(gradient, shape, dtype, "the gradient must be contiguous, of the output's shape");
-  check_tensor(index, shape, ScalarType::Byte,
+  check_tensor(gradient, g.outputs(images), dtype,
+               "the gradient must be contiguous, of the output's shape");
+  check_tensor(index, g.outputs(images), ScalarType::Byte,
                "the index must have the gradient's shape, in bytes");
   const uint8_t* which = data<uint8_t>(index);
   Tensor dx = pooled({images, height, width, g.channels}, dtype);

@@ -4,11 +4,10 @@
 namespace spikegrad {
 namespace {
 
-void check_problem(const Program& p, const Tensor& x, const Tensor& states, const Tensor& params,
-                   int64_t steps, int64_t kh, int64_t kw) {
+template <class T>
+SpikePool<T> problem(const Program& p, const Tensor& x, const Tensor& states, const Tensor& params,
+                     int64_t steps, int64_t kh, int64_t kw) {
   const ScalarType dtype = x.scalar_type();
-  SG_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
-           "x must be float32 or float64");
   SG_CHECK(p.wide == (dtype == ScalarType::Double), "a program of another dtype");
   SG_CHECK(p.spikes && !p.each, "neurons that spike, all with the same parameters");
   SG_CHECK(x.dim() == 5 && x.is_contiguous() && x.numel() > 0 &&
@@ -21,11 +20,6 @@ void check_problem(const Program& p, const Tensor& x, const Tensor& states, cons
                states.size(0) == p.states &&
                (states.numel() == p.states || states.numel() == p.states * neurons),
            "states must be [states, B, H W C], or one number each");
-}
-
-template <class T>
-SpikePool<T> problem(const Program& p, const Tensor& x, const Tensor& states, const Tensor& params,
-                     int64_t steps, int64_t kh, int64_t kw) {
   SpikePool<T> f{};
   f.program = &p, f.params = data<T>(params);
   f.steps = steps, f.batch = x.size(1), f.height = x.size(2), f.width = x.size(3);
@@ -49,13 +43,10 @@ void over_pieces(const SpikePool<T>& f, bool back, const F& go) {
 std::tuple<Tensor, Tensor> spike_pool(int64_t program, const Tensor& x, const Tensor& states,
                                       const Tensor& params, int64_t steps, int64_t kh, int64_t kw) {
   const Program& p = program_of(program);
-  check_problem(p, x, states, params, steps, kh, kw);
   const ScalarType dtype = x.scalar_type();
   return by_type(dtype, [&]<class T>() {
     const SpikePool<T> f = problem<T>(p, x, states, params, steps, kh, kw);
-    const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
-    Tensor y = pooled(out, dtype);
-    Tensor ends = pooled({p.states, f.batch, f.height, f.width, f.channels}, dtype);
+    Tensor y = pooled(f.outputs(), dtype), ends = pooled(f.inputs(p.states), dtype);
     T *to = mutable_data<T>(y), *end = mutable_data<T>(ends);
     over_pieces(f, false, [&](int64_t number, Piece<T>& room) { room.forward(number, to, end); });
     return std::tuple<Tensor, Tensor>(y, ends);
@@ -70,17 +61,14 @@ std::tuple<Tensor, Tensor, Tensor> spike_pool_backward(int64_t program, const Ma
                                                        int64_t steps, int64_t kh, int64_t kw,
                                                        bool need_states) {
   const Program& p = program_of(program);
-  check_problem(p, x, states, params, steps, kh, kw);
   const ScalarType dtype = x.scalar_type();
   return by_type(dtype, [&]<class T>() {
     const SpikePool<T> f = problem<T>(p, x, states, params, steps, kh, kw);
-    const std::vector<int64_t> out{steps, f.batch, f.out_height(), f.out_width(), f.channels};
     const char* wrong = "gradients must be contiguous, of x's dtype and the outputs' shapes";
-    check_tensor(grad_y, out, dtype, wrong);
-    check_tensor(grad_ends, {p.smooth, f.batch, f.height, f.width, f.channels}, dtype, wrong);
-    Tensor dx = pooled({x.size(0), f.batch, f.height, f.width, f.channels}, dtype);
-    Tensor dstarts =
-        pooled_if(need_states, {p.smooth, f.batch, f.height, f.width, f.channels}, dtype);
+    check_tensor(grad_y, f.outputs(), dtype, wrong);
+    check_tensor(grad_ends, f.inputs(p.smooth), dtype, wrong);
+    Tensor dx = pooled(f.inputs(x.size(0)), dtype);
+    Tensor dstarts = pooled_if(need_states, f.inputs(p.smooth), dtype);
     Tensor sums = pooled_if(p.learned, {f.pieces(), p.learned}, ScalarType::Double);
     const SpikePoolBack<T> b{data<T>(grad_y), data<T>(grad_ends), mutable_data<T>(dx),
                              need_states ? mutable_data<T>(dstarts) : nullptr,

@@ -11,7 +11,6 @@
 
 #include "programs.h"
 #include "spikes.h"
-#include "wide.h"
 
 namespace spikegrad {
 namespace {
@@ -30,6 +29,11 @@ struct SpikePool {
   int64_t out_width() const { return width / kw; }
   int64_t image() const { return height * width * channels; }
   int64_t neurons() const { return batch * image(); }
+  // The sizes of the outputs, and of so many times the input.
+  std::vector<int64_t> outputs() const {
+    return {steps, batch, out_height(), out_width(), channels};
+  }
+  std::vector<int64_t> inputs(int64_t n) const { return {n, batch, height, width, channels}; }
   int64_t pooled() const { return out_height() * out_width() * channels; }
   // Windows of a piece: what a backward pass has of all steps in 256 KB.
   int64_t windows() const {
@@ -144,7 +148,7 @@ class Piece {
       if (whole) some_rows(t, k, 0, whole, x, keep);
       if (!rest) continue;
       // The row is not read beyond its end, which may be that of the tensor.
-      copy_row<kTile>(x + whole * kTile, static_cast<int>(rest), last_row.get());
+      copy_block<kTile>(x + whole * kTile, static_cast<int>(rest), last_row.get(), x[used - 1]);
       some_rows(t, k, whole, 1, last_row, keep);
     }
   }
@@ -198,7 +202,8 @@ class Piece {
       const auto leave = [&](int64_t i, int64_t at, uint64_t bits) {
         T* to = gradient + i * f.run() + at;
         over_channels<T>(n, [&](int64_t c, auto many) {
-          put<T>(to + c, keep<T>(mask_from<T>(bits >> c), take(grad_y + from + c, many)), many);
+          const Mask<T> here = mask_from<T>(bits >> c);
+          store_part(to + c, keep<T>(here, load_part(grad_y + from + c, many)), many, false);
         });
       };
       const uint64_t corner_bits = some_bits(t, 0, first, n);

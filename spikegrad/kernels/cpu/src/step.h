@@ -125,17 +125,11 @@ template <class T>
     store(p, v);
 }
 
-// n values, zeros behind them up to a whole block.
+// n values up to a whole block, behind them one that no neuron reads.
 template <int kBlock, class T>
-inline void copy_block(const T* from, int n, T* to) {
+inline void copy_block(const T* from, int n, T* to, T behind = T(0)) {
   std::copy(from, from + n, to);
-  std::fill(to + n, to + kBlock, T(0));
-}
-// A row of parameters from a column on; behind its end the last one, which no neuron reads.
-template <int kBlock, class T>
-inline void copy_row(const T* from, int n, T* to) {
-  std::copy(from, from + n, to);
-  std::fill(to + n, to + kBlock, from[n - 1]);
+  std::fill(to + n, to + kBlock, behind);
 }
 
 }  // namespace spikegrad

@@ -43,7 +43,7 @@ StepScan<T> scan_of(const Call& call) {
   return c;
 }
 
-void check(const Call& call) {
+void check(const Call& call, bool needs_noise) {
   const Program& p = call.program;
   const Tensor& x = call.x;
   SG_CHECK(x.dim() == (p.inputs > 1 ? 4 : 3) && x.numel() > 0 &&
@@ -58,10 +58,7 @@ void check(const Call& call) {
                "states must be [states, B, N] in x's dtype");
   check_tensor(call.params, {p.parameters, p.each ? call.features() : 1}, call.dtype(),
                "parameters must be [rows, 1 or N] in x's dtype");
-}
-
-void check_noise(const Call& call) {
-  SG_CHECK(call.noise.has_value() == (call.program.noise > 0),
+  SG_CHECK(call.noise.has_value() == (p.noise > 0 && needs_noise),
            "noise for the neurons that spike by chance, and no others");
   check_tensor(call.noise, {call.steps(), call.batch(), call.features()}, call.dtype(),
                "noise must be [T, B, N] in x's dtype");
@@ -120,8 +117,7 @@ Forwards forward(const Call& call) {
 Forwards step_scan(int64_t program, const Tensor& x, const Maybe& noise, const Tensor& starts,
                    const Tensor& params, bool keep, int64_t segment) {
   const Call call{program_of(program), x, noise, starts, params, keep, segment};
-  check(call);
-  check_noise(call);
+  check(call, true);
   return by_type(call.dtype(), [&]<class T>() { return forward<T>(call); });
 }
 
@@ -142,22 +138,18 @@ void check_incoming(const Call& call, const Incoming& in) {
   SG_CHECK(in.marks.numel() == call.segments() * call.starts.numel(),
            "kept states of another call");
   SG_CHECK(!in.grad_membrane.has_value() || p.outputs > 1, "a gradient without an output");
-  for (const Maybe* g : {&in.grad, &in.grad_membrane})
-    SG_CHECK(
-        !g->has_value() ||
-            ((*g)->dim() == 3 && (*g)->size(0) == call.steps() && (*g)->size(1) == call.batch() &&
-             (*g)->size(2) == call.features() && (*g)->scalar_type() == call.dtype()),
-        "an output's gradient must be [T, B, N] in x's dtype");
   check_tensor(in.grad_ends, {p.smooth, call.batch(), call.features()}, call.dtype(),
                "the states' gradients must be [states, B, N] in x's dtype");
 }
 
 // The gradient of one output.
 template <class T>
-void take(StepScan<T>& c, int output, const Maybe& grad) {
-  c.grad[output] = data<T>(grad);
+void take(StepScan<T>& c, const Call& call, int output, const Maybe& grad) {
   if (!grad.has_value()) return;
-  c.grad_step[output] = grad->stride(0);
+  SG_CHECK(grad->dim() == 3 && grad->size(0) == call.steps() && grad->size(1) == call.batch() &&
+               grad->size(2) == call.features() && grad->scalar_type() == call.dtype(),
+           "an output's gradient must be [T, B, N] in x's dtype");
+  c.grad[output] = data<T>(grad), c.grad_step[output] = grad->stride(0);
   c.grad_same[output] = grad->stride(0) == 0 && grad->stride(1) == 0 && grad->stride(2) == 0;
   SG_CHECK(c.grad_same[output] || (grad->stride(2) == 1 && grad->stride(1) == grad->size(2)),
            "an output's gradient must be one number or dense in [B, N]");
@@ -167,8 +159,8 @@ template <class T>
 Backwards backward(const Call& call, const Incoming& in) {
   const Program& p = call.program;
   const StepBlocks blocks(call);
-  std::vector<int64_t> like;
-  for (int64_t k = 0; k < call.x.dim(); ++k) like.push_back(call.x.size(k));
+  std::vector<int64_t> like{call.steps(), call.batch(), call.features()};
+  if (p.inputs > 1) like.insert(like.begin(), p.inputs);
   Tensor dx = pooled(like, call.dtype());
   Tensor dstarts = fresh_tensor({p.smooth, call.batch(), call.features()}, call.dtype());
   const int64_t parts = p.each ? call.batch() : blocks.count, width = p.each ? call.features() : 1;
@@ -177,7 +169,7 @@ Backwards backward(const Call& call, const Incoming& in) {
   c.reals = const_cast<T*>(data<T>(in.reals));
   c.masks = reinterpret_cast<uint16_t*>(const_cast<int16_t*>(data<int16_t>(in.masks)));
   c.marks = call.segment ? const_cast<T*>(data<T>(in.marks)) : nullptr;
-  take(c, 0, in.grad), take(c, 1, in.grad_membrane);
+  take(c, call, 0, in.grad), take(c, call, 1, in.grad_membrane);
   c.grad_ends = data<T>(in.grad_ends);
   c.dx = mutable_data<T>(dx), c.dstarts = mutable_data<T>(dstarts);
   c.sums = p.learned ? mutable_data<double>(sums) : nullptr;
@@ -194,8 +186,7 @@ Backwards step_scan_backward(int64_t program, const Maybe& grad, const Maybe& gr
                              const Tensor& masks, const Tensor& marks, int64_t segment) {
   const Call call{program_of(program), x, noise, starts, params, true, segment};
   const Incoming incoming{grad, grad_membrane, grad_ends, reals, masks, marks};
-  check(call);
-  if (segment || noise.has_value()) check_noise(call);
+  check(call, segment || noise.has_value());
   check_incoming(call, incoming);
   return by_type(call.dtype(), [&]<class T>() { return backward<T>(call, incoming); });
 }

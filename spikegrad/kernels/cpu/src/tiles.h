@@ -6,16 +6,23 @@
 
 namespace spikegrad {
 
+// f(first, how many) for channels, or other numbers side by side, a vector at a time; where it is
+// whole, how many is a constant. f takes `auto`.
+template <class T, class F>
+[[gnu::always_inline]] inline void over_channels(int64_t channels, const F& f) {
+  int64_t c = 0;
+  for (; c + kLanes<T> <= channels; c += kLanes<T>) f(c, std::integral_constant<int, kLanes<T>>());
+  if (c < channels) f(c, static_cast<int>(channels - c));
+}
+
 // Up to 64 values of a row as vectors, zeros behind them.
 template <class T>
 [[gnu::always_inline]] inline void load_row(const T* from, int n, Lane<T>* to) {
-  if (n < kTile) {
-    alignas(64) T whole[kTile] = {};
-    std::memcpy(whole, from, n * sizeof(T));
-    for (int k = 0; k < kVectors<T>; ++k) to[k] = load(whole + k * kLanes<T>);
-  } else {
+  if (n == kTile)
     for (int k = 0; k < kVectors<T>; ++k) to[k] = load(from + k * kLanes<T>);
-  }
+  else
+    for (int k = 0; k < kVectors<T>; ++k)
+      to[k] = load_part(from + k * kLanes<T>, n - k * kLanes<T>);
 }
 // The same, added.
 template <class T>

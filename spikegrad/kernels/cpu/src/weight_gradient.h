@@ -133,14 +133,9 @@ void weight_gradient(const Rows<T>& dy, int64_t rows, int64_t outputs, const uin
         const int64_t c1 = std::min(chunks, c0 + span);
         const int64_t j = piece / parts * wide, part = piece % parts;
         const int n = static_cast<int>(std::min(wide, outputs - j));
-        const Strip<T> strip{{dy.first + j, dy.apart, dy.filled},
-                             rows,
-                             n,
-                             part,
-                             total + j / kTile * inputs * kTile + j % kTile,
-                             db && part == 0 ? sums + j : nullptr,
-                             copied,
-                             fresh};
+        Strip<T> strip{{dy.first + j, dy.apart, dy.filled}, rows, n, part};
+        strip.total = total + j / kTile * inputs * kTile + j % kTile, strip.fresh = fresh;
+        strip.sums = db && part == 0 ? sums + j : nullptr, strip.copied = copied;
         Ahead<T> next{nullptr, 0};
         if (!dy.filled && piece + 1 < end) next = chunk_of(piece + 1, c0);
         if (!dy.filled && piece + 1 == end && c1 < chunks) next = chunk_of(begin, c1);

@@ -6,10 +6,31 @@
 // inside of the image; a larger value, or a NaN, takes over.
 #pragma once
 
-#include "common.h"
-#include "wide.h"
+#include "tiles.h"
 
 namespace spikegrad {
+
+// A number in every lane.
+template <class T>
+[[gnu::always_inline]] inline Integers<T> every(int64_t k) {
+  return Integers<T>{} + static_cast<std::remove_reference_t<decltype(Integers<T>{}[0])>>(k);
+}
+
+// The first n numbers of bytes; zeros beyond.
+template <class T>
+[[gnu::always_inline]] inline Integers<T> take_bytes(const uint8_t* p, int n) {
+  if (n == kLanes<T>) return load_bytes<T>(p);
+  uint8_t whole[kLanes<T>] = {};
+  std::memcpy(whole, p, n);
+  return load_bytes<T>(whole);
+}
+template <class T>
+[[gnu::always_inline]] inline void put_bytes(uint8_t* p, Integers<T> numbers, int n) {
+  if (n == kLanes<T>) return store_bytes<T>(p, numbers);
+  uint8_t whole[kLanes<T>];
+  store_bytes<T>(whole, numbers);
+  std::memcpy(p, whole, n);
+}
 
 struct Windows {
   int64_t height, width, channels, row;  // row: from one to the next, in numbers
@@ -17,6 +38,9 @@ struct Windows {
 
   int64_t in() const { return height * row; }
   int64_t out() const { return out_height * out_width * channels; }
+  std::vector<int64_t> outputs(int64_t images) const {
+    return {images, out_height, out_width, channels};
+  }
 
   // go(offset of a window's outputs, h, w): (h, w) is where its first pixel lies, maybe outside.
   template <class F>
@@ -44,14 +68,14 @@ void maxima(const Windows& g, const T* x, T* y, uint8_t* index) {
       I which{};
       bool first = true;
       g.pixels(h, w, [&](int64_t at, int64_t number) {
-        const V now = take(x + at + c, n);
+        const V now = load_part(x + at + c, n);
         const I k = every<T>(number);
         const auto more = (now > most) | (now != now);
         which = first ? k : (more ? k : which);
         most = first ? now : (more ? now : most);
         first = false;
       });
-      put<T>(y + out + c, most, n);
+      store_part(y + out + c, most, n, false);
       put_bytes<T>(index + out + c, which, n);
     });
   });
@@ -64,11 +88,11 @@ void routed(const Windows& g, const T* dy, const uint8_t* index, T* dx) {
   std::memset(dx, 0, g.in() * sizeof(T));
   g.over([&](int64_t out, int64_t h, int64_t w) {
     over_channels<T>(g.channels, [&](int64_t c, auto n) {
-      const V from = take(dy + out + c, n);
+      const V from = load_part(dy + out + c, n);
       const I which = take_bytes<T>(index + out + c, n);
       g.pixels(h, w, [&](int64_t at, int64_t number) {
         const V here = which == every<T>(number) ? from : V{};
-        put<T>(dx + at + c, take(dx + at + c, n) + here, n);
+        store_part<T>(dx + at + c, load_part(dx + at + c, n) + here, n, false);
       });
     });
   });

@@ -11,7 +11,7 @@
 // float64: the functions of <cmath>, lane by lane.
 #pragma once
 
-#include "simd/simd.h"
+#include "simd.h"
 
 #include <cmath>
 #include <limits>
