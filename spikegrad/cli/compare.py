@@ -42,9 +42,23 @@ Ctrl-C saves; --resume FOLDER goes on.
 def _compare(targets: tuple[str, ...], **given: Any) -> None:
     resume, workers = given.pop("resume"), given.pop("workers")
     as_json, quiet, dry_run = given.pop("as_json"), given.pop("quiet"), given.pop("dry_run")
+    study = given.pop("study")
     planned = {name: given.pop(name) for name in _PLANNED}
     options = {name: value for name, value in given.items() if value is not None}
     asked = {**{n: v for n, v in planned.items() if v not in (None, ())}, **options}
+    if study is not None:
+        chosen = {name: value for name, value in asked.items() if name not in options}
+        extra = [*targets, *(["--resume"] if resume else [])]
+        if extra:
+            remedy = "the study says what it compares; the same --out goes on"
+            raise UserError(message("expected --study alone", f"{extra[0]} with it", remedy))
+        _refuse(chosen, "the study says what it compares")
+        from spikegrad.cli.study import run_study
+        from spikegrad.compare.check import check_workers
+
+        check_workers(workers, None)
+        run_study(study, options, workers, as_json=as_json, quiet=quiet)
+        return
     if resume is not None:
         _resume(Path(resume), targets, asked, workers, as_json=as_json, quiet=quiet)
         return
@@ -134,7 +148,8 @@ def _resume(
 
         first = wanted.seeds[0]
         wanted = replace(wanted, seeds=tuple(range(first, first + seeds)))
-    _run(wanted, resumed(folder, wanted), workers, as_json=as_json, quiet=quiet)
+    held = resumed(folder, wanted)
+    _run(held.plan(), held, workers, as_json=as_json, quiet=quiet)
 
 
 def _run(
@@ -220,6 +235,12 @@ def _parameters() -> list[Any]:
             metavar="RECIPE|FILE",
             help=f"a shipped recipe ({', '.join(recipes())}) or a TOML file",
             shell_complete=completion.recipe,
+        ),
+        option(
+            "--study",
+            metavar="NAME",
+            help="run a study that comes with the package: shape-against-scale; the same command "
+            "with its --out goes on",
         ),
         option("--workers", type=int, metavar="N", help="runs at a time [one a core]"),
         option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,14 @@ _LONGEST = 60  # characters of a folder's name
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train: the settings that tell it apart, and all settings (but for the seed)."""
+    """One way to train: the settings that tell it apart, and all settings (but for the seed).
+
+    folder: the name of the folder with its runs, which stays when names in words change.
+    """
 
     settings: dict[str, Any]
     config: Config
+    folder: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -80,8 +84,7 @@ class Plan:
 
     def place(self, folder: Path, variant: int, seed: int) -> Path:
         """The run folder of a trial."""
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", self.variants[variant].name).strip("-.")
-        return folder / f"{variant + 1:02d}-{name[:_LONGEST].rstrip('-.')}" / f"seed-{seed}"
+        return folder / self.variants[variant].folder / f"seed-{seed}"
 
     def data(self) -> dict[str, Any]:
         """As values that JSON can hold."""
@@ -91,7 +94,11 @@ class Plan:
             "equal": list(self.equal),
             "seeds": list(self.seeds),
             "variants": [
-                {"settings": variant.settings, "config": flatten(variant.config)}
+                {
+                    "folder": variant.folder,
+                    "settings": variant.settings,
+                    "config": flatten(variant.config),
+                }
                 for variant in self.variants
             ],
         }
@@ -103,7 +110,7 @@ class Plan:
         for each in data["variants"]:
             config = gather(each["config"])
             settings = {name: coerce(OPTIONS[name], v) for name, v in each["settings"].items()}
-            variants.append(Variant(settings, config))
+            variants.append(Variant(settings, config, _inside(each["folder"])))
         seeds = tuple(int(seed) for seed in data["seeds"])
         if not variants or not seeds or data["metric"] not in METRICS:
             raise ValueError("no variants, seeds or metric")
@@ -156,8 +163,9 @@ def plan(
         for others in combinations(varied):
             variants.append(_variant({**own, **others}, shared, config))
     first = variants[0].config.run.seed
-    told = tuple(_told(each, variants) for each in variants)
-    return Plan(told, tuple(range(first, first + seeds)), wanted, metric)
+    told = [_told(each, variants) for each in variants]
+    named = tuple(replace(v, folder=_slug(i, v.name)) for i, v in enumerate(told, 1))
+    return Plan(named, tuple(range(first, first + seeds)), wanted, metric)
 
 
 def _surrogates(
@@ -248,14 +256,29 @@ def _told(variant: Variant, all_of_them: Sequence[Variant]) -> Variant:
     return replace(variant, settings=kept)
 
 
+def _slug(number: int, name: str) -> str:
+    """A name of a folder that every system takes, and that no other variant has."""
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:_LONGEST].strip("-.")
+    return f"{number:02d}-{words}"
+
+
+def _inside(name: Any) -> str:
+    """The name of a folder from a file; ValueError where it would lead elsewhere."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", name):
+        raise ValueError(f"{name!r} is no name of a folder")
+    return name
+
+
 def _with_seed(config: Config, seed: int) -> Config:
     return replace(config, run=replace(config.run, seed=seed))
 
 
 def _words(name: str, value: Any) -> str:
-    """A setting in words; a surrogate is its name."""
+    """A setting in words; a surrogate is its name, what is 1 of it says so."""
     if name == "surrogate":
         return str(value)
+    if name == "surrogate_normalisation":
+        return f"{value} 1"
     if isinstance(value, bool):
         value = "on" if value else "off"
     if isinstance(value, tuple):

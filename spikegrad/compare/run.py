@@ -79,6 +79,7 @@ def run(
     )
     check_workers(workers, executor)
     folder = resumed(Path(out), wanted) if resume else begun(Path(out), wanted)
+    wanted = folder.plan()
     if not progress:
         return run_plan(wanted, folder, workers=workers, executor=executor)
     from spikegrad.compare.live import live
@@ -141,7 +142,7 @@ def resumed(path: Path, wanted: Plan) -> ComparisonFolder:
         got = f"{wanted.seeds[0]} to {wanted.seeds[-1]}"
         raise UserError(message(expected, got, "a comparison may only get more seeds"))
     if before != wanted:
-        folder.write_plan(wanted)
+        folder.write_plan(replace(before, seeds=wanted.seeds, metric=wanted.metric))
     return folder
 
 

@@ -6,6 +6,7 @@ from spikegrad.report.learning import learning
 from spikegrad.report.membrane import membrane
 from spikegrad.report.raster import raster
 from spikegrad.report.read import Curve, Layer, Run, Samples, read_run, read_samples
+from spikegrad.report.slopes import slopes
 from spikegrad.report.style import save
 from spikegrad.report.surrogate import compare, surrogate
 
@@ -22,6 +23,7 @@ __all__ = [
     "read_run",
     "read_samples",
     "save",
+    "slopes",
     "surrogate",
     "write_pictures",
 ]
