@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spikegrad.compare.folder import ComparisonFolder
-from spikegrad.compare.outcome import Outcome, held
+from spikegrad.compare.outcome import FLOW, Outcome, held
 from spikegrad.compare.plan import Plan, Trial
 from spikegrad.compare.processes import Processes
 from spikegrad.compare.trial import INTERRUPTED, run_trial
@@ -71,7 +71,11 @@ def execute(
     Raises:
         KeyboardInterrupt: a signal, when the trials that ran here have saved.
     """
-    outcomes = {k: o for k, o in done_before(plan, folder).items() if not o.failed}
+    outcomes = {
+        key: outcome
+        for key, outcome in done_before(plan, folder).items()
+        if not outcome.failed and (plan.place(folder.path, *key) / FLOW).is_file()
+    }  # a kill between result and flow: the trial only measures its flow
     left = [t for t in plan.trials(folder.path) if (t.variant, t.seed) not in outcomes]
     seen(outcomes)
 
@@ -106,7 +110,7 @@ def _here(trials: list[Trial], keep: Callable[[Trial, Outcome], None]) -> None:
 
 
 def _job(trial: Trial) -> tuple[dict[str, Any], str]:
-    return flatten(trial.config), str(trial.folder)
+    return flatten(trial.config), str(trial.folder.resolve())  # a worker may be elsewhere
 
 
 def _take(trial: Trial, answer: dict[str, Any], keep: Callable[[Trial, Outcome], None]) -> None:

@@ -55,8 +55,8 @@ class Processes(Executor):
 
     def interrupt(self) -> None:
         """Let the tasks that run save and stop; what has not begun does not begin."""
-        self._stopped = True
         with self._lock:
+            self._stopped = True
             for pid in self._pools:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGTERM)
@@ -70,11 +70,13 @@ class Processes(Executor):
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _run(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if self._stopped:
-            raise RunError("stopped before it began")
         pid, pool = self._pool()
+        with self._lock:  # what is submitted here is in a process that `interrupt` knows
+            if self._stopped:
+                raise RunError("stopped before it began")
+            task = pool.submit(fn, *args, **kwargs)
         try:
-            return pool.submit(fn, *args, **kwargs).result()
+            return task.result()
         except process.BrokenProcessPool:
             with self._lock:
                 self._pools.pop(pid, None)
@@ -87,6 +89,8 @@ class Processes(Executor):
         """The process of this thread, a new one where there is none."""
         held: tuple[int, ProcessPoolExecutor] | None = getattr(self._own, "held", None)
         with self._lock:
+            if self._stopped:
+                raise RunError("stopped before it began")
             if held is not None and held[0] in self._pools:
                 return held
         context = multiprocessing.get_context("spawn")

@@ -89,7 +89,7 @@ def look(path: Path) -> Seen:
 
 
 def find(folder: Path) -> list[Seen]:
-    """Every run below a folder, or in it; a comparison is one line.
+    """Every run below a folder, or in it; a comparison below it is one line, its own runs are all.
 
     Raises:
         UserError: there is no such folder.
@@ -128,7 +128,7 @@ def _walk(folder: Path) -> Iterator[Seen]:
         if "config.toml" in files or any(name in files for name in _FILES):
             folders.clear()
             yield look(path)
-        elif PLAN in files:
+        elif PLAN in files and path != folder:
             folders.clear()
             yield _comparison(path)
         folders.sort(key=lambda name: _natural(Path(name)))

@@ -125,6 +125,11 @@ def test_finished_trials_are_not_run_again_and_more_seeds_are_taken(
     assert ran == [("triangle", 0)]
     assert figures(found) == figures(first)
     ran.clear()
+    (first.plan.place(there, 0, 1) / "flow.json").unlink()  # killed before it was written
+    kept = (first.plan.place(there, 0, 1) / "result.json").stat().st_mtime_ns
+    assert figures(again(first, there, small, resume=True, workers=1)) == figures(first)
+    assert (first.plan.place(there, 0, 1) / "result.json").stat().st_mtime_ns == kept
+    ran.clear()
     found = again(first, there, small, resume=True, workers=1, seeds=3)
     assert ran == [("arctan", 2), ("triangle", 2)]
     assert found.complete
@@ -164,6 +169,13 @@ def test_a_process_that_dies_fails_its_task_alone():
         with pytest.raises(RunError, match="ended without a word"):
             dead.result(120)
         assert after.result(120) == 3
+
+
+def test_what_has_not_begun_does_not_begin_after_an_interrupt():
+    with Processes(1) as own:
+        own.interrupt()
+        with pytest.raises(RunError, match="stopped before it began"):
+            own.submit(sum, [1]).result(60)
 
 
 def test_an_executor_that_loses_a_task_is_a_failure_of_that_trial(tmp_path, small):

@@ -119,6 +119,14 @@ def test_a_folder_of_seeds_stands_for_its_runs(runs):
     assert [each.path.name for each in found] == ["seed-0", "seed-1", "h12-0"]
 
 
+def test_the_runs_of_a_comparison_are_listed_where_it_is_asked_for(runs, tmp_path):
+    (runs / "comparison.json").write_text("{}")
+    assert [each.path.name for each in find(runs)] == ["h8-0", "h8-1", "h12-0", "h12-1"]
+    (found,) = find(tmp_path)
+    assert found.state == "damaged"
+    assert "expected a complete" in found.problem
+
+
 def test_no_folder_is_an_error_and_an_empty_one_has_no_runs(tmp_path):
     with pytest.raises(UserError, match="nothing there"):
         find(tmp_path / "none")
