@@ -159,13 +159,38 @@ def test_feedback(case: str, surrogate: Any, dtype: str) -> None:
     check(through(call, "reference"), found, TYPES[dtype])
 
 
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("batch", [1, 33, 70])
-def test_feedback_of_other_sizes(batch: int) -> None:
-    """Lean with more steps than a segment has at that batch."""
-    call = fed("lif", torch.float64, batch=batch, steps=30 if batch > 1 else 5)
+def test_feedback_of_other_sizes(batch: int, dtype: str) -> None:
+    """Groups of samples, whole ones and a rest; lean with more steps than a segment has."""
+    call = fed("lif", TYPES[dtype], batch=batch, steps=30 if batch > 1 else 5)
     want = through(call, "reference")
+    with poisoned():
+        check(want, through(call, "cpu"), TYPES[dtype])
+        check(want, through(call, "cpu", lean=True), TYPES[dtype])
+
+
+def test_gradients_in_groups_of_samples_where_few_spike() -> None:
+    """Then the weight's gradient goes along the spikes, the current's in groups."""
+    call = fed("lif", torch.float64, batch=40, surrogate=arctan(2.0))
+    call["x"] = call["x"] - 1.5
+    want = through(call, "reference")
+    assert 0 < float(want["y"].mean()) < 1 / 40
     check(want, through(call, "cpu"), torch.float64)
-    check(want, through(call, "cpu", lean=True), torch.float64)
+
+
+def test_a_feedback_weight_that_is_not_learned() -> None:
+    call = fed("lif", torch.float64, batch=40)
+    want, found = [], []
+    for backend, made in (("reference", want), ("cpu", found)):
+        x = call["x"].clone().requires_grad_()
+        edges, args = {"weight": call["weight"], "edges": call["edges"]}, call["args"]
+        if backend == "cpu":
+            y, _ = cpu.recurrent(x, call["state"], **edges, neuron="lif", args=args)
+        else:
+            y, _ = F.recurrent(x, call["state"], **edges, neuron=partial(F.lif, **args))
+        made += torch.autograd.grad((y * drawn(20, y.shape, y.dtype)).sum(), x)
+    torch.testing.assert_close(found, want, rtol=0, atol=1e-11)
 
 
 def test_feedback_in_chunks() -> None:
@@ -182,7 +207,7 @@ def test_feedback_in_chunks() -> None:
     assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(end), strict=True))
 
 
-@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("batch", [1, 5, 70])
 def test_threads_change_no_bit(batch: int) -> None:
     """Sums run in one order, however many threads share the work."""
     g = torch.Generator().manual_seed(0)

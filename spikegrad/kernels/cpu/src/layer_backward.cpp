@@ -4,6 +4,7 @@
 // products made from it, and in a lean call what the forward pass did not keep, computed again.
 #include "dense.h"
 #include "layer_engine.h"
+#include "sparse_feedback.h"
 
 namespace spikegrad {
 namespace {
@@ -31,7 +32,8 @@ struct Back : Sizes {
   const int64_t piece;
   ConnectionBack<T> in;
   Scratch<T> dI, back_total, back_weight, carry, start;
-  Scratch<T> again, reals, current;  // what a lean call computes again
+  std::optional<SparseFeedback<T>> sparse;  // feedback along some synapses
+  Scratch<T> again, reals, current;         // what a lean call computes again
   Scratch<uint64_t> masks;
   bool back_support = false, back_started = false;
   Places places;  // of this layer's own support
@@ -61,7 +63,12 @@ struct Back : Sizes {
         s && static_cast<double>(ones(s, rows() * tiles)) <= layer.in.crossover.input * square;
     const T* weight = data<T>(layer.feedback);
     if (call.need_feedback) dfeedback = pooled(sizes_of(*layer.feedback), dtype);
-    if (layer.sparse_feedback()) return;
+    if (layer.sparse_feedback()) {
+      T* const dw = call.need_feedback ? mutable_data<T>(dfeedback) : nullptr;
+      sparse.emplace(layer.back_synapses(), weight, words_of(call.bits), s, steps, batch, stride,
+                     dw);
+      return;
+    }
     back_weight = back_support ? transposed(weight, outputs, outputs)
                                : packed_columns(weight, outputs, outputs);
     if (!call.need_feedback) return;
@@ -130,21 +137,20 @@ struct Back : Sizes {
     T* gradient = dI;
     // The slot behind the segment holds the first step of the segment after it.
     const T* next = t < steps - 1 ? gradient + (t + 1 - t0) * batch * stride : nullptr;
-    const int64_t groups = groups_of(batch);
-    parallel(tiles * groups, 1, [&](int64_t begin, int64_t end) {
+    const int64_t groups = groups_of(batch), each = sparse && sparse->by_tiles() ? groups : 1;
+    if (next && sparse) sparse->begin(next);
+    parallel(tiles * groups / each, 1, [&](int64_t begin, int64_t end) {
       const Scratch<T> back(kGroup * kTile);
-      for (int64_t piece = begin; piece < end; ++piece) {
+      for (int64_t piece = begin * each; piece < end * each; ++piece) {
         const int64_t tile = piece / groups, b0 = piece % groups * kGroup;
         const int64_t b1 = std::min(batch, b0 + kGroup), n = b1 - b0;
         LayerBack<T> mine = f;
-        const uint64_t* support = words_of(call.support);
-        if (support) support += (t * batch + b0) * tiles + tile;
-        if (next && layer.sparse_feedback())
-          sparse_tile(layer.back_synapses(), data<T>(layer.feedback), tile, support, tiles,
-                      next + b0 * stride, stride, n, back.get());
+        if (next && sparse)
+          sparse->step(t, tile, b0, n, next, back.get());
         else if (next && back_support)
-          sampled_tile(support, tiles, next + b0 * stride, stride, n,
-                       back_weight + tile * kTile * stride, stride, outputs, back.get());
+          sampled_tile(words_of(call.support) + (t * batch + b0) * tiles + tile, tiles,
+                       next + b0 * stride, stride, n, back_weight + tile * kTile * stride, stride,
+                       outputs, back.get());
         else if (next)
           dense_tile(next + b0 * stride, stride, n, back_weight + tile * outputs * kTile, outputs,
                      back.get());
@@ -177,9 +183,8 @@ struct Back : Sizes {
     if (!call.need_feedback || n <= 0) return;
     const T* gradient = dI + (from - t0) * batch * stride;
     const uint64_t* bits = words_of(call.bits) + (from - 1) * batch * tiles;
-    if (layer.sparse_feedback())
-      sparse_weight_gradient(layer.back_synapses(), bits, static_cast<const T*>(nullptr), gradient,
-                             stride, n, !back_started, mutable_data<T>(dfeedback));
+    if (sparse)
+      sparse->products(gradient, from * batch, n, !back_started);
     else
       weight_gradient(Rows<T>{gradient, stride, true}, n, outputs, bits, outputs, back_total.get(),
                       static_cast<T*>(nullptr), !back_started);
@@ -212,7 +217,7 @@ struct Back : Sizes {
     T* const to = mutable_data<T>(dfeedback);
     if (!back_started)  // of one step
       std::memset(to, 0, dfeedback.numel() * sizeof(T));
-    else if (!layer.sparse_feedback())
+    else if (!sparse)
       untiled(back_total.get(), outputs, outputs, to);
   }
 };

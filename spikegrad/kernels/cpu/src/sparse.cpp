@@ -1,7 +1,6 @@
 // The operators of a connection with some synapses alone.
-#include "sparse.h"
-
 #include "connection.h"
+#include "sparse_groups.h"
 
 namespace spikegrad {
 namespace {

@@ -103,6 +103,19 @@ inline int64_t parts_of(int64_t rows) {
   return rows < 4 * threads ? threads : 1;
 }
 
+// y += the weights of n synapses of one source. Their targets differ, so that four sums need not
+// wait for each other.
+template <class T>
+[[gnu::always_inline]] inline void add_along(const int32_t* targets, const T* w, int64_t n, T* y) {
+  int64_t e = 0;
+  for (; e + 3 < n; e += 4) {
+    T sum[4];
+    for (int k = 0; k < 4; ++k) sum[k] = y[targets[e + k]] + w[e + k];
+    for (int k = 0; k < 4; ++k) y[targets[e + k]] = sum[k];
+  }
+  for (; e < n; ++e) y[targets[e]] += w[e];
+}
+
 // y [R][N], rows `apart`: the bias, if there is one, and what the sources add that bits name. x:
 // their values [R, I], or null: they are 1.
 template <class T>
@@ -121,7 +134,8 @@ void sparse_product(const Synapses& s, const T* __restrict w, const uint64_t* bi
         std::memset(to + j0, 0, (j1 - j0) * sizeof(T));
       const int64_t n = list_sources(bits + r * words, 0, words, list);
       visit(s, w, list, n, j0, j1, [&](int64_t k, int64_t first, int64_t last) {
-        const T value = x ? x[r * s.inputs + list[k]] : T(1);
+        if (!x) return add_along(s.targets + first, w + first, last - first, to);
+        const T value = x[r * s.inputs + list[k]];
         for (int64_t e = first; e < last; ++e) to[s.targets[e]] += value * w[e];
       });
     }
@@ -179,25 +193,6 @@ void sparse_tile(const Synapses& s, const T* w, int64_t tile, const uint64_t* su
           along(s.targets + first, w + first, last - first, dy + r * apart);
     });
   }
-}
-
-// The same of all rows and tiles: leave(tile, first row, rows, from [rows][64]).
-template <class T, class F>
-void sparse_input_gradient(const Synapses& s, const T* w, const uint64_t* support, const T* dy,
-                           int64_t apart, int64_t rows, const F& leave) {
-  const int64_t words = tiles_of(s.inputs), threads = torch::stable::get_num_threads();
-  const int64_t many = rows < 4 * kGroup * threads ? 1 : kGroup;  // rows of a piece
-  const int64_t pieces = (rows + many - 1) / many;
-  const int64_t parts = std::min(words, parts_of(pieces));
-  parallel_each(pieces * parts, 1, [&](int64_t k) {
-    alignas(64) T out[kGroup * kTile];
-    const int64_t first = k / parts * many, n = std::min(rows - first, many), part = k % parts;
-    for (int64_t tile = words * part / parts; tile < words * (part + 1) / parts; ++tile) {
-      sparse_tile(s, w, tile, support ? support + first * words + tile : nullptr, words,
-                  dy + first * apart, apart, n, out);
-      leave(tile, first, n, out);
-    }
-  });
 }
 
 }  // namespace spikegrad
