@@ -31,8 +31,13 @@ FIGURES: dict[str, Number] = {
 }
 """The figures of a trial that have a mean and a spread over the seeds."""
 
-_WITHOUT_TEST = {"test_accuracy": "val_accuracy", "test_loss": "val_loss"}
-_WITHOUT_CLASSES = {"test_accuracy": "test_loss", "val_accuracy": "val_loss"}
+_INSTEAD = {
+    "test_accuracy": ("val_accuracy", "test_loss", "val_loss"),
+    "val_accuracy": ("val_loss",),
+    "test_loss": ("val_loss",),
+    "val_loss": (),
+}
+"""What ranks runs that have no such figure: without a test part, without classes."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,9 @@ class Comparison:
     def metric(self) -> str:
         """What the variants are ranked by: that of the plan, or what the data set has instead."""
         wanted = self.plan.metric
-        for instead in (_WITHOUT_TEST, _WITHOUT_CLASSES):
-            if any(self.values(i, wanted) for i in range(len(self.plan.variants))):
-                break
-            replaced = instead.get(wanted, wanted)
-            if any(self.values(i, replaced) for i in range(len(self.plan.variants))):
-                wanted = replaced
+        for metric in (wanted, *_INSTEAD[wanted]):
+            if any(self.values(i, metric) for i in range(len(self.plan.variants))):
+                return metric
         return wanted
 
     def values(self, variant: int, figure: str) -> dict[int, float]:

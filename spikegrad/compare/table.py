@@ -12,6 +12,8 @@ __all__ = ["figures", "notes", "progress", "ranking", "text", "unusual"]
 
 Rows = list[list[str]]
 
+_BUDGET = ("epochs", "batch_size")  # settings that decide how many steps there are
+
 _TITLES = {
     "test_accuracy": "test accuracy",
     "val_accuracy": "validation accuracy",
@@ -79,6 +81,10 @@ def notes(found: Comparison) -> list[str]:
         )
     elif len(found.plan.seeds) == 1 and len(ranks) > 1:
         lines.append("one seed has no spread, and so shows no difference: give --seeds 5 or more")
+    budget = [name for name in _BUDGET if name in found.plan.variants[0].settings]
+    if budget:
+        names = " and ".join(name.replace("_", " ") for name in budget)
+        lines.append(f"the variants differ in {names}: they do not have the same budget")
     lines.append(
         "rate: spikes per neuron and step; gradient: norm at the input current of the first "
         "spiking layer before the first step, its factor per step back in time, and the share of "

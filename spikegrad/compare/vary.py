@@ -19,6 +19,7 @@ _JOIN = "+"
 """Between the values of one list, since commas stand between the variants."""
 _NEVER = {
     "seed": "give the number of seeds: --seeds N, from --seed on",
+    "dataset": "start one comparison for each data set: their accuracies cannot be ranked together",
     "out": "every run has its own folder inside that of the comparison",
 }
 

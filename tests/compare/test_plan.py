@@ -52,7 +52,7 @@ def test_every_field_can_vary_or_says_why_not():
     for field, value in values.items():
         if value in (None, "", ()) or field in idle:
             continue
-        if field in ("seed", "out"):
+        if field in ("seed", "out", "dataset"):
             with pytest.raises(UserError, match=f"tells variants apart, got {field}"):
                 plan("digits", vary={field: [value]})
             continue
