@@ -3,7 +3,7 @@
 >>> from spikegrad import compare
 >>> plan = compare.plan("digits", surrogates=["arctan", "triangle"], equal="area,fwhm")
 >>> [variant.name for variant in plan.variants]
-['arctan, slope 1', 'triangle, slope 0.5']
+['arctan, slope 2', 'triangle, slope 1']
 """
 
 from spikegrad.compare.comparison import Comparison
