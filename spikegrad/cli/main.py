@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("spikegrad.cli.train", "Train a spiking network, or resume a run."),
     "eval": ("spikegrad.cli.eval", "Measure a trained network on a part of its data set."),
     "predict": ("spikegrad.cli.predict", "Classify samples from a file."),
+    "report": ("spikegrad.cli.report", "Write the report of a run again, as one HTML page."),
+    "watch": ("spikegrad.cli.watch", "Show a run while it trains, in a browser or a terminal."),
     "diagnose": ("spikegrad.cli.diagnose", "Say why a network does not learn, and what to do."),
     "compare": ("spikegrad.cli.compare", "Compare variants with the same seeds, or runs."),
     "runs": ("spikegrad.cli.runs", "List runs: settings that differ, and results."),

@@ -53,8 +53,10 @@ def draw(folder: Path, *, again: bool = False) -> list[Path]:
     return pictures
 
 
-def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool) -> None:
-    """A short table: accuracies, rates, time, where the pictures are."""
+def summarise(
+    result: Result, folder: Path, pictures: list[Path], report: Path | None, *, quiet: bool
+) -> None:
+    """A short table: accuracies, rates, time, where pictures and report are."""
     console = Screen()
     if not result.new:
         console.say(f"{folder} is finished already; nothing was changed")
@@ -68,6 +70,8 @@ def summarise(result: Result, folder: Path, pictures: list[Path], *, quiet: bool
     if pictures:
         names = ", ".join(p.stem for p in pictures)
         console.say(f"pictures ({names}) in {folder / 'pictures'}")
+    if report is not None:
+        console.say(f"report:  {shlex.quote(str(report))}")
     if (folder / "tensorboard").is_dir():
         console.say(f"curves:  tensorboard --logdir {curves}")
     console.say(f"measure: spikegrad eval {run}")

@@ -70,17 +70,19 @@ _HELP = """Train a spiking network on DATASET (digits by default; spikegrad data
 Every setting is an option. A value is taken from the command line, else from the file given with
 --config, else from the defaults of the data set, else from the defaults shown here.
 
-A run is a folder with config, metrics, result, weights, checkpoint and pictures. Ctrl-C saves the
-run and stops it; --resume RUN continues it, --resume RUN --epochs N with more epochs.
+A run is a folder with config, metrics, result, weights, checkpoint, pictures and a report, one HTML
+page to be opened in a browser. Ctrl-C saves the run and stops it; --resume RUN continues it,
+--resume RUN --epochs N with more epochs.
 """
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a person wants to see of a run: its progress, and pictures at the end."""
+    """What a person wants to see of a run: its progress, pictures and the report at the end."""
 
     quiet: bool
     pictures: bool
+    report: bool
 
     def say(self, text: str) -> None:
         """Say what happens next, at once."""
@@ -90,7 +92,7 @@ class Shown:
 
 def _train(**given: Any) -> int | None:
     resume, config, dry_run = given.pop("resume"), given.pop("config"), given.pop("dry_run")
-    shown = Shown(quiet=given.pop("quiet"), pictures=given.pop("pictures"))
+    shown = Shown(**{name: given.pop(name) for name in ("quiet", "pictures", "report")})
     count = given.pop("seeds")
     options = {name: value for name, value in given.items() if value is not None}
     if resume and dry_run:
@@ -186,11 +188,12 @@ def _run(config: Any, folder: Path, shown: Shown, *, resume: bool) -> int | None
     try:
         result = train_run(config, folder, resume=resume, progress=not shown.quiet, started=started)
         pictures = _drawn(folder, shown) if shown.pictures else []
+        report = _reported(folder, new=result.new) if shown.report else None
     except KeyboardInterrupt as stop:
         stop.folder = folder if (folder / "config.toml").is_file() else None  # type: ignore
         raise
     if is_first():
-        summarise(result, folder, pictures, quiet=shown.quiet)
+        summarise(result, folder, pictures, report, quiet=shown.quiet)
     return None
 
 
@@ -204,6 +207,19 @@ def _drawn(folder: Path, shown: Shown) -> list[Path]:
         shown.say("drawing the pictures")
     with in_touch(folder):
         return from_first(lambda: draw(folder))
+
+
+def _reported(folder: Path, *, new: bool) -> Path:
+    """The report of a run, which the first process writes; of a run that was finished already it is
+    written where there is none.
+    """
+    from spikegrad.report.page import write_report
+    from spikegrad.train.agreement import from_first, in_touch
+    from spikegrad.train.folder import RunFolder
+
+    there = RunFolder(folder).report
+    with in_touch(folder):
+        return from_first(lambda: write_report(folder) if new or not there.is_file() else there)
 
 
 def _parameters() -> list[Any]:
@@ -239,6 +255,12 @@ def _parameters() -> list[Any]:
             ["--pictures/--no-pictures"],
             default=True,
             help="draw pictures at the end",
+            panel=_FIRST,
+        ),
+        click.RichOption(
+            ["--report/--no-report"],
+            default=True,
+            help="write report.html at the end",
             panel=_FIRST,
         ),
         click.RichOption(

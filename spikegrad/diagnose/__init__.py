@@ -1,7 +1,7 @@
 """Measurements of a network: plain dataclasses, never printed; the network stays as it was."""
 
 from spikegrad.diagnose.compare import Check, Compared, check
-from spikegrad.diagnose.explain import Explained, explain
+from spikegrad.diagnose.explain import Explained, Explanation, explain
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
 from spikegrad.diagnose.health import Health, health
@@ -10,6 +10,7 @@ from spikegrad.diagnose.layer import LayerHealth
 from spikegrad.diagnose.loop import loop_closed_form, loop_integral
 from spikegrad.diagnose.monitor import Fired, Look, Monitor, Norms, fired
 from spikegrad.diagnose.preflight import preflight
+from spikegrad.diagnose.printed import Findings
 from spikegrad.diagnose.rates import SpikeCounts, counts_table, firing_rates, spike_counts
 from spikegrad.diagnose.recorded import Written, recorded_health
 from spikegrad.diagnose.repair import Fixed, Repair, Tempered, fix
@@ -21,7 +22,9 @@ __all__ = [
     "Check",
     "Compared",
     "Explained",
+    "Explanation",
     "Finding",
+    "Findings",
     "Fired",
     "Fixed",
     "GradientFlow",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
+from spikegrad.diagnose.printed import Listed
 from spikegrad.diagnose.probe import outputs_of
 from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
@@ -32,7 +33,7 @@ from spikegrad.nn.witness import Seen, Witness
 from spikegrad.step import Step
 from spikegrad.types import Edges
 
-__all__ = ["Explained", "explain"]
+__all__ = ["Explained", "Explanation", "explain"]
 
 _ROUTES = ("dense", "events", "once", "given", "synapses")
 RUNS = 3
@@ -85,7 +86,21 @@ class Explained:
         return self.forward, self.weight, self.input
 
 
-def explain(network: nn.Module, x: Tensor) -> list[Explained]:
+class Explanation(Listed[Explained]):
+    """All layers, in the order of the run; printed it is a table."""
+
+    header = ("layers", "backend", "product", "forward ms", "backward ms", "why", "what to do")
+
+    @staticmethod
+    def row_of(each: Explained) -> list[str]:
+        """The cells of a layer."""
+        back = "-" if each.backward_ms is None else f"{each.backward_ms:.3g}"
+        ways = ", ".join(way for way in each.ways if way)
+        took = [f"{each.forward_ms:.3g}", back]
+        return ["+".join(each.layers), each.backend, ways or "-", *took, each.reason, each.advice]
+
+
+def explain(network: nn.Module, x: Tensor) -> Explanation:
     """What runs every layer of a network on x, why, and how long it takes.
 
     network: any module; its layers in a `Sequential` of this package run several in one call where
@@ -103,7 +118,7 @@ def explain(network: nn.Module, x: Tensor) -> list[Explained]:
     with untouched(network), torch.enable_grad():
         for _ in range(RUNS + 1):
             runs.append(one_run(network, x))
-    made: list[Explained] = []
+    made = Explanation()
     for place, seen in enumerate(runs[-1]):
         block = isinstance(seen.what, Block)
         said = of_block(seen.what, seen.how, names, not made) if block else of_layer(seen, names)

@@ -22,11 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikegrad.diagnose.printed import html_table
 from spikegrad.diagnose.probe import Loss, Probe, probe, shown, spiking
 from spikegrad.diagnose.text import columns, number
 from spikegrad.step.modes import distances, mode_of
 
 __all__ = ["GradientFlow", "LayerFlow", "flow_of", "gradient_flow", "growth_of", "slopes_seen"]
+
+
+HEADER = ("layer", "rate", "gradient", "per step back", "derivative", "passing")
+NORMS = ("parameter", "gradient")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,16 @@ class GradientFlow:
 
     def table(self) -> str:
         """Layers, then parameters, as text."""
-        rows = [
+        return columns(HEADER, self.rows()) + "\n\n" + columns(NORMS, self.norms())
+
+    __str__ = table
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADER, self.rows()) + html_table(NORMS, self.norms())
+
+    def rows(self) -> list[list[str]]:
+        """The cells of the layers."""
+        return [
             [
                 f"{layer.name} ({layer.kind})",
                 number(layer.rate),
@@ -105,13 +119,14 @@ class GradientFlow:
             ]
             for layer in self.layers
         ]
-        header = ["layer", "rate", "gradient", "per step back", "derivative", "passing"]
+
+    def norms(self) -> list[list[str]]:
+        """The cells of the parameters."""
         named = [
             [name, "none" if norm is None else number(norm)]
             for name, norm in self.parameters.items()
         ]
-        named += [[name, "frozen"] for name in self.frozen]
-        return columns(header, rows) + "\n\n" + columns(["parameter", "gradient"], named)
+        return [*named, *([name, "frozen"] for name in self.frozen)]
 
 
 def gradient_flow(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> GradientFlow:

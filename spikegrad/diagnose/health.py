@@ -13,6 +13,7 @@ from spikegrad.diagnose.ends import dead_outputs, floor_of
 from spikegrad.diagnose.finding import Finding, ordered
 from spikegrad.diagnose.layer import LayerHealth, layers_of
 from spikegrad.diagnose.preflight import findings_of
+from spikegrad.diagnose.printed import html_findings, html_lines, html_table
 from spikegrad.diagnose.probe import Loss, Probe, probe
 from spikegrad.diagnose.text import columns, finite, number, share
 from spikegrad.diagnose.truth import DRAWS, FLIPS, SAMPLES, Truth, check_truth
@@ -92,6 +93,12 @@ class Health:
         return "\n".join(lines if self.findings else [*lines, "no finding"])
 
     __str__ = __repr__ = text
+
+    def _repr_html_(self) -> str:
+        parts = [html_table(HEADER, [row(layer) for layer in self.layers])]
+        if self.truth is not None:
+            parts.append(self.truth._repr_html_())
+        return "".join([*parts, html_lines(self.line(), *self.notes), html_findings(self.findings)])
 
     def data(self) -> dict[str, Any]:
         """All of it as values that JSON can hold."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.diagnose.flow import growth_of, norms, slopes_seen
+from spikegrad.diagnose.histogram import Histogram, histogram
 from spikegrad.diagnose.probe import Probe, shown, spiking
 from spikegrad.diagnose.rates import never_and_always
 from spikegrad.diagnose.text import finite, number, share
@@ -40,7 +41,8 @@ class LayerHealth:
     peak; nearest, typical: the least and the median |u - theta|; support, width: half-width of the
     surrogate, and its full width at half maximum; gradient: L2 norm of the gradient of the input
     current, one a step; reached: whether the loss depends on the layer at all; memory: how many
-    steps back the gradient of the output's last step reaches, above 1 % of its largest norm.
+    steps back the gradient of the output's last step reaches, above 1 % of its largest norm;
+    rates: the rate at each step; distances: how often u - theta takes which values.
     What was not measured is None; hard: whether spikes are steps.
     """
 
@@ -64,6 +66,8 @@ class LayerHealth:
     reached: bool = True
     memory: int | None = None
     hard: bool = True
+    rates: tuple[float, ...] = ()
+    distances: Histogram | None = None
 
     @property
     def dead(self) -> bool:
@@ -104,6 +108,8 @@ class LayerHealth:
         }
         if self.gradient is not None:
             found["gradient"] = [finite(norm) for norm in self.gradient]
+        found["rates"] = list(self.rates)
+        found["distances"] = None if self.distances is None else self.distances.data()
         return {**found, "total": finite(self.total), "growth": finite(self.growth)}
 
 
@@ -118,6 +124,7 @@ def every(network: nn.Module, seen: Probe) -> Iterator[LayerHealth]:
     for name, module, tape in spiking(network, seen.tapes):
         gradient, last = seen.gradients[name], seen.last.get(name)
         silent, always = never_and_always(tape.activity)
+        assert tape.distance is not None
         yield LayerHealth(
             name=shown(name, module),
             kind=type(module).__name__,
@@ -132,6 +139,8 @@ def every(network: nn.Module, seen: Probe) -> Iterator[LayerHealth]:
             reached=gradient is not None,
             memory=None if last is None else steps_back(norms(last)),
             hard=module.surrogate.mode == "hard",
+            rates=tuple(tape.activity.float().flatten(1).mean(1).tolist()),
+            distances=histogram(tape.distance),
         )
 
 

@@ -25,6 +25,7 @@ from spikegrad.diagnose.ends import (
 from spikegrad.diagnose.finding import Finding, ordered
 from spikegrad.diagnose.gradients import check_flow, check_parameters
 from spikegrad.diagnose.layer import LayerHealth, layers_of
+from spikegrad.diagnose.printed import Findings
 from spikegrad.diagnose.probe import Loss, Probe, probe
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.tape import unrecorded
@@ -40,7 +41,7 @@ def preflight(
     loss: Loss,
     floor: float | None = None,
     classes: int | None = None,
-) -> list[Finding]:
+) -> Findings:
     """Find what will keep a network from learning, by one forward and backward pass.
 
     network: any `nn.Module` with neurons of this package in it, run in the mode it is in; x: one
@@ -48,7 +49,8 @@ def preflight(
     scalar, called some more times on made-up outputs; floor: the lowest value of the loss, if known
     (it counts only when the output is spikes; by default it is found by trying a perfect output);
     classes: how many there are.
-    Returns findings, errors first; none for a network that is ready. Nothing of the network
+    Returns a list of findings, errors first, which prints as a table; none for a network that is
+    ready. Nothing of the network
     changes: parameters, buffers, gradients, mode and random state are as before.
     Raises UserError for input or a loss that cannot be used at all.
 
@@ -65,7 +67,8 @@ use --calibrate 0.05
     seen = probe(network, x, labels, loss=loss)
     layers = layers_of(network, seen)
     with torch.no_grad():
-        return findings_of(network, seen, layers, labels, loss, floor=floor, classes=classes)
+        found = findings_of(network, seen, layers, labels, loss, floor=floor, classes=classes)
+    return Findings(found)
 
 
 def findings_of(

@@ -5,19 +5,24 @@ number of outputs it reaches; per sample. An input that is the same at every ste
 time) is multiplied once and counted once. MACs: multiply-accumulates of one dense pass, which is
 what the ReLU network of the same layers costs per sample; for a feedback weight, per step. Of a
 sparse connection both count the synapses that there are.
+
+Energy is that of the arithmetic alone, in 32-bit floating point at 45 nm: 0.9 pJ for an addition,
+4.6 pJ for a multiplication and an addition (Horowitz 2014, ISSCC, "Computing's energy problem").
+Memory and control cost more than that on most hardware: it compares networks, not machines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikegrad.diagnose.printed import html_lines, html_table
 from spikegrad.diagnose.probe import forward
 from spikegrad.diagnose.rates import spikes_of
 from spikegrad.diagnose.text import columns, number
@@ -29,9 +34,16 @@ from spikegrad.nn.sequential import OVER_TIME
 from spikegrad.nn.tape import Recorded
 from spikegrad.types import Edges
 
-__all__ = ["Row", "Summary", "summary"]
+__all__ = ["ADDITION", "MULTIPLICATION", "Row", "Summary", "summary"]
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+ADDITION = 0.9e-12
+"""Joules of a 32-bit floating-point addition at 45 nm."""
+MULTIPLICATION = 4.6e-12
+"""Joules of a multiplication and an addition of the same kind."""
+
+
+HEADER = ("layer", "output", "parameters", "rate", "SynOps", "MACs")
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,8 @@ class Row:
 
     name, kind: the module's full name and class; parameters: how many numbers it learns; shape: of
     one sample's output at one step; rate: spikes per neuron and step, None where nothing spikes;
-    synops: synaptic operations per sample, all steps; macs: of one dense pass; each None where the
+    synops: synaptic operations per sample, all steps; macs: of one dense pass; events: whether
+    every input was a spike (1 or -1) or 0, so that operations are additions; each None where the
     layer has no connection.
     """
 
@@ -51,6 +64,25 @@ class Row:
     rate: float | None
     synops: float | None
     macs: int | None
+    events: bool | None = None
+
+    @property
+    def energy(self) -> float | None:
+        """Joules of the synaptic operations of a sample; None where there is no connection."""
+        if self.synops is None:
+            return None
+        return self.synops * (ADDITION if self.events else MULTIPLICATION)
+
+    @property
+    def dense_energy(self) -> float | None:
+        """Joules of one dense pass of a sample; None where there is no connection."""
+        return None if self.macs is None else self.macs * MULTIPLICATION
+
+    def data(self) -> dict[str, Any]:
+        """All of it as values that JSON can hold."""
+        shape = None if self.shape is None else list(self.shape)
+        own = {**vars(self), "shape": shape}
+        return {**own, "energy": self.energy, "dense_energy": self.dense_energy}
 
 
 @dataclass(frozen=True)
@@ -71,6 +103,16 @@ class Summary:
         """Multiply-accumulates of one dense pass of the same layers."""
         return sum(row.macs or 0 for row in self.rows)
 
+    @property
+    def energy(self) -> float:
+        """Joules of the synaptic operations of a sample, all layers and steps."""
+        return sum(row.energy or 0.0 for row in self.rows)
+
+    @property
+    def dense_energy(self) -> float:
+        """Joules of one dense pass of the same layers."""
+        return self.macs * MULTIPLICATION
+
     def line(self) -> str:
         """All of it in one line."""
         return (
@@ -78,9 +120,29 @@ class Summary:
             f"{self.steps} steps, compared with {self.macs:,} MACs of one dense pass"
         )
 
+    def data(self) -> dict[str, Any]:
+        """All of it as values that JSON can hold."""
+        return {
+            "rows": [row.data() for row in self.rows],
+            "steps": self.steps,
+            "parameters": self.parameters,
+            "synops": self.synops,
+            "macs": self.macs,
+            "energy": self.energy,
+            "dense_energy": self.dense_energy,
+        }
+
     def table(self) -> str:
         """Layers and the sum, as text."""
-        header = ["layer", "output", "parameters", "rate", "SynOps", "MACs"]
+        return columns(HEADER, self.cells())
+
+    __str__ = table
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADER, self.cells()) + html_lines(self.line())
+
+    def cells(self) -> list[list[str]]:
+        """The rows of the table."""
         rows = [
             [
                 f"{row.name} ({row.kind})",
@@ -93,7 +155,7 @@ class Summary:
             for row in self.rows
         ]
         total = ["all", "", f"{self.parameters:,}", "", f"{self.synops:,.0f}", f"{self.macs:,}"]
-        return columns(header, [*rows, total])
+        return [*rows, total]
 
 
 def summary(network: nn.Module, x: Tensor) -> Summary:
@@ -108,20 +170,13 @@ def summary(network: nn.Module, x: Tensor) -> Summary:
     >>> table.parameters, table.macs, table.rows[0].synops
     (23, 18, 60.0)
     """
-    layers = list(parts(network))
-    shapes: dict[str, tuple[int, ...]] = {}
-    work: dict[str, float] = {}
-    macs: dict[str, int] = {}
-    with listening(layers, shapes, work, macs), forward(network, x) as (_, tapes):
+    layers, notes = list(parts(network)), Notes()
+    with listening(layers, notes), forward(network, x) as (_, tapes):
         rates = dict(spikes_of(network, tapes))
         for name, layer in layers:
             if isinstance(layer, Recurrent):
-                feedback(name, layer, rates[f"{name}.neuron" if name else "neuron"], work, macs)
-        batch = x.shape[1]
-        rows = tuple(
-            row(name, layer, rates, shapes.get(name), work.get(name), macs.get(name), batch)
-            for name, layer in layers
-        )
+                feedback(name, layer, rates[f"{name}.neuron" if name else "neuron"], notes)
+        rows = tuple(row(name, layer, rates, notes, x.shape[1]) for name, layer in layers)
     return Summary(rows, x.shape[0], sum(p.numel() for p in network.parameters()))
 
 
@@ -136,46 +191,47 @@ def parts(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
         yield from parts(child, f"{prefix}.{name}" if prefix else name)
 
 
+@dataclass
+class Notes:
+    """What the calls of the layers were, by name: shapes, operations of the batch, multiplications
+    of a dense pass, and whether all inputs were spikes.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+    macs: dict[str, int] = field(default_factory=dict)
+    events: dict[str, bool] = field(default_factory=dict)
+
+
 @contextmanager
-def listening(
-    layers: list[tuple[str, nn.Module]],
-    shapes: dict[str, tuple[int, ...]],
-    work: dict[str, float],
-    macs: dict[str, int],
-) -> Iterator[None]:
+def listening(layers: list[tuple[str, nn.Module]], notes: Notes) -> Iterator[None]:
     """Hooks that note shapes and operations, taken off again at the end."""
     handles = []
     try:
         for name, layer in layers:
-            handles.append(layer.register_forward_hook(partial(note, name, shapes, work, macs)))
+            handles.append(layer.register_forward_hook(partial(note, name, notes)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def note(
-    name: str,
-    shapes: dict[str, tuple[int, ...]],
-    work: dict[str, float],
-    macs: dict[str, int],
-    layer: nn.Module,
-    inputs: tuple[Any, ...],
-    out: Any,
-) -> None:
+def note(name: str, notes: Notes, layer: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
     """One call of one layer."""
     y = out[0] if isinstance(out, tuple) else out
     if isinstance(y, Tensor):
         over_time = isinstance(layer, (Stateful, *OVER_TIME))
-        shapes[name] = tuple(y.shape[2:] if over_time else y.shape[1:])
+        notes.shapes[name] = tuple(y.shape[2:] if over_time else y.shape[1:])
     if isinstance(layer, (nn.Linear, Conv)) and inputs:
         seen = inputs[0].detach()
         if isinstance(layer, OVER_TIME):
             seen = seen[0] if is_static(seen) else seen.flatten(0, 1)
-        work[name] = work.get(name, 0.0) + reached_by(layer, seen != 0)
+        notes.work[name] = notes.work.get(name, 0.0) + reached_by(layer, seen != 0)
+        spikes = bool(((seen == 0) | (seen.abs() == 1)).all())
+        notes.events[name] = notes.events.get(name, True) and spikes
         edges = edges_of(layer)
-        whole = torch.Size(shapes[name]).numel()
-        macs[name] = layer.weight[0].numel() * whole if edges is None else len(edges.targets)
+        whole = torch.Size(notes.shapes[name]).numel()
+        notes.macs[name] = layer.weight[0].numel() * whole if edges is None else len(edges.targets)
 
 
 def reached_by(layer: nn.Linear | Conv, events: Tensor) -> float:
@@ -189,14 +245,13 @@ def reached_by(layer: nn.Linear | Conv, events: Tensor) -> float:
     return float(layer._conv_forward(events.to(ones.dtype), ones, None).sum(dtype=torch.double))
 
 
-def feedback(
-    name: str, layer: Recurrent, spikes: Tensor, work: dict[str, float], macs: dict[str, int]
-) -> None:
+def feedback(name: str, layer: Recurrent, spikes: Tensor, notes: Notes) -> None:
     """The feedback weight sees every step's spikes but the last."""
     n, edges = layer.connection.in_features, layer.connection.edges
     seen = spikes[:-1] != 0
-    work[name] = float(seen.sum()) * n if edges is None else reached_along(edges, seen)
-    macs[name] = n * n if edges is None else len(edges.targets)
+    notes.work[name] = float(seen.sum()) * n if edges is None else reached_along(edges, seen)
+    notes.events[name] = getattr(layer.neuron, "spike", "binary") != "multiple"
+    notes.macs[name] = n * n if edges is None else len(edges.targets)
 
 
 def reached_along(edges: Edges, events: Tensor) -> float:
@@ -205,26 +260,20 @@ def reached_along(edges: Edges, events: Tensor) -> float:
     return float(events.flatten(0, -2).sum(0, dtype=torch.double) @ counts)
 
 
-def row(
-    name: str,
-    layer: nn.Module,
-    spikes: dict[str, Tensor],
-    shape: tuple[int, ...] | None,
-    work: float | None,
-    macs: int | None,
-    batch: int,
-) -> Row:
+def row(name: str, layer: nn.Module, spikes: dict[str, Tensor], notes: Notes, batch: int) -> Row:
     """One line of the table."""
     kind = type(layer).__name__
     inner = f"{name}.neuron".lstrip(".") if isinstance(layer, Recurrent) else name or kind
     if isinstance(layer, Recurrent):
         kind = f"{kind} {type(layer.neuron).__name__}"
+    work = notes.work.get(name)
     return Row(
         name=name or kind,
         kind=kind,
         parameters=sum(p.numel() for p in layer.parameters()),
-        shape=shape,
+        shape=notes.shapes.get(name),
         rate=float(spikes[inner].float().mean()) if inner in spikes else None,
         synops=None if work is None else work / batch,
-        macs=macs,
+        macs=notes.macs.get(name),
+        events=notes.events.get(name),
     )

@@ -29,6 +29,7 @@ from spikegrad.diagnose.batch import batch_of
 from spikegrad.diagnose.enumeration import PATTERNS, enumerated
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flips import one_draw
+from spikegrad.diagnose.printed import html_lines, html_table
 from spikegrad.diagnose.probe import Loss
 from spikegrad.diagnose.text import columns, finite, share
 from spikegrad.diagnose.trial import Trial
@@ -108,6 +109,9 @@ class Truth:
         return "\n".join([columns(HEADER, self.rows()), self.line()])
 
     __str__ = __repr__ = text
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADER, self.rows()) + html_lines(self.line())
 
     def data(self) -> dict[str, Any]:
         """All of it as values that JSON can hold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.checks import check_not_traced
-from spikegrad.errors import SpikegradWarning, UserError, message
+from spikegrad.errors import SpikegradWarning, UserError, message, unknown
 from spikegrad.nn.current import Layer
 from spikegrad.nn.stateful import Stateful
 from spikegrad.ragged import Packed, padded
@@ -166,12 +166,20 @@ def taped(run: Callable[..., Any], tape: Tape | None, x: Any, *state: State) -> 
 
 
 @contextmanager
-def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, Tape]]:
-    """Record every neuron of a network while the context is open.
+def record(
+    network: nn.Module,
+    *,
+    membrane: bool = True,
+    layers: Iterable[str | nn.Module] | None = None,
+) -> Iterator[dict[str, Tape]]:
+    """Record every neuron of a network while the context is open, or those that are asked for.
 
-    membrane: False keeps outputs only (rates at no cost). Yields `{layer name: Tape}`, filled as
-    the network runs; the tapes outlive the context. A layer with a state that is no neuron of this
-    package has no tape: a SpikegradWarning names it.
+    membrane: False keeps outputs only (rates at no cost); layers: names of neuron layers, as in
+    `network.named_modules()`, or the layers themselves, None for all. Others run as without a
+    recording. Yields `{layer name: Tape}`, filled as the network runs; the tapes outlive the
+    context. A layer with a state that is no neuron of this package has no tape: a SpikegradWarning
+    names it.
+    Raises UserError for a layer that is not in the network, or that cannot be recorded.
 
     >>> from spikegrad import LIF, Linear, Sequential
     >>> network = Sequential(Linear(4, 3), LIF(20.0))
@@ -180,22 +188,54 @@ def record(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, T
     >>> tapes["1"].membrane.shape
     torch.Size([5, 2, 3])
     """
+    if isinstance(layers, str | nn.Module):
+        raise TypeError(message("expected layers as a list", type(layers).__name__))
+    wanted = None if layers is None else [named(network, layer) for layer in layers]
     unseen = unrecorded(network)
-    if unseen:
+    if unseen and wanted is None:
         warnings.warn(
             f"{said(network, unseen)} cannot be recorded: its spikes are not measured, because "
             "only neurons of this package can be recorded",
             SpikegradWarning,
             stacklevel=3,
         )
-    with listened(network, membrane=membrane) as tapes:
+    with listened(network, membrane=membrane, layers=wanted) as tapes:
         yield tapes
 
 
+def named(network: nn.Module, layer: str | nn.Module) -> str:
+    """The name of a layer that can be recorded.
+
+    Raises:
+        UserError: there is no such layer, or it is none that can be recorded.
+    """
+    recorded = [name for name, m in network.named_modules() if isinstance(m, Recorded)]
+    if not isinstance(layer, nn.Module):
+        if layer in recorded:
+            return layer
+        modules = dict(network.named_modules())
+        if layer not in modules:
+            raise UserError(unknown("layer", layer, recorded))
+        kind, name = type(modules[layer]).__name__, layer
+    else:
+        names = [name for name, m in network.named_modules() if m is layer]
+        if names and names[0] in recorded:
+            return names[0]
+        kind, name = type(layer).__name__, names[0] if names else "a layer of another network"
+    expected = f"expected layers that can be recorded ({', '.join(recorded) or 'there is none'})"
+    raise UserError(message(expected, f"{name} ({kind})", "name the neuron layers"))
+
+
 @contextmanager
-def listened(network: nn.Module, *, membrane: bool = True) -> Iterator[dict[str, Tape]]:
+def listened(
+    network: nn.Module, *, membrane: bool = True, layers: list[str] | None = None
+) -> Iterator[dict[str, Tape]]:
     """`record`, without its word about layers that have no tape."""
-    found = {name: m for name, m in network.named_modules() if isinstance(m, Recorded)}
+    found = {
+        name: m
+        for name, m in network.named_modules()
+        if isinstance(m, Recorded) and (layers is None or name in layers)
+    }
     before = {name: m.tape for name, m in found.items()}
     tapes = {
         name: Tape(membrane=membrane, signed=getattr(m, "spike", "binary") == "ternary")

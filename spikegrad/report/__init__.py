@@ -1,9 +1,10 @@
-"""Run folders to pictures; this room knows numpy and matplotlib, and never torch."""
+"""Run folders to pictures and pages; this room knows numpy and matplotlib, and never torch."""
 
 from spikegrad.report.confusion import confusion
 from spikegrad.report.folder import write_pictures
 from spikegrad.report.learning import learning
 from spikegrad.report.membrane import membrane
+from spikegrad.report.page import write_report
 from spikegrad.report.raster import raster
 from spikegrad.report.read import Curve, Layer, Run, Samples, read_run, read_samples
 from spikegrad.report.slopes import slopes
@@ -26,4 +27,5 @@ __all__ = [
     "slopes",
     "surrogate",
     "write_pictures",
+    "write_report",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spikegrad.report.raster import choose_sample, headline
+from spikegrad.report.given import membranes_of
+from spikegrad.report.raster import checked, choose_sample, headline
 from spikegrad.report.read import Array, Layer, Samples
 from spikegrad.report.style import INK, MUTED, clean, colour, new_figure, plain, time_axis
 
@@ -15,18 +18,24 @@ __all__ = ["membrane"]
 _COLUMNS = 3
 
 
-def membrane(samples: Samples, sample: int | None = None) -> Figure:
+def membrane(tapes: Any, sample: int | None = None, *, dt: float = 1.0) -> Figure:
     """Draw membrane potentials and their falls at a reset, a row per layer, up to three neurons.
 
     Args:
-        samples: the recording, `membrane`, `after [T, n, m]` and `threshold [m]` per layer.
-        sample: which of the `n`; by default the first that was classified correctly.
+        tapes: a `Tape` of `record(network)`, or all of them by layer (membranes before a reset; the
+            threshold is that of the first step); or the `Samples` of a run, which have both.
+        sample: which of the B; by default the first that was classified correctly, where that is
+            known, else the first.
+        dt: the length of a step (ms), where it is not known.
 
     Returns:
         A figure; of the neurons that fire on this sample the most active, the least active and one
         in between, then silent ones. The panels of a row have one scale.
+    Raises:
+        TypeError, UserError: no tape, none of a spiking layer, or a sample that is not there.
     """
-    index = choose_sample(samples) if sample is None else sample
+    samples = tapes if isinstance(tapes, Samples) else membranes_of(tapes, dt)
+    index = choose_sample(samples) if sample is None else checked(samples, sample)
     layers = [(i, layer) for i, layer in enumerate(samples.layers) if layer.membrane.shape[2]]
     with clean():
         figure = new_figure(12.0, 1.2 + 1.9 * max(len(layers), 1))

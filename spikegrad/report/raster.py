@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from spikegrad.errors import UserError, message
+from spikegrad.report.given import spikes_of
 from spikegrad.report.read import Array, Samples
 from spikegrad.report.style import (
     INK,
@@ -20,25 +24,35 @@ from spikegrad.report.style import (
     time_axis,
 )
 
-__all__ = ["choose_sample", "headline", "raster"]
+__all__ = ["checked", "choose_sample", "headline", "raster"]
 
 _ROWS = 100  # as many rows as can be told apart at 100 %
 _IMAGE = 1.5  # inches
 _ALL = 150  # up to here every neuron is shown all the same
 
 
-def raster(samples: Samples, sample: int | None = None) -> Figure:
+def raster(spikes: Any, sample: int | None = None, *, dt: float = 1.0) -> Figure:
     """Draw one sample's spikes, a panel per layer, input at the bottom, readout on top.
 
     Args:
-        samples: the recording, `spikes [T, n, N]` per layer.
-        sample: which of the `n`; by default the first that was classified correctly.
+        spikes: a tensor or an array `[T, B, *features]`, or of one sample `[T, N]`; a `Tape` of
+            `record(network)`, or all of them by layer; or the `Samples` of a run.
+        sample: which of the B; by default the first that was classified correctly, where that is
+            known, else the first.
+        dt: the length of a step (ms), where it is not known.
 
     Returns:
         A figure; large layers are thinned to evenly spaced neurons, rates are of all of them. An
         image that is the input of every step is drawn as one.
+    Raises:
+        TypeError, UserError: something else, another shape, or a sample that is not there.
+
+    >>> figure = raster(np.eye(5), dt=2.0)
+    >>> figure.axes[0].get_title(loc="right")[:9]
+    '5 neurons'
     """
-    index = choose_sample(samples) if sample is None else sample
+    samples = spikes if isinstance(spikes, Samples) else spikes_of(spikes, dt)
+    index = choose_sample(samples) if sample is None else checked(samples, sample)
     panels = [
         (layer.name, layer.spikes[:, index], colour(i), "spiking")
         for i, layer in enumerate(samples.layers)
@@ -76,6 +90,17 @@ def choose_sample(samples: Samples) -> int:
         return 0
     right = np.flatnonzero(samples.labels == samples.predictions)
     return int(right[0]) if right.size else 0
+
+
+def checked(samples: Samples, sample: int) -> int:
+    """A sample that is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not 0 <= sample < samples.count:
+        raise UserError(message(f"expected a sample from 0 to {samples.count - 1}", str(sample)))
+    return sample
 
 
 def headline(samples: Samples, index: int) -> str:

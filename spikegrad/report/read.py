@@ -37,6 +37,7 @@ class Curve:
             values = getattr(self, label)
             if values is None:
                 continue
+            values = values.detach().cpu() if hasattr(values, "detach") else values
             values = np.asarray(values, dtype=float)
             if values.ndim != 1 or values.size < 2 or values.shape != np.shape(self.x):
                 raise UserError(

@@ -6,6 +6,7 @@ apart. Figures are made without pyplot, so drawing leaves no global state behind
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,13 +91,24 @@ def clean() -> Iterator[None]:
         yield
 
 
+class Picture(Figure):
+    """A figure that a notebook shows: one made without pyplot has no display of its own."""
+
+    def _repr_png_(self) -> bytes:
+        """The figure as a PNG."""
+        stream = io.BytesIO()
+        with clean():
+            self.savefig(stream, format="png")
+        return stream.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of `width` by `height` inches whose parts never overlap.
 
     >>> new_figure(4.0, 3.0).get_size_inches().tolist()
     [4.0, 3.0]
     """
-    figure = Figure(figsize=(width, height))
+    figure = Picture(figsize=(width, height))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08, wspace=0.02, hspace=0.02)
     FigureCanvasAgg(figure)
     return figure

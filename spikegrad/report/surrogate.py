@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikegrad.errors import UserError, message
+from spikegrad.report.given import curve_of
 from spikegrad.report.read import Curve
 from spikegrad.report.style import INK, MUTED, PALETTE, clean, new_figure, plain
 
@@ -19,17 +21,21 @@ _DERIVATIVE, _PRIMITIVE = PALETTE[0], PALETTE[1]
 _STEP = (0, (4, 3))
 
 
-def surrogate(curve: Curve) -> Figure:
+def surrogate(curve: Any) -> Figure:
     """Draw one surrogate: derivative on the left, primitive against the hard step on the right.
 
     Args:
-        curve: name, `x = u - theta`, derivative and primitive (or None), each of one length.
+        curve: a surrogate (`spikegrad.surrogate.arctan(2.0)`), or a `Curve` of your own: name,
+            `x = u - theta`, derivative and primitive (or None), tensors or arrays of one length.
+    Raises:
+        TypeError: something else.
 
     >>> x = np.linspace(-2.0, 2.0, 401)
     >>> figure = surrogate(Curve("triangle", x, np.maximum(0.0, 1.0 - abs(x))))
     >>> len(figure.axes)  # no primitive, no second panel
     1
     """
+    curve = curve_of(curve)
     panels = 1 if curve.primitive is None else 2
     with clean():
         figure = new_figure(5.2 * panels, 3.8)
@@ -44,11 +50,11 @@ def surrogate(curve: Curve) -> Figure:
     return figure
 
 
-def compare(curves: Sequence[Curve]) -> Figure:
+def compare(curves: Sequence[Any]) -> Figure:
     """Draw many surrogates side by side on one scale, each with its derivative and primitive.
 
     Args:
-        curves: at least one; give all of them the same `x` to compare widths by eye.
+        curves: at least one surrogate or `Curve`; give curves the same `x` to compare them by eye.
 
     Raises:
         UserError: there is no curve.
@@ -59,6 +65,7 @@ def compare(curves: Sequence[Curve]) -> Figure:
     """
     if not curves:
         raise UserError(message("expected at least one curve", "none"))
+    curves = [curve_of(curve) for curve in curves]
     columns = min(4, len(curves), math.ceil(math.sqrt(len(curves))))
     rows = math.ceil(len(curves) / columns)
     with clean():

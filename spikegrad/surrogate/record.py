@@ -223,6 +223,23 @@ class Surrogate:
         assert function is not None
         return (self._amplitude(k) / k * function(z, **dict(self.parameters))).to(x.dtype)
 
+    def curve(self, points: int = 401) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The surrogate as drawn: over four widths `1/slope` to either side, at least 2.
+
+        Args:
+            points: how many.
+        Returns:
+            x, derivative and primitive (None where there is none), float64 `[points]`.
+
+        >>> x, derivative, _ = Surrogate("triangle", 1.0).curve(5)
+        >>> x.tolist(), derivative.tolist()
+        ([-4.0, -2.0, 0.0, 2.0, 4.0], [0.0, 0.0, 1.0, 0.0, 0.0])
+        """
+        reach = max(2.0, 4.0 / self.slope)
+        x = torch.linspace(-reach, reach, points, dtype=torch.float64)
+        primitive = self.primitive(x).detach() if self.has_primitive else None
+        return x, self.derivative(x).detach(), primitive
+
     def slope_derivative(self, x: Tensor, slope: Tensor) -> Tensor:
         """The derivative of the primitive with respect to the slope: d/dk P(k x) = x p(k x).
 

@@ -15,6 +15,7 @@ from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.agreement import agreed, from_first, in_touch
+from spikegrad.train.behind import Behind
 from spikegrad.train.build import (
     Inputs,
     Parts,
@@ -32,6 +33,7 @@ from spikegrad.train.folder import RunFolder
 from spikegrad.train.job import Job
 from spikegrad.train.launcher import is_first, launched, machines, settled
 from spikegrad.train.measure import Evaluation, Prediction, measured, predicted
+from spikegrad.train.measures import write_measures
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of, make_fabric
 from spikegrad.train.result import Result
@@ -219,25 +221,28 @@ def evaluate_run(run: str | Path, split: str = "test", *, device: str = "auto") 
 
 
 def sample_run(run: str | Path, *, device: str = "auto") -> None:
-    """Write a run's `samples.npz` again, as at the end of its training."""
+    """Write a run's `samples.npz` and `measures.json` again, as at the end of its training."""
     trained, folder = open_run(run, device=device), RunFolder.open(Path(run))
     with seeding.kept(), settings(for_measuring(trained.config.run)):
         parts, seed = build_parts(trained.config), trained.config.run.seed
         loader = parts.test or parts.validation
         if loader is None:
             raise UserError(message("expected a test or validation part", "none"))
-        how = (trained.network, loader, trained.objective, trained.encoder, trained.place)
-        write_samples(
+        place, behind = trained.place, Behind()
+        parted = (trained.network, loader, trained.objective, trained.encoder, place)
+        confusion = measured(*parted, seed=seed, behind=behind).confusion
+        how: dict[str, Any] = {"objective": trained.objective, "encode": trained.encoder}
+        how["seed"] = seed
+        x, labels = write_samples(
             folder.samples,
             trained.network,
             loader,
-            measured(*how, seed=seed).confusion,
-            objective=trained.objective,
-            encode=trained.encoder,
-            place=trained.place,
+            confusion,
+            place=place,
             class_names=trained.inputs.class_names,
-            seed=seed,
+            **how,
         )
+        write_measures(folder.measures, trained.network, x, labels, behind=behind, **how)
 
 
 def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Prediction, Inputs]:

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["Curves"]
 
 _EVERY = 10  # steps between two points of the curves by step
+_BY_LAYER = {"firing_rates": "rate", "gradient_norms": "gradient"}
 
 
 class Curves:
@@ -40,9 +41,9 @@ class Curves:
         if self.writer is None:
             return
         for key, value in line.items():
-            if key == "firing_rates":
-                for layer, rate in value.items():
-                    self.writer.add_scalar(f"rate/{layer}", rate, line["step"])
+            if key in _BY_LAYER:
+                for layer, each in value.items():
+                    self.writer.add_scalar(f"{_BY_LAYER[key]}/{layer}", each, line["step"])
             elif key not in ("epoch", "step") and value is not None:
                 self.writer.add_scalar(f"epoch/{key}", value, line["step"])
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from spikegrad.errors import UserError, message
 from spikegrad.train.agreement import from_first
+from spikegrad.train.behind import Behind
 from spikegrad.train.folder import RunFolder, write_atomic
 from spikegrad.train.measure import Evaluation
+from spikegrad.train.measures import write_measures
 from spikegrad.train.samples import write_samples
 from spikegrad.train.titles import titles_of
 from spikegrad.version import __version__
@@ -37,13 +39,14 @@ def finish(trainer: Trainer) -> dict[str, Any]:
     """
     best, job = trainer.state.best, trainer.job
     trainer.network.load_state_dict(best.weights)
-    test = trainer.measure(job.test_loader)
-    validation = trainer.measure(job.val_loader) if test is None else None
+    behind = Behind() if trainer.folder is not None else None
+    test = trainer.measure(job.test_loader, behind)
+    validation = trainer.measure(job.val_loader, behind) if test is None else None
     seen = test or validation
     summary = _summary(trainer, test, seen)
     folder = trainer.folder
     if folder is not None:
-        from_first(lambda: _write(trainer, folder, seen, summary))
+        from_first(lambda: _write(trainer, folder, seen, summary, behind))
     return {
         "weights": {name: value.cpu() for name, value in best.weights.items()},
         "history": trainer.state.history,
@@ -131,24 +134,29 @@ def _summary(trainer: Trainer, test: Evaluation | None, seen: Evaluation | None)
 
 
 def _write(
-    trainer: Trainer, folder: RunFolder, seen: Evaluation | None, summary: dict[str, Any]
+    trainer: Trainer,
+    folder: RunFolder,
+    seen: Evaluation | None,
+    summary: dict[str, Any],
+    behind: Behind | None,
 ) -> None:
     job = trainer.job
     _write_weights(trainer, folder)
     loader = job.test_loader or job.val_loader
     if seen is not None and loader is not None:
         classes = 0 if seen.confusion is None else len(seen.confusion)
-        write_samples(
+        how: dict[str, Any] = {"objective": trainer.objective, "encode": job.encode}
+        how["seed"] = job.config.run.seed
+        x, labels = write_samples(
             folder.samples,
             trainer.network,
             loader,
             seen.confusion,
-            objective=trainer.objective,
-            encode=job.encode,
             place=trainer.place,
             class_names=job.class_names or [str(c) for c in range(classes)],
-            seed=job.config.run.seed,
+            **how,
         )
+        write_measures(folder.measures, trainer.network, x, labels, behind=behind, **how)
     for leftover in folder.path.glob(".*.tmp"):
         leftover.unlink()
     folder.write_result(summary)

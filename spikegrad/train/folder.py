@@ -83,8 +83,10 @@ class RunFolder:
         self.weights = path / "weights.safetensors"
         self.checkpoint = path / "checkpoint.pt"
         self.samples = path / "samples.npz"
+        self.measures = path / "measures.json"
         self.tensorboard = path / "tensorboard"
         self.pictures = path / "pictures"
+        self.report = path / "report.html"
 
     @staticmethod
     def check_new(path: Path) -> None:

@@ -16,8 +16,10 @@ from spikegrad.train import callbacks, checkpoint, seeding
 from spikegrad.train.agreement import from_first
 from spikegrad.train.average import Average, copied, using
 from spikegrad.train.batches import batches, length
+from spikegrad.train.behind import Behind
 from spikegrad.train.curves import Curves
 from spikegrad.train.folder import RunFolder
+from spikegrad.train.glimpses import Glimpses
 from spikegrad.train.job import Job
 from spikegrad.train.measure import Evaluation, measured
 from spikegrad.train.monitoring import Monitoring
@@ -76,6 +78,7 @@ class Trainer:
         self.state = RunState(findings=list(job.findings))
         writes = self.folder if self.first else None
         self.monitoring = Monitoring(self.running.monitor, self.network, self.watcher, writes)
+        self.glimpses = Glimpses()
         self.saved = self.mark = time.perf_counter()
         self.curves = Curves(None)
         self.restore()
@@ -185,7 +188,10 @@ class Trainer:
             raise UserError(message(f"expected a batch in epoch {state.epoch + 1}", "none"))
         try:
             with using(self.network, self.average.weights if self.average else None):
-                validation = self.measure(job.val_loader)
+                behind = Behind() if self.glimpses.due(self) else None
+                validation = self.measure(job.val_loader, behind)
+                if behind is not None:
+                    self.glimpses.take(self, validation, behind)
                 test = self.measure(job.test_loader) if self.running.track_test else None
                 weights = copied(self.network)
         except KeyboardInterrupt:
@@ -212,7 +218,9 @@ class Trainer:
         self.save()
         self.watcher.epoch(line, chosen=chosen)
 
-    def measure(self, loader: Iterable[Any] | None) -> Evaluation | None:
+    def measure(
+        self, loader: Iterable[Any] | None, behind: Behind | None = None
+    ) -> Evaluation | None:
         """Evaluate on a loader, if there is one; a signal breaks it off in a single process."""
         if loader is None:
             return None
@@ -226,6 +234,7 @@ class Trainer:
             seed=self.running.seed,
             metrics=self.job.metrics,
             check=(lambda: self.stop.check(self.job.folder)) if alone else (lambda: None),
+            behind=behind,
         )
 
     def line(self, validation: Evaluation | None, test: Evaluation | None) -> dict[str, Any]:
@@ -246,6 +255,7 @@ class Trainer:
             "slope": current_slope(self.network),
             "gradient_norm": norm,
             "firing_rates": self.state.tally.firing_rates,
+            "gradient_norms": self.monitoring.together(self.state.tally.gradient_norms),
             "seconds": round(self.state.seconds, 6),
         }
 

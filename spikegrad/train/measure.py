@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape
 from spikegrad.train import seeding
+from spikegrad.train.behind import Behind
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.metrics import Collected, Metrics, check_metrics
 from spikegrad.train.objective import AnyObjective, as_objective, classified
@@ -192,8 +193,11 @@ def measured(
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
     metrics: Metrics | None = None,
+    behind: Behind | None = None,
 ) -> Evaluation:
-    """`evaluate` for the trainer: at a place, over all processes; `check` runs after each batch."""
+    """`evaluate` for the trainer: at a place, over all processes; `check` runs after each batch,
+    `behind` keeps some samples where one process has them all.
+    """
     loss, count, right, rates = 0.0, 0, Confusion(), Rates()
     collected = Collected(metrics or {})
     with evaluating(network):
@@ -207,6 +211,8 @@ def measured(
             scores = objective.scores(y)
             right.add(classified(objective, scores, labels), scores)
             collected.add(scores, labels)
+            if behind is not None and place.world == 1:
+                behind.add(objective, x, labels, scores)
             count += y.shape[1]
             check()
     if not count:

@@ -70,6 +70,14 @@ class Monitoring:
             for name, each in found.items()
         }
 
+    def together(self, norms: Mapping[str, float]) -> dict[str, float]:
+        """Norms by parameter as norms by layer."""
+        found: dict[str, float] = {}
+        for name, norm in norms.items():
+            layer = self.owners[name]
+            found[layer] = math.hypot(found.get(layer, 0.0), norm)
+        return found
+
     def write(self, state: RunState) -> None:
         """Replace `findings.json` by what was found so far."""
         if self.folder is not None:

@@ -20,9 +20,9 @@ from rich.text import Text
 from spikegrad.errors import printable
 from spikegrad.train.terminal import Screen
 
-__all__ = ["Lines", "LiveBar", "Watcher", "watcher"]
+__all__ = ["EVERY", "Lines", "LiveBar", "Watcher", "describe", "of_rates", "watcher"]
 
-_EVERY = 0.1  # seconds between two updates of the live bar
+EVERY = 0.1  # seconds between two updates of the live bar
 
 
 class Watcher:
@@ -99,7 +99,7 @@ class LiveBar(Lines):
         self, *, batch: int, loss: float, accuracy: float | None, rates: Mapping[str, float]
     ) -> None:
         now = time.monotonic()
-        if now - self.shown < _EVERY and batch != self.batches:
+        if now - self.shown < EVERY and batch != self.batches:
             return
         self.shown = now
         name = f"epoch {self.now + 1}/{self.epochs}"
@@ -107,7 +107,7 @@ class LiveBar(Lines):
         if self.batches:
             self.bars.update(self.run, completed=self.now * self.batches + batch)
         right = "" if accuracy is None else f"   accuracy {accuracy:.4f}"
-        means = printable(_rates(rates, self.titles))
+        means = printable(of_rates(rates, self.titles))
         self.note.plain = f"loss {loss:.4f}{right}   {means}"
 
     def epoch(self, line: Mapping[str, Any], *, chosen: bool) -> None:
@@ -125,15 +125,18 @@ class LiveBar(Lines):
 
 
 def watcher(on: bool = True, titles: Mapping[str, str] | None = None) -> Watcher:
-    """The watcher that fits where we are: live in a terminal, lines elsewhere, or a silent one.
+    """The watcher that fits where we are: live in a terminal or a notebook, lines elsewhere, or a
+    silent one.
 
     titles: what the layers are called (see `titles.titles_of`).
     """
     if not on:
         return Watcher()
+    from spikegrad.train.notebook import NotebookBar, in_notebook
+
     console = Screen()
-    kind = LiveBar if console.is_terminal else Lines
-    return kind(console, titles or {})
+    live = NotebookBar if in_notebook() else LiveBar if console.is_terminal else Lines
+    return live(console, titles or {})
 
 
 def describe(
@@ -158,11 +161,11 @@ def describe(
         if line.get(what) is not None:
             parts.append(f"{name} {line[what]:.4f}{'*' if chosen and key == 'val' else ''}")
     if line.get("firing_rates"):
-        parts.append(_rates(line["firing_rates"], titles or {}))
+        parts.append(of_rates(line["firing_rates"], titles or {}))
     return "  ".join([*parts, f"{line['seconds']:.1f} s"])
 
 
-def _rates(rates: Mapping[str, float], titles: Mapping[str, str]) -> str:
+def of_rates(rates: Mapping[str, float], titles: Mapping[str, str]) -> str:
     """Firing rates by layer; of a title the part that is short."""
     short = {name: titles.get(name, name).split(" (")[0] for name in rates}
     shown = ", ".join(f"{short[name]} {rate:.3f}" for name, rate in rates.items())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from spikegrad.train.objective import AnyObjective
 from spikegrad.train.running import Encode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Result"]
 
@@ -42,6 +45,29 @@ class Result:
         where = f", folder={str(self.folder)!r}" if self.folder else ""
         return f"Result({len(self.history)} epochs, {shown or 'not measured'}{where})"
 
+    def plot(self) -> Figure:
+        """The learning curves: loss, accuracy where there are classes, and firing rates per epoch.
+
+        A notebook shows the figure; `spikegrad.report.save(figure, "curves.png")` writes it.
+        """
+        from spikegrad.report import learning
+
+        return learning(self.history, self.summary)
+
+    def _repr_html_(self) -> str:
+        from spikegrad.diagnose.printed import html_table
+
+        titles = self.summary.get("layers", {})
+        rates = [(f"rate, {titles.get(n, n)}", r) for n, r in self.firing_rates.items()]
+        shown = [
+            (name.replace("_", " "), self.summary.get(name))
+            for name in ("test_accuracy", "val_accuracy", "test_loss", "val_loss", "best_epoch")
+        ]
+        rows = [(name, figure(value)) for name, value in [*shown, *rates] if value is not None]
+        if self.folder is not None:
+            rows.append(("folder", str(self.folder)))
+        return html_table(("result", f"of {len(self.history)} epochs"), rows)
+
     @property
     def test_accuracy(self) -> float | None:
         """Fraction of the test part that the chosen epoch classifies rightly; None without one, or
@@ -73,3 +99,8 @@ class Result:
     def firing_rates(self) -> dict[str, float]:
         """Spikes per neuron and step by layer, at the chosen epoch."""
         return self.summary["firing_rates"]
+
+
+def figure(value: float) -> str:
+    """A number of a result in words."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -28,9 +28,9 @@ from spikegrad.train.running import (
 )
 from spikegrad.train.titles import titles_of
 
-__all__ = ["write_samples"]
+__all__ = ["first_samples", "write_samples"]
 
-_SAMPLES, _TRACES, _INPUTS, _POINTS = 16, 16, 4096, 401
+_SAMPLES, _TRACES, _INPUTS = 16, 16, 4096
 
 
 def write_samples(
@@ -44,14 +44,14 @@ def write_samples(
     place: Place,
     class_names: Sequence[str],
     seed: int = 0,
-) -> None:
+) -> tuple[Tensor, Tensor | None]:
     """Run the network on the first samples of a loader and write what the pictures draw.
 
     The arrays are those of `docs/design.md`, "train"; the file is written whole or not at all.
     Without a confusion matrix there are no classes, and none are written.
+    Returns the samples and their labels, where the network is.
     """
-    x, labels = _first(loader)
-    x, labels = place.put(x, labels)
+    x, labels = first_samples(loader, place)
     seeding.seed_all(seed, seeding.EVALUATE, 0)
     with evaluating(network):
         sequence = sequence_of(encode, x)
@@ -80,9 +80,10 @@ def write_samples(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
+    return x, labels
 
 
-def _first(loader: Iterable[Any]) -> tuple[Tensor, Tensor | None]:
+def first_samples(loader: Iterable[Any], place: Place) -> tuple[Tensor, Tensor | None]:
     """The first samples, over as many batches as it takes, and their labels if they have any."""
     xs: list[Tensor] = []
     ys: list[Tensor] = []
@@ -94,7 +95,7 @@ def _first(loader: Iterable[Any]) -> tuple[Tensor, Tensor | None]:
         have += len(xs[-1])
         if have == _SAMPLES:
             break
-    return torch.cat(xs), torch.cat(ys) if ys else None
+    return place.put(torch.cat(xs), torch.cat(ys) if ys else None)
 
 
 def _is_image(x: Tensor, sequence: Tensor) -> bool:
@@ -154,20 +155,19 @@ def _of_neurons(value: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _surrogate(network: nn.Module) -> dict[str, Any]:
-    """The surrogate of the first spiking layer over three half-widths, or three slopes."""
+    """The surrogate of the first spiking layer as a curve."""
     found = [m.surrogate for m in network.modules() if isinstance(_of(m), Surrogate)]
     if not found:
         return {}
     surrogate: Any = found[0]
-    reach = max(2.0, 4.0 / float(surrogate.slope))
-    x = torch.linspace(-reach, reach, _POINTS, dtype=torch.float64)
+    x, derivative, primitive = surrogate.curve()
     arrays = {
         "surrogate_name": np.array(f"{surrogate.name}, slope {surrogate.slope:g}"),
         "surrogate_x": x.numpy(),
-        "surrogate_derivative": surrogate.derivative(x).detach().numpy(),
+        "surrogate_derivative": derivative.numpy(),
     }
-    if surrogate.has_primitive:
-        arrays["surrogate_primitive"] = surrogate.primitive(x).detach().numpy()
+    if primitive is not None:
+        arrays["surrogate_primitive"] = primitive.numpy()
     return arrays
 
 

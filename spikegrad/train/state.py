@@ -27,6 +27,8 @@ class Tally:
     batches: int = 0
     rates: dict[str, float] = dataclasses.field(default_factory=dict)
     watched: float = 0.0
+    norms: dict[str, float] = dataclasses.field(default_factory=dict)
+    looks: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one batch (all processes' parts of it together)."""
@@ -40,6 +42,10 @@ class Tally:
             self.watched += outcome.count
             for name, rate in outcome.rates.items():
                 self.rates[name] = self.rates.get(name, 0.0) + rate * outcome.count
+        if outcome.norms and math.isfinite(outcome.gradient_norm):
+            self.looks += 1
+            for name, both in outcome.norms.items():
+                self.norms[name] = self.norms.get(name, 0.0) + both.gradient**2
 
     @property
     def means(self) -> tuple[float, float | None, float]:
@@ -52,6 +58,11 @@ class Tally:
     def firing_rates(self) -> dict[str, float]:
         """Spikes per neuron and step by layer, over the batches that were watched."""
         return {name: total / self.watched for name, total in self.rates.items()}
+
+    @property
+    def gradient_norms(self) -> dict[str, float]:
+        """The root mean square of each parameter's gradient norm, over the same batches."""
+        return {name: math.sqrt(total / self.looks) for name, total in self.norms.items()}
 
 
 @dataclasses.dataclass

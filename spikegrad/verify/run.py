@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from spikegrad.diagnose.printed import html_lines, html_table
 from spikegrad.diagnose.text import columns, finite
 from spikegrad.verify.claim import Claim, Measured, NotRun
 from spikegrad.verify.registry import claims_of
@@ -122,6 +123,11 @@ class Verification:
         return "\n".join([columns(["check", "verdict", "figure".ljust(widest)], rows), self.line()])
 
     __str__ = __repr__ = text
+
+    def _repr_html_(self) -> str:
+        rows = [[v.claim.name, v.word, v.figure, v.claim.statement] for v in self.verdicts]
+        header = ["check", "verdict", "figure", "statement"]
+        return html_table(header, rows) + html_lines(self.line())
 
 
 def run(

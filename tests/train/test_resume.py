@@ -80,8 +80,8 @@ def test_killed_at_every_write(options, outcome, whole, child, tmp_path, before)
         assert outcome(run) == expected, f"killed at write {call}"
         assert not list(run.glob(".*.tmp"))
     # config, crossover table and their folder, 3 checkpoints, findings, 2 metrics, weights,
-    # samples, result
-    assert killed == 12
+    # samples, measures, result
+    assert killed == 13
     assert outcome(run) == expected
 
 

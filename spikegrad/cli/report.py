@@ -1,0 +1,24 @@
+"""`spikegrad report RUN`: write the page of a run again."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from spikegrad.cli.completion import folder
+
+__all__ = ["report"]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run", shell_complete=folder)
+def report(run: str) -> None:
+    """Write RUN/report.html from the files of the run folder RUN.
+
+    One page without anything outside of it: curves, surrogates, spikes, membranes, layers,
+    confusion, findings, operations and settings. Works for a run of your own code (`fit`) and for
+    one that is still in training, too. `spikegrad train` writes it at the end of a run.
+    """
+    from spikegrad.report.page import write_report
+    from spikegrad.train.terminal import Screen
+
+    Screen().say(str(write_report(run)))

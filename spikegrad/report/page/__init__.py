@@ -1,0 +1,6 @@
+"""Pages: a run as one HTML file with figures that can be explored."""
+
+from spikegrad.report.page.run import run_content
+from spikegrad.report.page.write import html, write_page, write_report
+
+__all__ = ["html", "run_content", "write_page", "write_report"]
