@@ -163,6 +163,9 @@ def _run(
     nothing: AbstractContextManager[Any] = nullcontext(lambda found: None)
     with nothing if quiet else live(wanted, folder.path, stderr=as_json) as seen:
         found = run_plan(wanted, folder, workers=workers, seen=seen)
+    from spikegrad.report.page import write_report
+
+    write_report(folder.path)
     _conclude(found, as_json=as_json, quiet=quiet)
 
 
@@ -173,7 +176,7 @@ def _conclude(found: Comparison, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.data(), indent=2))
     elif not quiet:
-        Screen().say(f"results.json and trials.csv in {found.folder}")
+        Screen().say(f"results.json, trials.csv and report.html in {found.folder}")
     failed = found.failures()
     if failed:
         count = len(found.plan.variants) * len(found.plan.seeds)

@@ -12,7 +12,7 @@ __all__ = ["report"]
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", shell_complete=folder)
 def report(run: str) -> None:
-    """Write RUN/report.html from the files of the run folder RUN.
+    """Write RUN/report.html from the files of the folder RUN, of a run or of a comparison.
 
     One page without anything outside of it: curves, surrogates, spikes, membranes, layers,
     confusion, findings, operations and settings. Works for a run of your own code (`fit`) and for

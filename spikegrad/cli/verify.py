@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from spikegrad.errors import RunError
+from spikegrad.errors import RunError, UserError, message
 
 if TYPE_CHECKING:
     from spikegrad.verify import Claim, Verdict, Verification
@@ -31,7 +32,10 @@ _STYLES = {"holds": "green", "FAILS": "bold red", "not run": "yellow"}
 )
 @click.option("--quiet", is_flag=True, help="Print nothing unless a check fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: verdicts and all figures.")
-def verify(names: tuple[str, ...], seed: int, quiet: bool, as_json: bool) -> None:
+@click.option("--report", metavar="FILE", help="Write an HTML page with all of it too.")
+def verify(
+    names: tuple[str, ...], seed: int, quiet: bool, as_json: bool, report: str | None
+) -> None:
     """Check the theory and this installation by numbers: all checks, or those named.
 
     Surrogates, every neuron on every backend, gradients, convergence, bias, initialisation: each
@@ -40,8 +44,15 @@ def verify(names: tuple[str, ...], seed: int, quiet: bool, as_json: bool) -> Non
     """
     from spikegrad.verify import run
 
+    if report is not None and not Path(report).parent.is_dir():
+        expected = "expected a file in a folder that is there for --report"
+        raise UserError(message(expected, report, "give another name"))
     with progress(quiet) as tell:
         found = run(names, seed=seed, before=tell)
+    if report is not None:
+        from spikegrad.report.page import verification_content, write_page
+
+        write_page(verification_content(found.data()), Path(report))
     if as_json:
         click.echo(json.dumps(found.data(), indent=2))
     elif not quiet or not found.ok:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spikegrad.errors import RunError, UserError, message
+from spikegrad.report.page.comparison import comparison_content, is_comparison
 from spikegrad.report.page.run import run_content
 
 __all__ = ["html", "plain_json", "write_page", "write_report"]
@@ -26,12 +27,12 @@ ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 
 
 def write_report(run: str | Path) -> Path:
-    """Write `report.html` of a run folder: one file with everything, to be opened offline.
+    """Write `report.html` of a run, or of a comparison: one file with everything, opened offline.
 
     A run that is in training, or was broken off, gets a page of what there is.
 
     Args:
-        run: the run folder.
+        run: the run folder, or the folder of a comparison.
     Returns:
         the path of the page, which is written whole or not at all.
     Raises:
@@ -43,7 +44,8 @@ def write_report(run: str | Path) -> Path:
         ...
     spikegrad.errors.UserError: expected a run folder, got no/such/run, which does not exist; ...
     """
-    return write_page(run_content(run), Path(run) / "report.html")
+    content = comparison_content(run) if is_comparison(run) else run_content(run)
+    return write_page(content, Path(run) / "report.html")
 
 
 def write_page(content: dict[str, Any], path: Path) -> Path:

@@ -31,9 +31,10 @@ function trace(line) {
   const name = plain(line.name, 40);
   if (mode === "bars") return { type: "bar", x: line.x.map((v) => plain(v, 28)), y: line.y, name, marker: { color: ink } };
   return {
-    type: "scatter", x: line.x, y: line.y, name, mode,
+    type: "scatter", x: line.x.map((v) => typeof v === "string" ? plain(v, 28) : v), y: line.y, name, mode,
     line: { color: ink, width: 2, dash: line.dash || "solid" }, marker: { color: ink, size: mode === "markers" ? 6 : 5, opacity: mode === "markers" ? 0.7 : 1 },
     hovertemplate: "%{x}: %{y:.4~g}<extra>" + name + "</extra>",
+    error_y: line.error ? { type: "data", array: line.error, color: ink, thickness: 1.5, width: 5 } : undefined,
   };
 }
 
