@@ -76,8 +76,9 @@ class Subject:
             return diagnose.fix(self.network, batch, loss=loss, classes=self.classes)
 
     def flow(self) -> GradientFlow:
-        """What `diagnose.gradient_flow` says, likewise."""
+        """What `diagnose.gradient_flow` says, likewise; dropout draws as in the first step."""
         with seeding.kept(), settings(for_measuring(self.config.run)):
+            seeding.seed_all(self.config.run.seed, seeding.STEP, 0)
             return diagnose.gradient_flow(self.network, self.x, self.labels, loss=self.objective)
 
 

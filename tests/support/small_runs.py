@@ -3,6 +3,7 @@
 SMALL = {
     "hidden": (12,),
     "steps": 3,
+    "dropout": 0.2,  # random numbers that another trial could disturb
     "epochs": 2,
     "batch_size": 40,
     "validation": 0.2,
