@@ -83,17 +83,20 @@ def w3(workload: Workload, kind: str) -> Task:
     torch.manual_seed(7)
     x = material.inputs_of(workload)[0]
     labels = torch.randint(workload.classes, (workload.batch,))
-    network = material.ours(workload)
-    if kind == "some":
-        n = workload.hidden[0]
-        network[0] = sg.Linear(workload.inputs, n, connectivity=DENSITY)
-        back = sg.Linear(n, n, bias=False, connectivity=DENSITY)
-        network[1] = sg.Recurrent(network[1].neuron, connection=back)  # type: ignore[arg-type]
-    if kind == "masked":
-        for layer in (network[0], network[1].connection):  # type: ignore[union-attr]
-            mask = (torch.rand_like(layer.weight) < DENSITY).float()  # type: ignore[arg-type]
-            parametrize.register_parametrization(layer, "weight", Masked(mask))  # type: ignore[arg-type]
+    n, some = workload.hidden[0], DENSITY if kind == "some" else None
+    into = sg.Linear(workload.inputs, n, connectivity=some)
+    back = sg.Linear(n, n, bias=False, connectivity=some)
+    lif = sg.LIF(beta=BETA, surrogate=sg.surrogate.triangle(2.0))
+    feedback = sg.Recurrent(lif, connection=back)
+    network = sg.Sequential(into, feedback, sg.Linear(n, workload.classes))
+    masked = (into, back) if kind == "masked" else ()
+    masks = [Masked(torch.rand_like(layer.weight) < DENSITY) for layer in masked]
+    with torch.no_grad():
+        for layer, mask in zip(masked, masks, strict=True):
+            layer.weight.copy_(mask(layer.weight))
     material.scale(network, x[:, : max(4, workload.batch // 8)], workload)
+    for layer, mask in zip(masked, masks, strict=True):
+        parametrize.register_parametrization(layer, "weight", mask)
     return task(network, x, lambda y: F.cross_entropy(y.mean(0), labels))
 
 
@@ -109,6 +112,7 @@ def large(neurons: int) -> Task:
 
 def row(name: str, what: Task, repeats: int, clock: Clock) -> dict[str, Any]:
     """The least time of each part, the peak of memory and the rate of firing."""
+    torch.ops.spikegrad.pool_trim()
     meter.settle()
     meter.reset_peak()
     parts = [what.step(clock) for _ in range(repeats + turns.WARM_UP)][turns.WARM_UP :]

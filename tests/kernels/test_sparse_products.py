@@ -28,7 +28,12 @@ from spikegrad.types import Edges, RecurrentState
 
 pytestmark = needs_kernels
 TYPES = {"float32": torch.float32, "float64": torch.float64}
-SHAPES = {"some": (5, 3, 70, 65), "one step": (1, 1, 200, 130), "few": (40, 9, 64, 3)}
+SHAPES = {
+    "some": (5, 3, 70, 65),
+    "one step": (1, 1, 200, 130),
+    "few": (40, 9, 64, 3),
+    "tiles": (90, 4, 70, 64),
+}
 """T, B, I, N."""
 
 
@@ -160,10 +165,11 @@ def test_feedback(case: str, surrogate: Any, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("batch", [1, 33, 70])
-def test_feedback_of_other_sizes(batch: int, dtype: str) -> None:
-    """Groups of samples, whole ones and a rest; lean with more steps than a segment has."""
-    call = fed("lif", TYPES[dtype], batch=batch, steps=30 if batch > 1 else 5)
+@pytest.mark.parametrize(("batch", "n"), [(1, 70), (33, 70), (70, 70), (33, 64)])
+def test_feedback_of_other_sizes(batch: int, n: int, dtype: str) -> None:
+    """Groups of samples, whole ones and a rest; lean with more steps than a segment has; with 64
+    neurons the synapses are enough for tiles."""
+    call = fed("lif", TYPES[dtype], batch=batch, steps=30 if batch > 1 else 5, n=n)
     want = through(call, "reference")
     with poisoned():
         check(want, through(call, "cpu"), TYPES[dtype])

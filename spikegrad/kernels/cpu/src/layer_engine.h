@@ -4,7 +4,7 @@
 
 #include "connection_backward.h"
 #include "layer.h"
-#include "sparse.h"
+#include "sparse_tiles.h"
 
 namespace spikegrad {
 
@@ -170,14 +170,16 @@ struct Engine : Sizes {
     f.word_t = batch * tiles, f.word_b = tiles, f.word_tile = 1;
     f.program = &program, f.first = data<T>(call.first);
     if (!call.feedback.has_value()) return;
-    if (call.sparse_feedback()) {
+    const bool sparse = call.sparse_feedback();
+    if (sparse && !in_tiles(call.back_synapses(), rows())) {
       fed.synapses = call.back_synapses(), fed.sparse = data<T>(call.feedback);
       fed.rows = Scratch<T>(batch * padded<T>(outputs));
       // Columns beyond N are read with the others.
       std::memset(fed.rows, 0, batch * padded<T>(outputs) * sizeof(T));
       return;
     }
-    fed.weights = tiled(data<T>(call.feedback), outputs, outputs);
+    const T* weight = data<T>(call.feedback);
+    fed.weights = sparse ? tiled(call.back_synapses(), weight) : tiled(weight, outputs, outputs);
     fed.list = Scratch<uint16_t>(batch * (outputs + kListSlack));
     fed.count = Scratch<int32_t>(batch);
     f.back_weights = fed.weights, f.back_list = fed.list, f.back_count = fed.count;

@@ -1,6 +1,7 @@
 // The operators of a connection with some synapses alone.
 #include "connection.h"
 #include "sparse_groups.h"
+#include "sparse_tiles.h"
 
 namespace spikegrad {
 namespace {
@@ -54,8 +55,12 @@ Three sparse_linear(const Tensor& x, const Maybe& in_bits, const Maybe& in_suppo
       bits = words_of(packed);
     }
     const int64_t count = ones(bits, s.rows() * tiles_of(s.inputs));
-    sparse_product(call.synapses(), data<T>(weight), bits, spikes ? nullptr : data<T>(x), s.rows(),
-                   data<T>(bias), mutable_data<T>(y), s.outputs);
+    if (spikes && in_tiles(call.synapses(), s.rows()))
+      sparse_product_in_tiles(call.synapses(), data<T>(weight), bits, s.rows(), data<T>(bias),
+                              mutable_data<T>(y));
+    else
+      sparse_product(call.synapses(), data<T>(weight), bits, spikes ? nullptr : data<T>(x),
+                     s.rows(), data<T>(bias), mutable_data<T>(y), s.outputs);
     const Choice choice{kSynapses, spikes ? count : -1, spikes ? -1 : count};
     return Three(y, packed, choice.told());
   });
@@ -81,8 +86,11 @@ std::tuple<Tensor, Tensor> sparse_linear_backward(const Tensor& grad_y, const Te
   return by_type(dtype, [&]<class T>() {
     Tensor dx = none(dtype), dweight = none(dtype);
     const T* dy = data<T>(grad_y);
-    if (need_weight) {
-      dweight = pooled({weight.numel()}, dtype);
+    if (need_weight) dweight = pooled({weight.numel()}, dtype);
+    if (need_weight && spikes && in_tiles(call.synapses(), s.rows())) {
+      sparse_weight_gradient_in_tiles(call.synapses(), words_of(in_bits), dy, s.rows(),
+                                      mutable_data<T>(dweight));
+    } else if (need_weight) {
       sparse_weight_gradient(call.synapses(), words_of(in_bits), spikes ? nullptr : data<T>(x), dy,
                              s.outputs, s.rows(), true, mutable_data<T>(dweight));
     }
