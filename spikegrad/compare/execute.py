@@ -65,7 +65,7 @@ def execute(
     Args:
         plan: what; folder: where the runs are.
         executor: on what, None for `workers` processes of this machine, or this one where it is 1.
-        seen: told of all outcomes whenever one came, and at the start.
+        seen: told of all outcomes at the start, whenever one came, and while others run.
     Returns:
         the outcome of every trial; a failure is one.
     Raises:
@@ -90,10 +90,10 @@ def execute(
         seen(outcomes)
 
     if executor is not None:
-        _on_executor(left, executor, keep)
+        _on_executor(left, executor, keep, lambda: seen(outcomes))
     elif min(workers, len(left)) > 1:
         with _processes(min(workers, len(left))) as own:
-            _on_executor(left, own, keep)
+            _on_executor(left, own, keep, lambda: seen(outcomes))
     else:
         _here(left, keep)
     if not any(outcome.failed for outcome in outcomes.values()):
@@ -136,13 +136,17 @@ def _processes(count: int) -> Iterator[Processes]:
 
 
 def _on_executor(
-    trials: list[Trial], executor: Executor, keep: Callable[[Trial, Outcome], None]
+    trials: list[Trial],
+    executor: Executor,
+    keep: Callable[[Trial, Outcome], None],
+    tick: Callable[[], None],
 ) -> None:
     waiting: dict[Future[Any], Trial] = {}
     try:
         for trial in trials:
             waiting[executor.submit(run_trial, *_job(trial))] = trial
         while waiting:
+            tick()
             for future in _ended(waiting):
                 trial = waiting.pop(future)
                 try:

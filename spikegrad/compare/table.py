@@ -63,7 +63,7 @@ def progress(found: Comparison) -> Rows:
     for i, variant in enumerate(found.plan.variants):
         cells = [with_spread(found.spread(i, found.metric))]
         cells += [_mean(found, i, name) for name in ("rate", "gradient", "seconds_per_epoch")]
-        rows.append([variant.name, _seeds(found, i), *cells, _failed(found, i)])
+        rows.append([variant.name, _seeds(found, i), *cells, _under_way(found, i)])
     return rows
 
 
@@ -143,11 +143,21 @@ def _against(row: Ranked) -> Sequence[str]:
     return [difference, p, "worse" if pair.shown else "no difference"]
 
 
-def _failed(found: Comparison, variant: int) -> str:
-    """How many trials of a variant failed."""
-    outcomes = [found.outcomes.get((variant, seed)) for seed in found.plan.seeds]
-    failed = sum(outcome is not None and bool(outcome.failed) for outcome in outcomes)
-    return f"{failed} failed" if failed else ""
+def _under_way(found: Comparison, variant: int) -> str:
+    """How many trials of a variant failed, and how far those are that run."""
+    words, epochs = [], found.plan.variants[variant].config.training.epochs
+    failed = sum(found.outcomes[key].failed != "" for key in found.outcomes if key[0] == variant)
+    if failed:
+        words.append(f"{failed} failed")
+    for seed in found.plan.seeds:
+        if (variant, seed) in found.outcomes or found.folder is None:
+            continue
+        try:
+            metrics = found.plan.place(found.folder, variant, seed) / "metrics.jsonl"
+            words.append(f"epoch {metrics.read_bytes().count(10)}/{epochs}")
+        except OSError:  # it has not begun, or no epoch is done
+            continue
+    return ", ".join(words)
 
 
 def _note(found: Comparison, variant: int) -> str:

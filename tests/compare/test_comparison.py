@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from spikegrad.compare import Comparison, Outcome, plan
-from spikegrad.compare.table import notes, ranking
+from spikegrad.compare.table import notes, progress, ranking
 
 
 def found(figures, metric="test_accuracy", **given):
@@ -55,3 +56,14 @@ def test_another_budget_is_said():
     assert any(
         "differ in epochs: they do not have the same budget" in line for line in notes(other)
     )
+
+
+def test_the_table_says_how_far_the_trials_are_that_run(tmp_path):
+    comparison = found({(0, 0): {"test_accuracy": 0.5}, (0, 1): {"failed": "why"}})
+    comparison = replace(comparison, folder=tmp_path)
+    place = comparison.plan.place(tmp_path, 1, 0)
+    place.mkdir(parents=True)
+    (place / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    rows = progress(comparison)
+    assert [row[1] for row in rows[1:]] == ["1/2", "0/2"]
+    assert [row[-1] for row in rows[1:]] == ["1 failed", "epoch 2/40"]
