@@ -3,7 +3,7 @@
 `nn` calls these; each takes `backend=` and hands the call to the backend that `choice` found.
 """
 
-from spikegrad.kernels.backend import Backend, Call
+from spikegrad.kernels.backend import Backend, Call, Part, Streamed
 from spikegrad.kernels.blocks import choose_layer, choose_normed, choose_pool, packed, stilled
 from spikegrad.kernels.choice import Choice
 from spikegrad.kernels.cpu import BuildError
@@ -42,7 +42,9 @@ __all__ = [
     "BuildError",
     "Call",
     "Choice",
+    "Part",
     "StepReport",
+    "Streamed",
     "alif",
     "available",
     "check_backend",

@@ -6,9 +6,9 @@ below that it overrides, as few as one; CONTRIBUTING.md shows the smallest one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from spikegrad.functional.steps import as_step
 from spikegrad.step import Step
 from spikegrad.types import State, Value
 
-__all__ = ["ENTRIES", "Backend", "Call"]
+__all__ = ["ENTRIES", "Backend", "Call", "Part", "Streamed"]
 
 ENTRIES = (
     "step",
@@ -61,6 +61,33 @@ class Call(NamedTuple):
     def sparse(self) -> bool:
         """Whether a connection has some synapses alone."""
         return any(self.args.get(name) is not None for name in ("edges", "feedback_edges"))
+
+
+class Part(NamedTuple):
+    """A connection, its feedback and its neurons, of a network that takes one step at a time.
+
+    weight: `[N, I]`; neuron: a step, or a scan of `functional` by its name, with its args; None: a
+    connection alone.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    feedback: Tensor | None
+    neuron: str | Step | None
+    args: Mapping[str, Any]
+
+
+class Streamed(Protocol):
+    """Parts with their states inside."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """One step: `[B, I]` to `[B, N]`, a tensor of its own."""
+
+    def states(self) -> list[State]:
+        """Copies of the states, part by part; None of one without neurons."""
+
+    def take(self, states: Sequence[State]) -> None:
+        """Go on from states, None: from rest; raises UserError or TypeError for wrong ones."""
 
 
 class Backend:
@@ -234,6 +261,14 @@ class Backend:
         x: `[T, B, C, *]`.
         """
         raise NotImplementedError
+
+    def stream(self, parts: Sequence[Part], batch: int, like: Tensor) -> Streamed | None:
+        """Parts, the output of each entering the next, as one call a step; None: it has none.
+
+        like: a tensor of the parts' dtype and device. Raises NotLowered or BuildError where neurons
+        have no program.
+        """
+        return None
 
     def packed(self, x: Tensor) -> Any:
         """The zeros and ones of x as `packs`, for its `layer`; None where x has other values."""

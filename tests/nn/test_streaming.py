@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import spikegrad as sg
-from spikegrad.nn.streaming import Reserved
+from spikegrad.nn.streaming import Native
 
 
 def dyadic(network: nn.Module) -> nn.Module:
@@ -48,12 +49,15 @@ NETWORKS = {
     ),
     "feedback": lambda: sg.Sequential(sg.Linear(6, 8), sg.Recurrent(sg.LIF(beta=0.5), 8)),
     "others": lambda: sg.Sequential(
-        sg.Linear(6, 8), sg.ALIF(beta=0.5, rho=0.5), sg.CUBALIF(5.0, 5.0)
+        sg.Linear(6, 8), sg.ALIF(beta=0.5, rho=0.5), sg.Linear(8, 70), sg.AdEx(), sg.Linear(70, 5)
+    ),
+    "next to each other": lambda: sg.Sequential(
+        sg.Linear(6, 8), sg.LIF(beta=0.5), sg.LIF(beta=0.5)
     ),
     "module": lambda: sg.Residual([sg.Linear(6, 6), sg.LIF(beta=0.5)]),
     "neurons": lambda: sg.LIF(beta=0.5),
 }
-RESERVED = ("subtract", "zero", "none", "rest", "leak")
+NATIVE = {*NETWORKS} - {"module", "neurons", "next to each other"}
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -61,7 +65,7 @@ RESERVED = ("subtract", "zero", "none", "rest", "leak")
 def test_steps_equal_the_whole_sequence(name: str, batch: int) -> None:
     network, x = dyadic(NETWORKS[name]()), spikes(batch=batch)
     step = sg.stream(network, batch=batch)
-    assert isinstance(step.steps, Reserved) == (name in RESERVED)
+    assert isinstance(step.steps, Native) == (name in NATIVE)
     with torch.no_grad():
         whole, ends = network(x)
     got = torch.stack([step(part) for part in x])
@@ -73,6 +77,45 @@ def test_steps_equal_the_whole_sequence(name: str, batch: int) -> None:
     flat = torch.utils._pytree.tree_leaves
     for mine, other in zip(flat(step.state), flat(ends), strict=True):
         assert mine is other is None or torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("real", [False, True])
+def test_wide_batches_real_inputs_and_feedback(real: bool, dtype: torch.dtype) -> None:
+    """More samples and neurons than a tile has, in the order of sums of the whole sequence."""
+    torch.manual_seed(2)
+    network = sg.Sequential(
+        sg.Linear(130, 70), sg.Recurrent(sg.LIF(4.0), 70), sg.Linear(70, 65),
+        sg.LIF(4.0, learn=("tau_mem", "threshold"), size=65), sg.Linear(65, 3),
+    ).to(dtype)  # fmt: skip
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(2 if p.dim() == 2 else 1)
+    x = (torch.rand(12, 67, 130) < 0.1).to(dtype)
+    x = x * torch.randn(x.shape, dtype=dtype) if real else x
+    step = sg.stream(network, batch=67)
+    assert isinstance(step.steps, Native)
+    with torch.no_grad():
+        whole, ends = network(x)
+    got = torch.stack([step(part) for part in x])
+    assert torch.allclose(got, whole, atol=1e-4 if dtype == torch.float32 else 1e-12)
+    assert torch.equal(step.state[1].s, ends[1].s)
+    assert 0.02 < ends[1].s.mean() < 0.9
+    half = sg.stream(network, batch=67)
+    with torch.no_grad():
+        half.state = network(x[:6])[1]
+    assert torch.equal(torch.stack([half(part) for part in x[6:]]), got[6:])
+
+
+def test_a_stream_frees_its_memory() -> None:
+    network = sg.Sequential(sg.Linear(300, 512), sg.LIF(4.0))
+    sg.stream(network)
+    live = torch.ops.spikegrad.pool_bytes()[0]
+    step = sg.stream(network)
+    assert torch.ops.spikegrad.pool_bytes()[0] > live
+    del step
+    gc.collect()
+    assert torch.ops.spikegrad.pool_bytes()[0] == live
 
 
 @pytest.mark.parametrize("name", ["subtract", "refractory", "module"])

@@ -15,12 +15,15 @@ from spikegrad.kernels.cpu.spike_pool_operator import spike_pool
 from spikegrad.kernels.cpu.spikes import Spikes, packed, stilled
 from spikegrad.kernels.cpu.step import step
 from spikegrad.kernels.cpu.step_report import made_of_step
+from spikegrad.kernels.cpu.stream import MOST, Stream
 
 __all__ = [
+    "MOST",
     "BuildError",
     "Installed",
     "InstructionSet",
     "Spikes",
+    "Stream",
     "Table",
     "build",
     "cache_folder",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikegrad.functional.conv import Pair
 from spikegrad.kernels import cpu
-from spikegrad.kernels.backend import Backend, Call
+from spikegrad.kernels.backend import Backend, Call, Part, Streamed
 from spikegrad.kernels.obstacles import definition_of, no_form
 from spikegrad.step import Step
 from spikegrad.types import State, Value
@@ -98,6 +98,11 @@ class CPU(Backend):
     def spike_pool(self, x: Tensor, state: State = None, **args: Any) -> tuple[Tensor, State]:
         """`cpu.spike_pool`."""
         return cpu.spike_pool(x, state, **args)
+
+    def stream(self, parts: Sequence[Part], batch: int, like: Tensor) -> Streamed | None:
+        """`cpu.Stream`."""
+        most = max(batch + 1, *(max(part.weight.shape) for part in parts))
+        return cpu.Stream(parts, batch, like) if most <= cpu.MOST else None
 
     def packed(self, x: Tensor) -> cpu.Spikes | None:
         """`cpu.packed`."""

@@ -69,6 +69,7 @@ def load_now() -> str:
         spike_pool_operator,
         spikes,
         step_operator,
+        stream,
     )
 
     rooms = (
@@ -80,6 +81,7 @@ def load_now() -> str:
         conv,
         pool2d,
         spike_pool_operator,
+        stream,
     )
     for schema in (
         "step_register(int key, int[] program) -> ()",
