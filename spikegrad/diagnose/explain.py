@@ -53,10 +53,10 @@ class Explained:
     layers: their names; backend: its name ("cpu": a native kernel), or "torch";
     forward, weight, input: how the product, the weight's gradient and the input's are made,
     "events" (along the spikes, or the numbers that are not 0), "synapses" (of these along the
-    synapses that exist), "dense", "once" (a static input), "given" (no product), "sampled" (where
-    the lower surrogate is not 0), "" for none; activity: share of inputs that spike, None for other
-    inputs; reason: why; forward_ms, backward_ms: median time (ms), backward None where no gradient
-    arrives; advice: what would make it faster, "" for nothing known.
+    synapses that exist, one by one), "dense", "once" (a static input), "given" (no product),
+    "sampled" (where the lower surrogate is not 0), "" for none; activity: share of inputs that
+    spike, None for other inputs; reason: why; forward_ms, backward_ms: median time (ms), backward
+    None where no gradient arrives; advice: what would make it faster, "" for nothing known.
     """
 
     layers: tuple[str, ...]
@@ -360,7 +360,8 @@ def of_synapses(block: Block, layers: tuple[str, ...], met: Any, first: bool) ->
     reason += "; a separate product" if neuron is None else "; the product, then its neurons"
     if nonzeros >= 0:
         reason += f"; {100 * nonzeros / size:.3g} % of inputs are not 0"
-    ways = ("once" if once else "synapses", "synapses", "" if first else "synapses")
+    way = _ROUTES[int(choice[0])]
+    ways = ("once" if once else way, way, "" if first else "synapses")
     activity = ones / size if ones >= 0 else None
     return Explained(layers, "cpu", *ways, activity, reason + of_feedback(block))
 

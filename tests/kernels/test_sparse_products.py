@@ -280,6 +280,8 @@ def test_explain_names_the_products_and_their_synapses() -> None:
     assert f"{share:.3g} % of the synapses exist; the product, then its neurons" in sparse[0].reason
     assert "feedback along 10 % of the synapses" in sparse[1].reason
     assert "a separate product" in sparse[3].reason
+    many, *_ = explain(sg.Sequential(net[0], net[1]), (torch.rand(50, 6, 30) < 0.4).float())
+    assert many.ways == ("events", "events", "")
     (once,) = explain(sg.Sequential(net[0], net[1]), torch.rand(6, 30).expand(9, 6, 30))
     assert once.forward == "once"
     assert "100 % of inputs are not 0" in once.reason

@@ -55,13 +55,14 @@ Three sparse_linear(const Tensor& x, const Maybe& in_bits, const Maybe& in_suppo
       bits = words_of(packed);
     }
     const int64_t count = ones(bits, s.rows() * tiles_of(s.inputs));
-    if (spikes && in_tiles(call.synapses(), s.rows()))
+    const bool whole = spikes && in_tiles(call.synapses(), s.rows());
+    if (whole)
       sparse_product_in_tiles(call.synapses(), data<T>(weight), bits, s.rows(), data<T>(bias),
                               mutable_data<T>(y));
     else
       sparse_product(call.synapses(), data<T>(weight), bits, spikes ? nullptr : data<T>(x),
                      s.rows(), data<T>(bias), mutable_data<T>(y), s.outputs);
-    const Choice choice{kSynapses, spikes ? count : -1, spikes ? -1 : count};
+    const Choice choice{whole ? kEvents : kSynapses, spikes ? count : -1, spikes ? -1 : count};
     return Three(y, packed, choice.told());
   });
 }
