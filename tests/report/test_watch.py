@@ -276,8 +276,9 @@ def test_curves_are_drawn_in_characters_that_a_terminal_has():
 def test_without_a_terminal_it_prints_a_line_an_epoch_until_the_end(run, whole, capsys):
     def go_on():
         time.sleep(0.3)
-        shutil.copy(whole / "metrics.jsonl", run / "metrics.jsonl")
-        shutil.copy(whole / "result.json", run / "result.json")
+        for name in ("metrics.jsonl", "result.json"):  # never half there, as in a run
+            shutil.copy(whole / name, run / "part")
+            (run / "part").replace(run / name)
 
     thread = threading.Thread(target=go_on)
     thread.start()
