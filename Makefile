@@ -47,14 +47,14 @@ demo: $(STAMP)  ## train on the digits that come with the package (about a minut
 	@echo; echo "pictures:"; ls -1 "$(DEMO)"/pictures/*.png | sed 's/^/  /'
 
 test: $(STAMP)  ## every test, on two processes (JOBS=2): rooms, layout, documentation blocks, examples
-	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) $(FAILED)
+	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(FAILED)
 
 contract: $(STAMP)  ## the kernels against the specification, every combination (a few minutes)
 	@$(THREADS) SPIKEGRAD_CONTRACT=full $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels/test_layer_contract.py tests/kernels/test_layer_properties.py tests/kernels/test_step_properties.py $(FAILED)
 
 # The sets of this CPU besides its best one, which `make test` takes: avx2 and generic where there is AVX-512.
 # By default the tests of values and gradients; the others are about Python or name their sets themselves.
-SET_TESTS ?= $(addprefix tests/kernels/test_,contract.py conv.py families.py layer_contract.py layer_products.py layer_properties.py linear.py pool2d.py spike_pool.py step_modes.py step_properties.py steps.py)
+SET_TESTS ?= $(addprefix tests/kernels/test_,contract.py conv.py layer_contract.py layer_products.py linear.py pool2d.py sparse_products.py spike_pool.py)
 OTHER_SETS := $(BIN)/python -c 'from spikegrad.kernels.cpu import instructions as i; print(*(n for n in i.NEEDS if n != i.best() and not i.missing(n)))'
 sets: $(STAMP)  ## the kernels' values and gradients on every other instruction set of this CPU (all tests: SET_TESTS=tests/kernels)
 	@for set in $$($(OTHER_SETS)); do echo "instruction set $$set:"; \
