@@ -233,3 +233,20 @@ def test_names_that_cannot_be() -> None:
                   {"states": {"v": 0.0}, "parameters": {"class": 1.0}}):  # fmt: skip
         with pytest.raises(sg.UserError, match="expected another name in unread"):
             Step(unread, **names)  # type: ignore[arg-type]
+
+
+@needs_kernels
+@pytest.mark.parametrize("strides", [(1, 64, 7), (1, 7, 1), (1, 1, 9)])
+def test_strides_of_one_sample_and_one_neuron_may_be_any_number(strides) -> None:
+    """torch calls such a tensor contiguous, and leaves its strides as they are."""
+    odd = (2 * torch.rand(16)).as_strided((16, 1, 1), strides)
+    assert odd.is_contiguous()
+    found = []
+    for backend in ("cpu", "reference"):
+        x = odd.detach().requires_grad_()
+        y, _ = sg.LIF(5.0, backend=backend)(x)
+        grad = torch.rand(16, generator=torch.Generator().manual_seed(0))
+        y.backward(grad.as_strided((16, 1, 1), strides))
+        found.append((y.detach(), x.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.allclose(found[0][1], found[1][1])

@@ -43,6 +43,13 @@ StepScan<T> scan_of(const Call& call) {
   return c;
 }
 
+// Whether steps [B, N] are dense; the strides of one sample or one neuron may be any number.
+bool is_dense(const Tensor& t) {
+  const int64_t n = t.dim() - 1;
+  return (t.size(n) == 1 || t.stride(n) == 1) &&
+         (t.size(n - 1) == 1 || t.stride(n - 1) == t.size(n));
+}
+
 void check(const Call& call, bool needs_noise) {
   const Program& p = call.program;
   const Tensor& x = call.x;
@@ -52,8 +59,7 @@ void check(const Call& call, bool needs_noise) {
   SG_CHECK(p.wide == (call.dtype() == ScalarType::Double), "a program of another dtype");
   SG_CHECK(p.block > 0, "a program of a scan");
   SG_CHECK(call.segment >= 0, "a segment must not be negative");
-  SG_CHECK(x.stride(x.dim() - 1) == 1 && x.stride(x.dim() - 2) == call.features(),
-           "x must be dense in [B, N]");
+  SG_CHECK(is_dense(x), "x must be dense in [B, N]");
   check_tensor(call.starts, {p.states, call.batch(), call.features()}, call.dtype(),
                "states must be [states, B, N] in x's dtype");
   check_tensor(call.params, {p.parameters, p.each ? call.features() : 1}, call.dtype(),
@@ -151,7 +157,7 @@ void take(StepScan<T>& c, const Call& call, int output, const Maybe& grad) {
            "an output's gradient must be [T, B, N] in x's dtype");
   c.grad[output] = data<T>(grad), c.grad_step[output] = grad->stride(0);
   c.grad_same[output] = grad->stride(0) == 0 && grad->stride(1) == 0 && grad->stride(2) == 0;
-  SG_CHECK(c.grad_same[output] || (grad->stride(2) == 1 && grad->stride(1) == grad->size(2)),
+  SG_CHECK(c.grad_same[output] || (is_dense(*grad)),
            "an output's gradient must be one number or dense in [B, N]");
 }
 
