@@ -151,7 +151,8 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       const bool direct = f.y && c.n == kTile;
       c.y = direct ? f.y + row * f.outputs + tile * kTile : y, c.y_row = direct ? f.outputs : kTile;
       if (c.keep) {
-        c.reals = f.kept.reals + keep * kTile, c.masks = f.kept.masks + keep;
+        if (f.kept.reals) c.reals = f.kept.reals + keep * kTile;
+        if (f.kept.masks) c.masks = f.kept.masks + keep;
         if (few) c.few = several ? places + b / kGroup : &place;
         for (int64_t k = 0; f.kept.current && k < c.rows; ++k)
           std::memcpy(f.kept.current + (keep + k) * kTile, c.x + k * c.x_row, kTile * sizeof(T));
@@ -274,8 +275,8 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
       c.rows = std::min(kGroup, b1 - b);
       const RowsAt<T> in = incoming_at(f, tile, t, b, c.rows, incoming);
       c.grad = in.at, c.grad_row = in.apart;
-      c.reals = f.kept.reals + keep * kTile, c.reals_before = c.reals - step;
-      c.masks = f.kept.masks + keep, c.masks_before = c.masks - f.batch;
+      if (f.kept.reals) c.reals = f.kept.reals + keep * kTile, c.reals_before = c.reals - step;
+      if (f.kept.masks) c.masks = f.kept.masks + keep, c.masks_before = c.masks - f.batch;
       c.x = f.kept.current ? f.kept.current + keep * kTile : nullptr;
       c.x_before = c.x ? c.x - step : nullptr;
       if (f.spikes) c.spikes = f.spikes + word, c.spikes_before = c.spikes - words;
