@@ -125,8 +125,19 @@ class Stream:
         """Start from rest again."""
         self.state = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or what another process reads, is a stream of its own that goes on from here."""
+        return went_on, (self.network, self.batch, self.state)
+
     def __repr__(self) -> str:
         return f"stream({self.network!r}, batch={self.batch})"
+
+
+def went_on(network: nn.Module, batch: int, state: State) -> Stream:
+    """A stream that starts from a state."""
+    made = Stream(network, batch=batch)
+    made.state = state
+    return made
 
 
 def parameters_of(network: nn.Module) -> list[tuple[Tensor, int, int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 from typing import Any
 
 import pytest
@@ -105,6 +107,19 @@ def test_wide_batches_real_inputs_and_feedback(real: bool, dtype: torch.dtype) -
     with torch.no_grad():
         half.state = network(x[:6])[1]
     assert torch.equal(torch.stack([half(part) for part in x[6:]]), got[6:])
+
+
+@pytest.mark.parametrize("name", ["subtract", "feedback", "module"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))])
+def test_a_copy_goes_on_by_itself(name: str, copied: Any) -> None:
+    network = sg.Recurrent(sg.LIF(beta=0.5), 6) if name == "module" else NETWORKS[name]()
+    step, x = sg.stream(dyadic(network)), spikes()
+    for part in x[:9]:
+        step(part)
+    other = copied(step)
+    assert type(other.steps) is type(step.steps)
+    mine = [step(part) for part in x[9:]]
+    assert all(torch.equal(other(a), b) for a, b in zip(x[9:], mine, strict=True))
 
 
 def test_a_stream_frees_its_memory() -> None:
