@@ -28,7 +28,7 @@ FAILED = || { echo; echo "make $@: failed (the output above says why; run it alo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test contract sets simd simd-neon clang sanitize wheel wheel-test check format format-check lint types layout doctest examples clean
+.PHONY: help demo test contract sets simd simd-neon clang sanitize wheel wheel-test check format format-check lint types layout doctest docs examples clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -94,7 +94,7 @@ wheel-test: wheel  ## install that wheel into a new environment, and train there
 	@build/wheel-test/bin/python -m pip install --quiet $(PIP_ARGS) "$(TORCH)" "$$(ls -1t dist/spikegrad-*.whl | head -1)" $(FAILED)
 	@build/wheel-test/bin/python tests/check_wheel.py $(FAILED)
 
-check: format-check lint types layout test sets doctest  ## everything CI does
+check: format-check lint types layout docs test sets doctest  ## everything CI does
 	@echo "make check: all passed"
 
 format: $(STAMP)  ## rewrite the sources in the one format
@@ -117,6 +117,10 @@ layout: $(STAMP)  ## do imports point one way, are files and functions short?
 
 doctest: $(STAMP)  ## the examples in docstrings
 	@$(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) --doctest-modules spikegrad $(FAILED)
+
+docs: $(STAMP)  ## the site with its tutorials executed, in build/site; a warning is an error, and nothing is fetched
+	@$(THREADS) $(BIN)/python -m docs.sitemaker build/site $(FAILED)
+	@SPIKEGRAD_SITE=build/site $(BIN)/python -m pytest -q tests/sitemaker/test_built.py $(FAILED)
 
 examples: $(STAMP)  ## every script in examples/, in its short version (also part of make test)
 	@$(THREADS) $(BIN)/python -m pytest -q tests/test_examples.py $(FAILED)

@@ -17,6 +17,6 @@ def test_every_named_target_has_a_rule() -> None:
     assert named is not None
     assert check is not None
     wanted = {*named[1].split(), *check[1].split()}
-    assert {"format-check", "lint", "types", "layout", "test", "sets", "doctest"} <= wanted
+    assert {"format-check", "lint", "types", "layout", "test", "sets", "doctest", "docs"} <= wanted
     without = {t for t in wanted if not re.search(rf"^{t}:.*\n\t", TEXT, re.MULTILINE)}
     assert not without
