@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Dropout,
         Flatten,
         Linear,
+        Loop,
         MaxPool2d,
         Module,
         Population,
@@ -73,6 +74,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Linear",
+    "Loop",
     "MaxPool2d",
     "Module",
     "Parameter",
@@ -129,7 +131,7 @@ _ROOMS = (
 _HOMES = {
     "diagnose": "check",
     "nn": (
-        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d Dropout Flatten Linear "
+        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d Dropout Flatten Linear Loop "
         "MaxPool2d Module Population Recurrent Residual Sequential Spiking neuron record stream"
     ),
     "surrogate": "Surrogate spike",

@@ -23,6 +23,7 @@ __all__ = [
     "Integration",
     "LIFState",
     "LIState",
+    "LoopState",
     "Output",
     "RecurrentState",
     "Reset",
@@ -87,6 +88,16 @@ class LIState(NamedTuple):
     """State of leaky integrators: membrane `v`, `[B, *features]`."""
 
     v: Tensor
+
+
+class LoopState(NamedTuple):
+    """State of a `Loop`: those of its layers, and what comes back in each of the next `delay`
+    steps, of the shape of a step of its input, `[B, *features]`.
+    """
+
+    body: Any
+    back: Any
+    fed: tuple[Tensor, ...]
 
 
 class RecurrentState(NamedTuple):

@@ -1,7 +1,8 @@
 """Measurements of a network: plain dataclasses, never printed; the network stays as it was."""
 
 from spikegrad.diagnose.compare import Check, Compared, check
-from spikegrad.diagnose.explain import Explained, Explanation, explain
+from spikegrad.diagnose.explain import explain
+from spikegrad.diagnose.explained import Explained, Explanation
 from spikegrad.diagnose.finding import Finding
 from spikegrad.diagnose.flow import GradientFlow, LayerFlow, gradient_flow
 from spikegrad.diagnose.health import Health, health

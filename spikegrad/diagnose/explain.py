@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.diagnose.printed import Listed
+from spikegrad.diagnose.explained import Explained, Explanation, together
 from spikegrad.diagnose.probe import outputs_of
 from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
@@ -33,7 +33,7 @@ from spikegrad.nn.witness import Seen, Witness
 from spikegrad.step import Step
 from spikegrad.types import Edges
 
-__all__ = ["Explained", "Explanation", "explain"]
+__all__ = ["explain"]
 
 _ROUTES = ("dense", "events", "once", "given", "synapses")
 RUNS = 3
@@ -44,60 +44,6 @@ OURS = {
     nn.MaxPool2d: "spikegrad.MaxPool2d",
 }
 """Layers of torch that have a faster one here."""
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One layer, or several that run in one call.
-
-    layers: their names; backend: its name ("cpu": a native kernel), or "torch";
-    forward, weight, input: how the product, the weight's gradient and the input's are made,
-    "events" (along the spikes, or the numbers that are not 0), "synapses" (of these along the
-    synapses that exist, one by one), "dense", "once" (a static input), "given" (no product),
-    "sampled" (where the lower surrogate is not 0), "" for none; activity: share of inputs that
-    spike, None for other inputs; reason: why; forward_ms, backward_ms: median time (ms), backward
-    None where no gradient arrives; advice: what would make it faster, "" for nothing known.
-    """
-
-    layers: tuple[str, ...]
-    backend: str
-    forward: str
-    weight: str
-    input: str
-    activity: float | None
-    reason: str
-    forward_ms: float = 0.0
-    backward_ms: float | None = None
-    advice: str = ""
-
-    def line(self) -> str:
-        """All of it in one line."""
-        ways = [f"{n} {w}" for n, w in zip(("forward", "dW", "dx"), self.ways, strict=True) if w]
-        seen = "" if self.activity is None else f", {100 * self.activity:.3g} % of inputs spike"
-        how = f": {', '.join(ways)}{seen}" if ways else ""
-        back = "" if self.backward_ms is None else f", {self.backward_ms:.3g} ms backward"
-        advice = f"; {self.advice}" if self.advice else ""
-        took = f"; {self.forward_ms:.3g} ms forward{back}"
-        return f"{'+'.join(self.layers)}: {self.backend}{how} ({self.reason}){took}{advice}"
-
-    @property
-    def ways(self) -> tuple[str, str, str]:
-        """forward, weight and input."""
-        return self.forward, self.weight, self.input
-
-
-class Explanation(Listed[Explained]):
-    """All layers, in the order of the run; printed it is a table."""
-
-    header = ("layers", "backend", "product", "forward ms", "backward ms", "why", "what to do")
-
-    @staticmethod
-    def row_of(each: Explained) -> list[str]:
-        """The cells of a layer."""
-        back = "-" if each.backward_ms is None else f"{each.backward_ms:.3g}"
-        ways = ", ".join(way for way in each.ways if way)
-        took = [f"{each.forward_ms:.3g}", back]
-        return ["+".join(each.layers), each.backend, ways or "-", *took, each.reason, each.advice]
 
 
 def explain(network: nn.Module, x: Tensor) -> Explanation:
@@ -118,7 +64,7 @@ def explain(network: nn.Module, x: Tensor) -> Explanation:
     with untouched(network), torch.enable_grad():
         for _ in range(RUNS + 1):
             runs.append(one_run(network, x))
-    made = Explanation()
+    made: list[Explained] = []
     for place, seen in enumerate(runs[-1]):
         block = isinstance(seen.what, Block)
         said = of_block(seen.what, seen.how, names, not made) if block else of_layer(seen, names)
@@ -132,7 +78,7 @@ def explain(network: nn.Module, x: Tensor) -> Explanation:
                 backward_ms=1e3 * median(back) if back else None,
             )
         )
-    return made
+    return together(made)
 
 
 def one_run(network: nn.Module, x: Tensor) -> Witness:

@@ -11,6 +11,7 @@ from spikegrad.nn.cuba import CUBALIF
 from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.init import fluctuation_driven, initialise, kaiming, psp
 from spikegrad.nn.lif import IF, LIF
+from spikegrad.nn.loop import Loop
 from spikegrad.nn.module import Module
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.population import Population
@@ -40,6 +41,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Linear",
+    "Loop",
     "MaxPool2d",
     "Module",
     "Neuron",
