@@ -118,7 +118,7 @@ def measuring(folder: Path) -> float:
     """What is measured for the page, beside what is measured anyway."""
     trained = open_run(folder)
     loader = part_of(build_parts(trained.config), "test")
-    x, labels = first_samples(loader, trained.place)
+    samples = first_samples(loader, trained.place)
     behind = Behind()
     part = (trained.network, loader, trained.objective, trained.encoder, trained.place)
     plain = spent(lambda: measured(*part), 3)
@@ -126,7 +126,7 @@ def measuring(folder: Path) -> float:
     measured(*part, behind=behind)
     how: Any = {"objective": trained.objective, "encode": trained.encoder, "behind": behind}
     path = folder / "again.json"
-    once = spent(lambda: write_measures(path, trained.network, x, labels, **how), 3)
+    once = spent(lambda: write_measures(path, trained.network, samples, **how), 3)
     return max(kept - plain, 0.0) + once
 
 

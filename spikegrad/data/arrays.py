@@ -26,7 +26,8 @@ def load_npz(
 
     The file holds `x_train`, `y_train` and perhaps `x_test`, `y_test`; or `x`, `y` (then there is
     no test part). It may hold `sequence` (true or false), `scale` (a number) and `class_names`
-    (C strings); arguments override the first two.
+    (C strings); arguments override the first two. Of padded sequences it may hold
+    `lengths_train` and `lengths_test`, or `lengths`: the steps of every sample, integers `[N]`.
 
     Args:
         path: the file. x: numbers, `[N, *features]`, or `[N, T, *features]` for a sequence; uint8
@@ -57,7 +58,14 @@ def load_npz(
     _agree(path, names, parts)
     classes = _classes(path, names, parts)
     divisor = _scale(path, arrays, parts[0][0]) if scale is None else float(scale)
-    splits = [Split(torch.from_numpy(x), torch.from_numpy(y), divisor) for x, y in parts]
+    lengths = [_lengths(path, y_name, arrays, steps) for _, y_name in names]
+    if len({own is None for own in lengths}) > 1:
+        expected = f"expected lengths of both parts, or of none, in {path}"
+        raise UserError(message(expected, "lengths of one part"))
+    splits = [
+        Split(torch.from_numpy(x), torch.from_numpy(y), divisor, own)
+        for (x, y), own in zip(parts, lengths, strict=True)
+    ]
     return Dataset(
         name=path.stem,
         train=splits[0],
@@ -135,6 +143,23 @@ def _labels(path: Path, name: str, y: np.ndarray) -> np.ndarray:
         got = f"{y.dtype} in {path}"
         raise UserError(message(f"expected {name} of integers", got, "give class indices from 0"))
     return y.astype(np.int64)
+
+
+def _lengths(
+    path: Path, y_name: str, arrays: Mapping[str, np.ndarray], sequence: bool
+) -> torch.Tensor | None:
+    """The steps of the samples of one part, if the file says them; `Split` checks their range."""
+    name = "lengths" + y_name[1:]
+    if name not in arrays:
+        return None
+    lengths = arrays[name]
+    if not sequence:
+        expected = f"expected sequences with {name} in {path}"
+        raise UserError(message(expected, "static samples", "give sequence=True (--sequence)"))
+    if lengths.ndim != 1 or lengths.dtype.kind not in "ui":
+        got = f"{lengths.dtype} {list(lengths.shape)} in {path}"
+        raise UserError(message(f"expected {name} as integers [N]", got))
+    return torch.from_numpy(lengths.astype(np.int64))
 
 
 def _agree(

@@ -17,7 +17,8 @@ __all__ = ["Batches"]
 
 _ORDER, _AUGMENT = 0, 1  # two streams of random numbers from one seed
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, ...]
+"""(x, y), or of sequences with lengths (x, y, lengths)."""
 
 
 class Batches:
@@ -99,7 +100,8 @@ class Batches:
 
         Returns:
             pairs (x, y) of this rank: x float32 `[B, *features]` or `[B, T, *features]`, y int64
-            `[B]`, on the device of the split.
+            `[B]`, on the device of the split. Of a split with lengths (x, y, lengths): T is that of
+            the longest sample of the global batch, lengths are int64 `[B]` on the CPU.
 
         Raises:
             UserError: `start` is not in 0..len(self).
@@ -121,19 +123,25 @@ class Batches:
         first = self.rank * each + min(self.rank, more)
         mine = slice(first, first + each + (self.rank < more))
         y = self.split.y[index[mine].to(self.split.y.device)]
-        x = self._augmented(index, mine, epoch, i)
-        return x if self.normalise is None else standardise(x, *self.normalise), y
+        lengths = None if self.split.lengths is None else self.split.lengths[index]
+        longest = None if lengths is None else int(lengths.max())
+        x = self._augmented(index, mine, epoch, i, longest)
+        x = x if self.normalise is None else standardise(x, *self.normalise)
+        return (x, y) if lengths is None else (x, y, lengths[mine])
 
-    def _augmented(self, index: torch.Tensor, mine: slice, epoch: int, i: int) -> torch.Tensor:
+    def _augmented(
+        self, index: torch.Tensor, mine: slice, epoch: int, i: int, longest: int | None
+    ) -> torch.Tensor:
+        """The scaled samples of this rank; longest: the steps that are looked at, None for all."""
         if self.augment is None:
-            return self.split.scaled(index[mine])
+            return self.split.scaled(index[mine], longest)
         generator = seeds.torch_generator(self.seed, epoch, i, _AUGMENT)
         if isinstance(self.augment, Augment):
             # The numbers are drawn for the global batch, the pixels moved for this rank only.
-            x = self.split.scaled(index[mine])
+            x = self.split.scaled(index[mine], longest)
             drawn = self.augment.draw(len(index), x.shape[-2:], generator)
             return self.augment.apply(x, drawn[mine])
-        return self.augment(self.split.scaled(index), generator)[mine]
+        return self.augment(self.split.scaled(index, longest), generator)[mine]
 
 
 def _check_sizes(batch_size: int, rank: int, world_size: int) -> None:

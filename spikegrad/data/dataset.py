@@ -10,6 +10,7 @@ import torch
 
 from spikegrad.data import seeds
 from spikegrad.errors import UserError, message
+from spikegrad.ragged import check_lengths
 
 __all__ = ["Dataset", "Split", "split_validation", "stratified", "usual_scale"]
 
@@ -34,10 +35,12 @@ class Split:
         x: uint8 or float32, `[N, *features]` (static) or `[N, T, *features]` (sequence).
         y: int64 labels from 0, `[N]`.
         scale: what `scaled` divides `x` by; None stands for what `usual_scale` says.
+        lengths: of sequences, the steps of every sample, int64 `[N]`, 1 to T; None for T each.
 
     Raises:
-        TypeError: `x` is neither uint8 nor float32, or `y` is not int64.
-        UserError: shapes that do not fit, no samples, or a scale that is not positive.
+        TypeError: `x` is neither uint8 nor float32, or `y` or lengths are not int64.
+        UserError: shapes that do not fit, no samples, a scale that is not positive, or lengths out
+            of range.
 
     >>> part = Split(torch.tensor([[0, 255]], dtype=torch.uint8), torch.tensor([1]))
     >>> len(part), part.scaled().tolist()
@@ -47,6 +50,7 @@ class Split:
     x: torch.Tensor
     y: torch.Tensor
     scale: float | None = None
+    lengths: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.x.dtype not in (torch.uint8, torch.float32):
@@ -61,6 +65,13 @@ class Split:
             raise UserError(message("expected as many labels as samples, at least one", got))
         if self.scale is not None and not 0.0 < self.scale < float("inf"):
             raise UserError(message("expected scale > 0", str(self.scale)))
+        if self.lengths is None:
+            return
+        if self.x.ndim < 3:
+            expected = "expected sequences x [N, T, *features] with lengths"
+            raise UserError(message(expected, str(list(self.x.shape))))
+        found = check_lengths(self.lengths, self.x.shape[1], len(self.x))
+        object.__setattr__(self, "lengths", found)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -70,15 +81,20 @@ class Split:
         """The number that `scaled` divides by."""
         return usual_scale(self.x) if self.scale is None else float(self.scale)
 
-    def scaled(self, index: torch.Tensor | None = None) -> torch.Tensor:
-        """Return `x / divisor` in float32, of all samples or of those in `index` (int64 `[B]`)."""
-        x = self.x if index is None else self.x[index.to(self.x.device)]
+    def scaled(self, index: torch.Tensor | None = None, longest: int | None = None) -> torch.Tensor:
+        """Return `x / divisor` in float32, of all samples or of those in `index` (int64 `[B]`);
+        longest: the first steps of sequences alone.
+        """
+        x = self.x if longest is None else self.x[:, :longest]
+        x = x if index is None else x[index.to(self.x.device)]
         x = x.to(torch.float32)
         return x if self.divisor == 1.0 else x / self.divisor
 
     def select(self, index: torch.Tensor) -> Split:
         """Return the samples in `index` (int64 `[n]`) as a part, scaled as the whole is."""
-        return Split(self.x[index.to(self.x.device)], self.y[index.to(self.y.device)], self.divisor)
+        x, y = self.x[index.to(self.x.device)], self.y[index.to(self.y.device)]
+        lengths = None if self.lengths is None else self.lengths[index.cpu()]
+        return Split(x, y, self.divisor, lengths)
 
 
 @dataclass(frozen=True, eq=False)

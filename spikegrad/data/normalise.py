@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 
 from spikegrad.data.dataset import Split
 from spikegrad.errors import UserError, message
+from spikegrad.ragged import mask_of
 
 __all__ = ["standardise", "statistics"]
 
@@ -15,7 +17,8 @@ _CHUNK = 4096  # samples at a time: float64 copies of a whole set would not fit 
 
 
 def statistics(split: Split) -> tuple[float, float]:
-    """Mean and standard deviation of all scaled values of a part: two numbers, no axis kept.
+    """Mean and standard deviation of all scaled values of a part: two numbers, no axis kept; what
+    stands behind the end of a sequence does not count.
 
     Bytes are counted, so the result is exact; floats are summed in float64, in two passes.
 
@@ -30,18 +33,27 @@ def statistics(split: Split) -> tuple[float, float]:
     """
     if split.x.dtype == torch.uint8:
         counts = torch.zeros(256, dtype=torch.float64)
-        for chunk in split.x.split(_CHUNK):
+        for chunk in real_values(split):
             counts += torch.bincount(chunk.flatten().long(), minlength=256).cpu()
         values = torch.arange(256, dtype=torch.float64) / split.divisor
         mean = float((counts * values).sum() / counts.sum())
         variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
         return mean, math.sqrt(variance)
-    chunks = split.x.split(_CHUNK)
-    total = sum(float(chunk.sum(dtype=torch.float64)) for chunk in chunks)
-    mean = total / split.x.numel()
-    squares = sum(float(((chunk.double() - mean) ** 2).sum()) for chunk in chunks)
-    std = math.sqrt(squares / split.x.numel())
+    total = sum(float(chunk.sum(dtype=torch.float64)) for chunk in real_values(split))
+    count = sum(chunk.numel() for chunk in real_values(split))
+    mean = total / count
+    squares = sum(float(((chunk.double() - mean) ** 2).sum()) for chunk in real_values(split))
+    std = math.sqrt(squares / count)
     return mean / split.divisor, std / split.divisor
+
+
+def real_values(split: Split) -> Iterator[torch.Tensor]:
+    """The values of a part, some samples at a time, without padding."""
+    if split.lengths is None:
+        yield from split.x.split(_CHUNK)
+        return
+    for x, lengths in zip(split.x.split(_CHUNK), split.lengths.split(_CHUNK), strict=True):
+        yield x[mask_of(lengths, x.shape[1]).T.to(x.device)]
 
 
 def standardise(x: torch.Tensor, mean: float, std: float) -> torch.Tensor:

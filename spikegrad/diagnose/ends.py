@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import one_hot
 
 from spikegrad.diagnose.finding import Finding, Severity
 from spikegrad.diagnose.probe import Loss, Probe, shown, spiking
+from spikegrad.ragged import mask_of
 
 __all__ = [
     "Floor",
@@ -127,7 +129,12 @@ def dead_outputs(network: nn.Module, seen: Probe) -> tuple[int, ...]:
     y = seen.y.flatten(2) if seen.y.dim() > 2 else seen.y[None].flatten(2)
     if y.dim() != 3 or not y.numel():
         return ()
-    same = y == (y[:, :1] if y.shape[1] > 1 and not is_spiking_output(network, seen) else 0)
+    lengths = seen.lengths if len(y) == len(seen.x) else None
+    first = 0 if lengths is None else int(lengths.argmax())
+    one = y[:, first : first + 1]
+    same = y == (one if y.shape[1] > 1 and not is_spiking_output(network, seen) else 0)
+    if lengths is not None:
+        same |= ~mask_of(lengths.to(y.device), len(y)).unsqueeze(2)
     return tuple(same.all(0).all(0).nonzero().flatten().tolist())
 
 
@@ -215,6 +222,8 @@ def lower_scale(y: Tensor, labels: Any, loss: Loss) -> tuple[float, float]:
 
 def temperature_of(loss: Loss) -> float:
     """The temperature in force, where the loss is an object or a partial that tells."""
+    while isinstance(loss, partial) and "temperature" not in loss.keywords:
+        loss = loss.func
     told = getattr(loss, "keywords", {}).get("temperature", getattr(loss, "temperature", 1.0))
     return float(told)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.diagnose.explained import Explained, Explanation, together
-from spikegrad.diagnose.probe import outputs_of
+from spikegrad.diagnose.probe import HAND_ON, outputs_of
 from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.kernels.cpu.conv import spikes_of
@@ -30,6 +30,7 @@ from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.stepped import StepNeuron
 from spikegrad.nn.witness import Seen, Witness
+from spikegrad.ragged import Packed, with_lengths
 from spikegrad.step import Step
 from spikegrad.types import Edges
 
@@ -46,12 +47,13 @@ OURS = {
 """Layers of torch that have a faster one here."""
 
 
-def explain(network: nn.Module, x: Tensor) -> Explanation:
+def explain(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Explanation:
     """What runs every layer of a network on x, why, and how long it takes.
 
     network: any module; its layers in a `Sequential` of this package run several in one call where
-    that is faster; x: what its `forward` takes, usually `[T, B, *features]`. Runs it some times,
-    with gradients of the sum of its output; the network stays as it was.
+    that is faster; x: what its `forward` takes, usually `[T, B, *features]`; lengths: the steps of
+    every sample, int64 `[B]`, None for T each. Runs it some times, with gradients of the sum of its
+    output; the network stays as it was.
 
     >>> from spikegrad import LIF, Linear
     >>> network = Sequential(Linear(3, 2), LIF(20.0, backend="reference"))
@@ -63,7 +65,7 @@ def explain(network: nn.Module, x: Tensor) -> Explanation:
     runs = []
     with untouched(network), torch.enable_grad():
         for _ in range(RUNS + 1):
-            runs.append(one_run(network, x))
+            runs.append(one_run(network, x, lengths))
     made: list[Explained] = []
     for place, seen in enumerate(runs[-1]):
         block = isinstance(seen.what, Block)
@@ -81,7 +83,7 @@ def explain(network: nn.Module, x: Tensor) -> Explanation:
     return together(made)
 
 
-def one_run(network: nn.Module, x: Tensor) -> Witness:
+def one_run(network: nn.Module, x: Tensor, lengths: Any = None) -> Witness:
     """One pass forward and backward, witnessed."""
     notes = Witness()
     containers = [m for m in network.modules() if isinstance(m, Sequential)]
@@ -91,7 +93,7 @@ def one_run(network: nn.Module, x: Tensor) -> Witness:
             container.witness = notes
         NOW.witness = notes
         with alone(network, notes):
-            ends = outputs_of(network(x))
+            ends = outputs_of(with_lengths(network, lengths, "a network", HAND_ON)(x))
         sums = [y.sum() for y in ends if y.requires_grad]
         if sums and trained:
             torch.autograd.grad(sums, trained, allow_unused=True)
@@ -118,7 +120,7 @@ def alone(network: nn.Module, notes: Witness) -> Iterator[None]:
         took = perf_counter() - began.pop()
         x = given[0] if given else None
         y = out[0] if isinstance(out, tuple) and out else out
-        if isinstance(y, (Tensor, tuple)):
+        if isinstance(y, (Tensor, tuple, Packed)):
             notes.saw(Seen((layer,), layer, "", x, took), y)
 
     try:

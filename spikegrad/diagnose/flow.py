@@ -22,12 +22,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikegrad.diagnose.batch import criterion_of, lengths_of
 from spikegrad.diagnose.printed import html_table
 from spikegrad.diagnose.probe import Loss, Probe, probe, shown, spiking
 from spikegrad.diagnose.text import columns, number
+from spikegrad.ragged import mask_of
 from spikegrad.step.modes import distances, mode_of
 
-__all__ = ["GradientFlow", "LayerFlow", "flow_of", "gradient_flow", "growth_of", "slopes_seen"]
+__all__ = [
+    "GradientFlow",
+    "LayerFlow",
+    "flow_of",
+    "gradient_flow",
+    "growth_of",
+    "slopes_seen",
+    "step_means",
+]
 
 
 HEADER = ("layer", "rate", "gradient", "per step back", "derivative", "passing")
@@ -129,13 +139,16 @@ class GradientFlow:
         return [*named, *([name, "frozen"] for name in self.frozen)]
 
 
-def gradient_flow(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss) -> GradientFlow:
+def gradient_flow(
+    network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss, lengths: Any = None
+) -> GradientFlow:
     """Measure where the gradient of a loss goes in a network; nothing of the network changes.
 
     network: any `nn.Module` with neurons of this package in it, that returns its output or
     `(output, states)`; x: its input, usually `[T, B, *features]`; labels: the loss's second
     argument; loss: `loss(y, labels)`, or `loss(y)` without labels, to a scalar. The network runs
-    in the mode it is in (`network.eval()` first to measure without dropout).
+    in the mode it is in (`network.eval()` first to measure without dropout). lengths: the steps of
+    every sample, int64 `[B]`, None for T each: means over a step are over the samples that have it.
     Returns a `GradientFlow`. Raises UserError when there is nothing to record or to differentiate.
     Source: the article's section 4.3; Neftci, Mostafa & Zenke (2019), IEEE SPM 36(6).
 
@@ -148,7 +161,9 @@ def gradient_flow(network: nn.Module, x: Tensor, labels: Any = None, *, loss: Lo
     >>> sorted(flow.parameters)
     ['0.bias', '0.weight', '2.bias', '2.weight']
     """
-    return flow_of(network, probe(network, x, labels, loss=loss))
+    own = lengths_of(x, lengths)
+    loss = criterion_of(loss, own)
+    return flow_of(network, probe(network, x, labels, loss=loss, lengths=own))
 
 
 def flow_of(network: nn.Module, seen: Probe) -> GradientFlow:
@@ -159,16 +174,16 @@ def flow_of(network: nn.Module, seen: Probe) -> GradientFlow:
             gradient = seen.gradients[name]
             derivative, peak = slopes_seen(module, tape)
             steps = derivative.shape[0]
-            per_step = (derivative / peak).reshape(steps, -1)
+            passes = (derivative / peak > 0.01).float()
             layers.append(
                 LayerFlow(
                     name=shown(name, module),
                     kind=type(module).__name__,
                     surrogate=str(module.surrogate),
-                    rate=float(tape.activity.float().mean()),
+                    rate=float(tape.real.activity.float().mean()),
                     current=(0.0,) * steps if gradient is None else norms(gradient),
-                    derivative=tuple(derivative.reshape(steps, -1).mean(1).tolist()),
-                    passing=tuple((per_step > 0.01).float().mean(1).tolist()),
+                    derivative=step_means(derivative, seen.lengths),
+                    passing=step_means(passes, seen.lengths),
                     reached=gradient is not None,
                 )
             )
@@ -223,6 +238,21 @@ def ready(reached: Tensor, refractory: int) -> Tensor:
         gates.append(free)
         silent = torch.where(now & free, refractory, (silent - 1).clamp(min=0)).int()
     return torch.stack(gates)
+
+
+def step_means(values: Tensor, lengths: Tensor | None = None) -> tuple[float, ...]:
+    """The mean of every step of values `[T, B, *features]`, over the samples that have it; 0 of a
+    step that none has.
+    """
+    means = values.flatten(1).mean(1) if lengths is None else real_means(values, lengths)
+    return tuple(means.tolist())
+
+
+def real_means(values: Tensor, lengths: Tensor) -> Tensor:
+    """The same `[T]`, of samples with lengths."""
+    real = mask_of(lengths.to(values.device), len(values))
+    each = values.reshape(*values.shape[:2], -1).mean(2)
+    return torch.where(real, each, 0).sum(1) / real.sum(1).clamp(min=1)
 
 
 def norms(gradient: Tensor) -> tuple[float, ...]:

@@ -142,16 +142,18 @@ def health(
     floor: float | None = None,
     classes: int | None = None,
     truth: bool | None = False,
+    lengths: Any = None,
 ) -> Health:
     """Look at a network on one batch: every spiking layer, the gradient's way, output and loss.
 
     network: any `nn.Module` with neurons of this package in it, that returns its output or
-    `(output, states)`, run in the mode it is in; batch: x `[T, B, *features]`, or (x, labels);
+    `(output, states)`, run in the mode it is in; batch: x `[T, B, *features]`, or (x, labels), or
+    (x, labels, lengths);
     loss: `loss(y, labels)`, or `loss(y)` without labels, to a scalar; None: the cross-entropy of
     the mean over time for classes, the mean squared error for other targets, a random projection
     of the output without labels; floor: the lowest value of the loss, if known; classes: how many
     there are; truth: whether to measure the truth of the gradients too (`truth`), None: where that
-    is quick.
+    is quick; lengths: the steps of every sample, int64 `[B]`, None for T each.
     Returns a `Health`. Nothing of the network changes. Raises UserError or TypeError for a network
     without neurons of this package, and for input or a loss that cannot be used at all.
 
@@ -162,14 +164,16 @@ def health(
     >>> found.layer("3").rate, found.findings[0].kind, len(found.dead)
     (0.0, 'silent', 10)
     """
-    given = batch_of(batch, loss)
-    seen = probe(network, given.x, given.labels, loss=given.loss, memory=True)
+    given = batch_of(batch, loss, lengths)
+    criterion = given.criterion
+    how: dict[str, Any] = {"loss": criterion, "memory": True, "lengths": given.lengths}
+    seen = probe(network, given.x, given.labels, **how)
     layers = layers_of(network, seen)
     with torch.no_grad():
         findings = findings_of(
-            network, seen, layers, given.labels, given.loss, floor=floor, classes=classes
+            network, seen, layers, given.labels, criterion, floor=floor, classes=classes
         )
-        bound = floor_of(network, seen, given.labels, given.loss, floor)
+        bound = floor_of(network, seen, given.labels, criterion, floor)
         norms = {
             name: None if g is None else float(torch.linalg.vector_norm(g.double()))
             for name, g in seen.parameters.items()
@@ -201,7 +205,7 @@ def health(
 def measured(network: nn.Module, given: Batch) -> tuple[Truth | None, str]:
     """The truth of a network's gradients, or why it cannot be measured."""
     try:
-        return truth_of(network, (given.x, given.labels), loss=given.loss), ""
+        return truth_of(network, (given.x, given.labels, given.lengths), loss=given.loss), ""
     except UserError as error:
         return None, str(error)
 

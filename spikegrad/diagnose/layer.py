@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegrad.diagnose.flow import growth_of, norms, slopes_seen
+from spikegrad.diagnose.flow import growth_of, norms, slopes_seen, step_means
 from spikegrad.diagnose.histogram import Histogram, histogram
 from spikegrad.diagnose.probe import Probe, shown, spiking
 from spikegrad.diagnose.rates import never_and_always
 from spikegrad.diagnose.text import finite, number, share
 from spikegrad.nn.tape import Tape
+from spikegrad.ragged import mask_of
 
 __all__ = ["LayerHealth", "layers_of", "relative"]
 
@@ -123,24 +124,25 @@ def every(network: nn.Module, seen: Probe) -> Iterator[LayerHealth]:
     """The layers one by one."""
     for name, module, tape in spiking(network, seen.tapes):
         gradient, last = seen.gradients[name], seen.last.get(name)
-        silent, always = never_and_always(tape.activity)
-        assert tape.distance is not None
+        real, lengths = tape.real, seen.lengths
+        silent, always = never_and_always(real.activity)
+        assert real.distance is not None
         yield LayerHealth(
             name=shown(name, module),
             kind=type(module).__name__,
             surrogate=str(module.surrogate),
             neurons=tape.spikes[0, 0].numel(),
-            rate=float(tape.activity.float().mean()),
+            rate=float(real.activity.float().mean()),
             silent=silent,
             always=always,
-            **membranes(module, tape),
-            **derivatives(module, tape),
+            **membranes(module, real),
+            **derivatives(module, tape, lengths),
             gradient=(0.0,) * len(tape.spikes) if gradient is None else norms(gradient),
             reached=gradient is not None,
-            memory=None if last is None else steps_back(norms(last)),
+            memory=None if last is None else steps_back(norms(from_ends(last, lengths))),
             hard=module.surrogate.mode == "hard",
-            rates=tuple(tape.activity.float().flatten(1).mean(1).tolist()),
-            distances=histogram(tape.distance),
+            rates=step_means(tape.activity.float(), lengths),
+            distances=histogram(real.distance),
         )
 
 
@@ -172,9 +174,23 @@ def median(values: Tensor) -> float:
     return float(flat[:: 1 + len(flat) // MOST].median())
 
 
-def derivatives(module: Any, tape: Tape) -> dict[str, float]:
+def from_ends(gradient: Tensor, lengths: Tensor | None) -> Tensor:
+    """A gradient `[T, B, *features]` with every sample's own last step as the last."""
+    if lengths is None:
+        return gradient
+    found = torch.zeros_like(gradient)
+    for b, n in enumerate(lengths.tolist()):
+        found[len(gradient) - n :, b] = gradient[:n, b]
+    return found
+
+
+def derivatives(module: Any, tape: Tape, lengths: Tensor | None = None) -> dict[str, float]:
     """Where the surrogate has a derivative, and how wide it is; a learned slope as it is now."""
     derivative, peak = slopes_seen(module, tape)
+    if lengths is not None:
+        real = mask_of(lengths.to(derivative.device), len(derivative))
+        peak = peak.expand_as(derivative)[real]
+        derivative = derivative[real]
     surrogate = module.surrogate
     slope = surrogate.slope if module.slope is None else float(module.slope().detach().min())
     scale = surrogate.slope / slope

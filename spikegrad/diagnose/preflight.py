@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.diagnose.activity import check_activity
+from spikegrad.diagnose.batch import criterion_of, lengths_of
 from spikegrad.diagnose.ends import (
     Floor,
     check_dead,
@@ -41,6 +42,7 @@ def preflight(
     loss: Loss,
     floor: float | None = None,
     classes: int | None = None,
+    lengths: Any = None,
 ) -> Findings:
     """Find what will keep a network from learning, by one forward and backward pass.
 
@@ -48,7 +50,7 @@ def preflight(
     batch, `[T, B, *features]`; labels: the loss's second argument; loss: `loss(y, labels)` to a
     scalar, called some more times on made-up outputs; floor: the lowest value of the loss, if known
     (it counts only when the output is spikes; by default it is found by trying a perfect output);
-    classes: how many there are.
+    classes: how many there are; lengths: the steps of every sample, int64 `[B]`, None for T each.
     Returns a list of findings, errors first, which prints as a table; none for a network that is
     ready. Nothing of the network
     changes: parameters, buffers, gradients, mode and random state are as before.
@@ -64,7 +66,9 @@ def preflight(
     layer 3 never fires: membrane reaches 0.01 of threshold, so nothing behind it sees the input; \
 use --calibrate 0.05
     """
-    seen = probe(network, x, labels, loss=loss)
+    own = lengths_of(x, lengths)
+    loss = criterion_of(loss, own)
+    seen = probe(network, x, labels, loss=loss, lengths=own)
     layers = layers_of(network, seen)
     with torch.no_grad():
         found = findings_of(network, seen, layers, labels, loss, floor=floor, classes=classes)

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from spikegrad.checks import check_finite
 from spikegrad.diagnose.untouched import untouched
 from spikegrad.errors import UserError, message
+from spikegrad.functional import over_time as read_over_time
 from spikegrad.nn.recurrent import Recurrent
-from spikegrad.nn.tape import Recorded, Tape, listened, record
+from spikegrad.nn.tape import Recorded, Tape, listened, record, rows_of
+from spikegrad.ragged import Packed, mask_of, padded, with_lengths
 
 __all__ = [
+    "HAND_ON",
     "Loss",
     "Probe",
     "check_network",
@@ -33,6 +36,7 @@ __all__ = [
     "spiking",
 ]
 
+HAND_ON = "use spikegrad's Sequential or Module, or hand lengths on to one in forward"
 Loss: TypeAlias = Callable[..., Tensor]
 """`loss(y, labels)`, or `loss(y)` where there are no labels, to a scalar."""
 
@@ -46,7 +50,8 @@ class Probe:
     parameters: the gradient of every trainable parameter by full name, None likewise; order: the
     names of all modules that ran, by their first call, which `tapes` and `gradients` follow; last:
     as `gradients`, of a fixed random projection of the output's last step (of the loss where the
-    output has no time), where it was asked for.
+    output has no time), where it was asked for; lengths: int64 `[B]`, the steps of every sample,
+    None for T each: behind them everything is 0.
     """
 
     x: Tensor
@@ -57,6 +62,7 @@ class Probe:
     parameters: dict[str, Tensor | None]
     order: tuple[str, ...]
     last: dict[str, Tensor | None] = field(default_factory=dict)
+    lengths: Tensor | None = None
 
     @property
     def samples(self) -> int:
@@ -65,30 +71,38 @@ class Probe:
 
 
 def probe(
-    network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss, memory: bool = False
+    network: nn.Module,
+    x: Tensor,
+    labels: Any = None,
+    *,
+    loss: Loss,
+    memory: bool = False,
+    lengths: Tensor | None = None,
 ) -> Probe:
     """Run the network on x, the loss on its output, and ask for every gradient once.
 
-    memory: whether to ask for `last` too, by another backward pass.
+    memory: whether to ask for `last` too, by another backward pass; lengths: the steps of every
+    sample, checked, which the loss knows already.
     Raises UserError for a network that no tape can listen to, an input that is not finite, a loss
     that is no scalar or depends on nothing.
     """
     check_network(network)
     with untouched(network), torch.inference_mode(False), torch.enable_grad():
-        x = watched(x)
+        x = watched(x, lengths)
         labels = labels.clone() if isinstance(labels, Tensor) and labels.is_inference() else labels
         with own_currents(network), in_order(network) as order, listened(network) as listening:
-            y = output_of(network(x))
+            y = output_of(with_lengths(network, lengths, "a network", HAND_ON)(x))
         tapes = {n: listening[n] for n in (*order, *listening) if n in listening}
         value = loss(y) if labels is None else loss(y, labels)
         check_loss(value)
+        # In rows, where samples have lengths.
         currents = [(name, t.current) for name, tape in tapes.items() for t in tape.traces]
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-        asked = [tensor for _, tensor in (*currents, *trained)]
+        asked = [rows_of(tensor) for _, tensor in (*currents, *trained)]
         last = []
         if memory:
-            end = last_step(y, value, len(x))
-            last = gradients_of(end, [tensor for _, tensor in currents], keep=True)
+            end = last_step(y, value, len(x), lengths)
+            last = gradients_of(end, asked[: len(currents)], keep=True)
         found = gradients_of(value, asked)
     split = len(currents)
     return Probe(
@@ -100,6 +114,7 @@ def probe(
         parameters={name: g for (name, _), g in zip(trained, found[split:], strict=True)},
         order=tuple(order),
         last=over_time(tapes, currents, last) if memory else {},
+        lengths=lengths,
     )
 
 
@@ -110,6 +125,8 @@ def own_currents(network: nn.Module) -> Iterator[None]:
     """
 
     def view(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if given and type(given[0]) is Packed:
+            return (given[0].map(lambda rows: rows.view_as(rows)), *given[1:])
         if not given or not isinstance(given[0], Tensor):
             return given
         return (given[0].view_as(given[0]), *given[1:])
@@ -147,12 +164,13 @@ def in_order(network: nn.Module) -> Iterator[dict[str, None]]:
 
 @contextmanager
 def forward(
-    network: nn.Module, x: Tensor, *, membrane: bool = False
+    network: nn.Module, x: Tensor, *, membrane: bool = False, lengths: Any = None
 ) -> Iterator[tuple[Tensor, dict[str, Tape]]]:
     """The output and the tapes of one pass without gradients; the network is as before after it."""
     check_network(network)
+    call = with_lengths(network, lengths, "a network", HAND_ON)
     with untouched(network), torch.no_grad(), record(network, membrane=membrane) as tapes:
-        yield output_of(network(x)), tapes
+        yield output_of(call(x)), tapes
 
 
 def check_network(network: nn.Module) -> None:
@@ -197,10 +215,15 @@ def shown(name: str, module: object) -> str:
     return name or type(module).__name__
 
 
-def watched(x: Tensor) -> Tensor:
-    """x as a leaf of its own that requires grad, so that currents fed with data are seen too."""
+def watched(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """x as a leaf of its own that requires grad, so that currents fed with data are seen too; 0
+    behind the lengths.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(message("expected x as a tensor [T, B, ...]", type(x).__name__))
+    if lengths is not None:
+        behind = ~mask_of(lengths.to(x.device), len(x))
+        x = x.masked_fill(behind.reshape(*behind.shape, *[1] * (x.dim() - 2)), 0)
     check_finite(x)
     x = x.clone() if x.is_inference() else x.detach()
     return x.requires_grad_() if x.is_floating_point() else x
@@ -222,8 +245,9 @@ def check_loss(value: object) -> None:
         )
 
 
-def last_step(y: Tensor, loss: Tensor, steps: int) -> Tensor:
-    """A fixed random projection of the output's last step; the loss of an output without time.
+def last_step(y: Tensor, loss: Tensor, steps: int, lengths: Tensor | None = None) -> Tensor:
+    """A fixed random projection of the output's last step, of every sample its own; the loss of an
+    output without time.
 
     What the loss reads of the last step may be nothing, or the same for every output.
     """
@@ -231,7 +255,8 @@ def last_step(y: Tensor, loss: Tensor, steps: int) -> Tensor:
         return loss
     source = torch.Generator().manual_seed(0)
     direction = torch.randn(y.shape[1:], generator=source, dtype=torch.float64)
-    return (y[-1] * direction.to(y.device, y.dtype)).sum()
+    last = y[-1] if lengths is None else read_over_time(y, "last", lengths=lengths)
+    return (last * direction.to(y.device, y.dtype)).sum()
 
 
 def gradients_of(
@@ -248,12 +273,14 @@ def gradients_of(
 
 
 def over_time(
-    tapes: dict[str, Tape], currents: list[tuple[str, Tensor]], found: list[Tensor | None]
+    tapes: dict[str, Tape], currents: list[tuple[str, Any]], found: list[Tensor | None]
 ) -> dict[str, Tensor | None]:
     """Each layer's pieces as one tensor; a piece that the loss does not see is zero."""
-    pieces: dict[str, list[tuple[Tensor, Tensor | None]]] = {name: [] for name in tapes}
+    pieces: dict[str, list[tuple[Any, Tensor | None]]] = {name: [] for name in tapes}
     for (name, current), gradient in zip(currents, found, strict=True):
-        pieces[name].append((current, gradient))
+        if gradient is not None and type(current) is Packed:
+            gradient = Packed(gradient, current.packing).padded()
+        pieces[name].append((padded(current), gradient))
     return {
         name: torch.cat([torch.zeros_like(c) if g is None else g for c, g in parts])
         if any(g is not None for _, g in parts)

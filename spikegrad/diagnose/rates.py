@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,21 +42,22 @@ class SpikeCounts:
         )
 
 
-def firing_rates(network: nn.Module, x: Tensor) -> dict[str, float]:
+def firing_rates(network: nn.Module, x: Tensor, *, lengths: Any = None) -> dict[str, float]:
     """The mean firing rate of every spiking layer on x, in spikes per neuron and step.
 
     network: any module with neurons of this package, run in the mode it is in; x: usually
-    `[T, B, *features]`. Returns `{layer: rate}` in order. Nothing of the network changes.
+    `[T, B, *features]`; lengths: the steps of every sample, int64 `[B]`, None for T each. Returns
+    `{layer: rate}` in order. Nothing of the network changes.
 
     >>> from spikegrad import IF, Sequential
     >>> firing_rates(Sequential(IF()), torch.full((4, 1, 3), 0.5))
     {'0': 0.5}
     """
-    with forward(network, x) as (_, tapes):
-        return {name: float(s.float().mean()) for name, s in spikes_of(network, tapes)}
+    with forward(network, x, lengths=lengths) as (_, tapes):
+        return {name: rate_of(tape) for name, tape in spiking_tapes(network, tapes)}
 
 
-def spike_counts(network: nn.Module, x: Tensor) -> list[SpikeCounts]:
+def spike_counts(network: nn.Module, x: Tensor, *, lengths: Any = None) -> list[SpikeCounts]:
     """How every layer's spikes are spread over neurons and samples, in order.
 
     Arguments: `firing_rates`.
@@ -66,8 +68,8 @@ def spike_counts(network: nn.Module, x: Tensor) -> list[SpikeCounts]:
     >>> layer.histogram, round(layer.dead, 3), round(layer.saturated, 3)
     ((1, 0, 1, 0, 1), 0.333, 0.333)
     """
-    with forward(network, x) as (_, tapes):
-        return [counted(name, spikes) for name, spikes in spikes_of(network, tapes)]
+    with forward(network, x, lengths=lengths) as (_, tapes):
+        return [counted(name, tape) for name, tape in spiking_tapes(network, tapes)]
 
 
 def counts_table(layers: list[SpikeCounts]) -> str:
@@ -86,28 +88,32 @@ def counts_table(layers: list[SpikeCounts]) -> str:
     return columns(header, rows)
 
 
-def spikes_of(network: nn.Module, tapes: dict[str, Tape]) -> list[tuple[str, Tensor]]:
-    """The spikes, of either sign, of every layer that has a surrogate and ran; integrators never
-    spike.
-    """
+def spiking_tapes(network: nn.Module, tapes: dict[str, Tape]) -> list[tuple[str, Tape]]:
+    """The tape of every layer that has a surrogate and ran; integrators never spike."""
     modules = dict(network.named_modules())
     return [
-        (shown(name, modules[name]), tape.activity)
+        (shown(name, modules[name]), tape)
         for name, tape in tapes.items()
         if tape.outputs and hasattr(modules[name], "surrogate")
     ]
 
 
-def counted(name: str, spikes: Tensor) -> SpikeCounts:
+def rate_of(tape: Tape) -> float:
+    """Spikes, of either sign, per neuron and real step."""
+    return float(tape.real.activity.float().mean())
+
+
+def counted(name: str, tape: Tape) -> SpikeCounts:
     """One layer; a soft "spike" counts as one from a half on."""
+    spikes = tape.activity
     steps, fired = spikes.shape[0], spikes >= 0.5
     count = fired.sum(0).flatten()
     points = torch.linspace(0, 1, 5, device=count.device) * (count.numel() - 1)
     ranks = count.sort().values[points.round().long()].tolist()
-    dead, saturated = never_and_always(spikes)
+    dead, saturated = never_and_always(tape.real.activity)
     return SpikeCounts(
         layer=name,
-        rate=float(spikes.float().mean()),
+        rate=rate_of(tape),
         quantiles=tuple(ranks),
         histogram=tuple(torch.bincount(count, minlength=steps + 1).tolist()),
         dead=dead,

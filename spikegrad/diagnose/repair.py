@@ -66,9 +66,9 @@ class Tempered:
         """The temperature in force, that of the loss included."""
         return self.divisor * temperature_of(self.loss)
 
-    def __call__(self, y: Tensor, *labels: Any) -> Tensor:
-        """The loss of `y / divisor`."""
-        return self.loss(y / self.divisor, *labels)
+    def __call__(self, y: Tensor, *labels: Any, **how: Any) -> Tensor:
+        """The loss of `y / divisor`; how: `lengths=` where there are some."""
+        return self.loss(y / self.divisor, *labels, **how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +111,7 @@ def fix(
     loss: Loss | None = None,
     rate: float = RATE,
     classes: int | None = None,
+    lengths: Any = None,
 ) -> Fixed:
     """Repair a copy of a network where that is safe, and measure it before and after.
 
@@ -127,8 +128,9 @@ def fix(
     >>> fixed.before.ok, fixed.after.ok, fixed.options
     (False, True, {'calibrate': 0.05})
     """
-    given = batch_of(batch, loss)
-    before = health(network, batch, loss=loss, classes=classes)
+    given = batch_of(batch, loss, lengths)
+    how: dict[str, Any] = {"classes": classes, "lengths": given.lengths}
+    before = health(network, batch, loss=loss, **how)
     wrong = [found for found in before.findings if found.kind in OF_INPUT]
     if wrong:
         first = f"nothing was repaired, because the input comes first: {wrong[0].line()}"
@@ -136,7 +138,7 @@ def fix(
     repaired, work = copy.deepcopy(network), Work(given)
     repairs = [*work.scaled(repaired, before, rate)]
     if repairs:
-        between = health(repaired, batch, loss=loss, classes=classes)
+        between = health(repaired, batch, loss=loss, **how)
     else:
         between = before
     slopes = [*work.widened(repaired, between)]
@@ -145,7 +147,7 @@ def fix(
     after = between
     if slopes or cooled:
         chosen = tempered if cooled else loss
-        after = health(repaired, batch, loss=chosen, classes=classes)
+        after = health(repaired, batch, loss=chosen, **how)
     return Fixed(repaired, tempered, tuple(repairs), tuple(work.refused), before, after)
 
 
@@ -161,7 +163,7 @@ class Work:
         if not calls(found, BY_CALIBRATION):
             return
         try:
-            done = calibrate(network, self.given.x, rate=rate)
+            done = calibrate(network, self.given.x, rate=rate, lengths=self.given.lengths)
         except (UserError, TypeError) as error:
             self.refused.append(f"not calibrated: {error}")
             return
@@ -198,17 +200,18 @@ class Work:
         loss, labels = self.given.loss, self.given.labels
         if labels is None or not calls(found, BY_TEMPERATURE):
             return loss, []
-        seen = probe(network, self.given.x, labels, loss=loss)
+        criterion, lengths = self.given.criterion, self.given.lengths
+        seen = probe(network, self.given.x, labels, loss=criterion, lengths=lengths)
         with torch.no_grad():
             if calls(found, {"floor"}):
-                floor = floor_of(network, seen, labels, loss)
+                floor = floor_of(network, seen, labels, criterion)
                 assert floor is not None
                 divisor, what = (
                     floor.divisor,
                     f"floor {floor.lowest:.4f} before and {floor.then:.4f}",
                 )
             else:
-                divisor, then = lower_scale(seen.y, labels, loss)
+                divisor, then = lower_scale(seen.y, labels, criterion)
                 what = f"first loss {float(seen.loss):.3g} before and {then:.3g}"
         chosen = Tempered(loss, divisor)
         before = temperature_of(loss)

@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from spikegrad.diagnose.printed import html_lines, html_table
 from spikegrad.diagnose.probe import forward
-from spikegrad.diagnose.rates import spikes_of
+from spikegrad.diagnose.rates import rate_of, spiking_tapes
 from spikegrad.diagnose.text import columns, number
 from spikegrad.nn.base import Stateful
 from spikegrad.nn.edged import edges_of
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import OVER_TIME
-from spikegrad.nn.tape import Recorded
+from spikegrad.nn.tape import Recorded, Tape
+from spikegrad.ragged import Packed, mask_of
 from spikegrad.types import Edges
 
 __all__ = ["ADDITION", "MULTIPLICATION", "Row", "Summary", "summary"]
@@ -158,11 +159,12 @@ class Summary:
         return [*rows, total]
 
 
-def summary(network: nn.Module, x: Tensor) -> Summary:
+def summary(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Summary:
     """Parameters, output shapes, firing rates and operations of every layer, measured on x.
 
     network: any module with neurons of this package, run in the mode it is in; x: `[T, B,
-    *features]`. Nothing of the network changes.
+    *features]`; lengths: the steps of every sample, int64 `[B]`, None for T each. Nothing of the
+    network changes.
 
     >>> from spikegrad import IF, Linear, Sequential
     >>> network = Sequential(Linear(4, 3), IF(), Linear(3, 2))
@@ -171,8 +173,8 @@ def summary(network: nn.Module, x: Tensor) -> Summary:
     (23, 18, 60.0)
     """
     layers, notes = list(parts(network)), Notes()
-    with listening(layers, notes), forward(network, x) as (_, tapes):
-        rates = dict(spikes_of(network, tapes))
+    with listening(layers, notes), forward(network, x, lengths=lengths) as (_, tapes):
+        rates = dict(spiking_tapes(network, tapes))
         for name, layer in layers:
             if isinstance(layer, Recurrent):
                 feedback(name, layer, rates[f"{name}.neuron" if name else "neuron"], notes)
@@ -219,7 +221,7 @@ def listening(layers: list[tuple[str, nn.Module]], notes: Notes) -> Iterator[Non
 def note(name: str, notes: Notes, layer: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
     """One call of one layer."""
     y = out[0] if isinstance(out, tuple) else out
-    if isinstance(y, Tensor):
+    if isinstance(y, (Tensor, Packed)):
         over_time = isinstance(layer, (Stateful, *OVER_TIME))
         notes.shapes[name] = tuple(y.shape[2:] if over_time else y.shape[1:])
     if isinstance(layer, (nn.Linear, Conv)) and inputs:
@@ -245,10 +247,12 @@ def reached_by(layer: nn.Linear | Conv, events: Tensor) -> float:
     return float(layer._conv_forward(events.to(ones.dtype), ones, None).sum(dtype=torch.double))
 
 
-def feedback(name: str, layer: Recurrent, spikes: Tensor, notes: Notes) -> None:
+def feedback(name: str, layer: Recurrent, tape: Tape, notes: Notes) -> None:
     """The feedback weight sees every step's spikes but the last."""
     n, edges = layer.connection.in_features, layer.connection.edges
-    seen = spikes[:-1] != 0
+    seen = tape.activity[:-1] != 0
+    if tape.lengths is not None:
+        seen = seen & mask_of((tape.lengths - 1).to(seen.device), len(seen)).unsqueeze(2)
     notes.work[name] = float(seen.sum()) * n if edges is None else reached_along(edges, seen)
     notes.events[name] = getattr(layer.neuron, "spike", "binary") != "multiple"
     notes.macs[name] = n * n if edges is None else len(edges.targets)
@@ -260,7 +264,7 @@ def reached_along(edges: Edges, events: Tensor) -> float:
     return float(events.flatten(0, -2).sum(0, dtype=torch.double) @ counts)
 
 
-def row(name: str, layer: nn.Module, spikes: dict[str, Tensor], notes: Notes, batch: int) -> Row:
+def row(name: str, layer: nn.Module, tapes: dict[str, Tape], notes: Notes, batch: int) -> Row:
     """One line of the table."""
     kind = type(layer).__name__
     inner = f"{name}.neuron".lstrip(".") if isinstance(layer, Recurrent) else name or kind
@@ -272,7 +276,7 @@ def row(name: str, layer: nn.Module, spikes: dict[str, Tensor], notes: Notes, ba
         kind=kind,
         parameters=sum(p.numel() for p in layer.parameters()),
         shape=notes.shapes.get(name),
-        rate=float(spikes[inner].float().mean()) if inner in spikes else None,
+        rate=rate_of(tapes[inner]) if inner in tapes else None,
         synops=None if work is None else work / batch,
         macs=notes.macs.get(name),
         events=notes.events.get(name),

@@ -33,6 +33,7 @@ from spikegrad.diagnose.printed import html_lines, html_table
 from spikegrad.diagnose.probe import Loss
 from spikegrad.diagnose.text import columns, finite, share
 from spikegrad.diagnose.trial import Trial
+from spikegrad.errors import UserError, message
 
 __all__ = ["DRAWS", "FLIPS", "HEADER", "SAMPLES", "LayerTruth", "Truth", "check_truth", "truth"]
 
@@ -150,8 +151,8 @@ def truth(
     are flipped in each draw; seed: of both. Up to 14 units a sample all patterns of spikes are
     summed, exactly, and draws, flips and seed are not read.
     Returns a `Truth`. The network does not change. Raises UserError where no escape noise matches
-    (a surrogate that is no probability density, several spikes a step, soft mode) and for a loss
-    that is not the mean over its samples.
+    (a surrogate that is no probability density, several spikes a step, soft mode), for a loss that
+    is not the mean over its samples, and for sequences of different length.
 
     >>> import spikegrad as sg
     >>> _ = torch.manual_seed(0)
@@ -163,6 +164,10 @@ def truth(
     for name, value, least in (("samples", samples, 1), ("draws", draws, 3), ("flips", flips, 1)):
         check_steps(value, name, least=least)
     given = batch_of(batch, loss)
+    if given.lengths is not None:
+        expected = "expected sequences of one length to measure the truth of gradients"
+        remedy = "pass samples that have as many steps: x[:n, lengths == n]"
+        raise UserError(message(expected, f"lengths {given.lengths.tolist()[:8]}", remedy))
     with torch.inference_mode(False):
         trial = Trial(network, given, samples)
         if trial.count <= ENUMERATED:

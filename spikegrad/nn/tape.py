@@ -17,7 +17,16 @@ from spikegrad.nn.stateful import Stateful
 from spikegrad.ragged import Packed, padded
 from spikegrad.types import State, Trace, Value
 
-__all__ = ["Recorded", "Tape", "is_stranger", "listened", "record", "taped", "unrecorded"]
+__all__ = [
+    "Recorded",
+    "Tape",
+    "is_stranger",
+    "listened",
+    "record",
+    "rows_of",
+    "taped",
+    "unrecorded",
+]
 
 
 class Tape:

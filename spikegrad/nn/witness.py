@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from spikegrad.ragged import Packed
+
 __all__ = ["Seen", "Witness"]
 
 
@@ -17,7 +19,8 @@ class Seen:
     """Layers that ran in one call.
 
     what: a fused block, or the layer; how: what its kernel chose, or why it ran by itself; x: what
-    came in; forward, backward: seconds; backward None where no gradient arrived.
+    came in, of sequences of different length their rows; forward, backward: seconds; backward None
+    where no gradient arrived.
     """
 
     layers: tuple[nn.Module, ...]
@@ -26,6 +29,14 @@ class Seen:
     x: Any
     forward: float
     backward: float | None = None
+
+    def __post_init__(self) -> None:
+        self.x = rows_of(self.x)
+
+
+def rows_of(x: Any) -> Any:
+    """The rows of packed sequences; anything else as it is."""
+    return x.rows if type(x) is Packed else x
 
 
 class Witness(list[Any]):
@@ -52,6 +63,7 @@ class Witness(list[Any]):
         """Keep one call; the clock of its backward pass starts when the gradient of y arrives."""
         self.append(seen)
         places: list[Any]
+        y = rows_of(y)
         if isinstance(y, Tensor):
             places = [y]
         else:  # spikes and membranes, or what two layers pass on

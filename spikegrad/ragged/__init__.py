@@ -5,6 +5,7 @@ from spikegrad.ragged.packed import Packed, padded
 from spikegrad.ragged.packing import Packing
 from spikegrad.ragged.segments import by_segments
 from spikegrad.ragged.states import packed_state, unpacked_state
+from spikegrad.ragged.taking import with_lengths
 
 __all__ = [
     "Packed",
@@ -16,4 +17,5 @@ __all__ = [
     "packed_state",
     "padded",
     "unpacked_state",
+    "with_lengths",
 ]

@@ -69,7 +69,7 @@ def spikes_of(given: Any, dt: float) -> Samples:
         spikes = over_time(getattr(value, "spikes", value), "spikes")
         nothing = np.zeros((*spikes.shape[:2], 0), np.float32)
         layers.append(Layer(name or "spikes", spikes, nothing, np.zeros(0), np.zeros(0, np.int64)))
-    return samples(layers, dt)
+    return samples(layers, dt, lengths_of(given))
 
 
 def membranes_of(given: Any, dt: float) -> Samples:
@@ -93,10 +93,17 @@ def membranes_of(given: Any, dt: float) -> Samples:
         layers.append(Layer(name or "membrane", spikes, membrane, theta, neurons))
     if not layers:
         raise UserError(message("expected the tape of a spiking layer", "none that spikes"))
-    return samples(layers, dt)
+    return samples(layers, dt, lengths_of(given))
 
 
-def samples(layers: list[Layer], dt: float) -> Samples:
+def lengths_of(given: Any) -> Array | None:
+    """The steps of every sample, where a recording knows them."""
+    found = (getattr(value, "lengths", None) for value in named(given).values())
+    lengths = next((each for each in found if each is not None), None)
+    return None if lengths is None else array_of(lengths, "lengths")
+
+
+def samples(layers: list[Layer], dt: float, lengths: Array | None = None) -> Samples:
     """Layers alone, of the same samples.
 
     Raises:
@@ -122,6 +129,7 @@ def samples(layers: list[Layer], dt: float) -> Samples:
         image=nothing,
         curve=nothing,
         dt=dt,
+        lengths=lengths,
     )
 
 

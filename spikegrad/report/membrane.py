@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,22 @@ def membrane(tapes: Any, sample: int | None = None, *, dt: float = 1.0) -> Figur
             figure.text(0.5, 0.4, "no membrane was recorded", ha="center", color=MUTED)
             return figure
         grid = figure.subplots(len(layers), _COLUMNS, sharex=True, sharey="row", squeeze=False)
-        for (i, layer), row in zip(reversed(layers), grid, strict=True):
+        steps = samples.steps(index, layers[0][1].membrane.shape[0])
+        for (i, full), row in zip(reversed(layers), grid, strict=True):
+            layer = up_to(full, steps)
             _layer(row, layer, index, ink=colour(i), dt=samples.dt)
         for axes in grid[-1]:
-            time_axis(axes, layers[0][1].membrane.shape[0], samples.dt)
+            time_axis(axes, steps, samples.dt)
             axes.set_xlabel("time (ms)")
         _legend(figure, grid[0][0])
     return figure
+
+
+def up_to(layer: Layer, steps: int) -> Layer:
+    """The first steps of a recording."""
+    after = None if layer.after is None else layer.after[:steps]
+    spikes, membrane = layer.spikes[:steps], layer.membrane[:steps]
+    return replace(layer, spikes=spikes, membrane=membrane, after=after)
 
 
 def _layer(row: Array, layer: Layer, index: int, *, ink: str, dt: float) -> None:

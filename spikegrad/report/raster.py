@@ -54,15 +54,16 @@ def raster(spikes: Any, sample: int | None = None, *, dt: float = 1.0) -> Figure
     samples = spikes if isinstance(spikes, Samples) else spikes_of(spikes, dt)
     index = choose_sample(samples) if sample is None else checked(samples, sample)
     panels = [
-        (layer.name, layer.spikes[:, index], colour(i), "spiking")
+        (layer.name, of_sample(samples, layer.spikes, index), colour(i), "spiking")
         for i, layer in enumerate(samples.layers)
     ]
     if samples.input is not None and samples.image is None:
-        panels.insert(0, ("input", samples.input[:, index], INK, "input"))
+        panels.insert(0, ("input", of_sample(samples, samples.input, index), INK, "input"))
     panels.reverse()
     heights = [_height(spikes.shape[1]) for _, spikes, _, _ in panels]
     # A readout that sums over time has no course in time to show.
-    decides = samples.output is not None and len(samples.output) == len(panels[0][1])
+    output = None if samples.output is None else of_sample(samples, samples.output, index)
+    decides = output is not None and len(output) == len(panels[0][1])
     if decides:
         heights.insert(0, 1.3)
     with clean():
@@ -82,6 +83,11 @@ def raster(spikes: Any, sample: int | None = None, *, dt: float = 1.0) -> Figure
             _image(figure.add_subplot(grid[-1]), samples.image[index])
         figure.suptitle(f"Spikes   ·   {headline(samples, index)}", x=0.01, ha="left")
     return figure
+
+
+def of_sample(samples: Samples, values: Array, index: int) -> Array:
+    """What `[T, n, N]` holds of one sample, up to its end."""
+    return values[: samples.steps(index, len(values)), index]
 
 
 def choose_sample(samples: Samples) -> int:
@@ -176,7 +182,7 @@ def _image(axes: Axes, image: Array) -> None:
 def _decision(axes: Axes, samples: Samples, index: int) -> None:
     """The running mean of the output `[T, C]`: how the decision forms in time."""
     assert samples.output is not None
-    output = samples.output[:, index].astype(float)
+    output = of_sample(samples, samples.output, index).astype(float)
     mean = np.cumsum(output, axis=0) / np.arange(1, len(output) + 1)[:, None]
     true, guess = -1, -1  # of a run without classes no output is the right one
     if samples.labels is not None and samples.predictions is not None:

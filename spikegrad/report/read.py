@@ -70,7 +70,8 @@ class Layer:
 class Samples:
     """What the network did on `n` samples, and its confusion matrix on the whole test part.
 
-    labels, predictions and confusion are None where a run has no classes.
+    labels, predictions and confusion are None where a run has no classes; lengths `[n]`: the steps
+    of every sample, None for T each: what stands behind them is padding.
     """
 
     count: int
@@ -84,6 +85,11 @@ class Samples:
     image: Array | None
     curve: Curve | None
     dt: float
+    lengths: Array | None = None
+
+    def steps(self, index: int, most: int) -> int:
+        """How many of `most` steps a sample has."""
+        return most if self.lengths is None else min(most, int(self.lengths[index]))
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where there is no name."""
@@ -200,6 +206,7 @@ class _Checked:
             image=self.take("image", count, None, None) if has("image") else None,
             curve=self.curve() if has("surrogate_x") else None,
             dt=float(self.take("dt")) if has("dt") else 1.0,
+            lengths=self.take("lengths", count) if has("lengths") else None,
         )
 
     def count(self) -> int:

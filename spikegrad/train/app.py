@@ -15,6 +15,7 @@ from spikegrad.data import Batches
 from spikegrad.errors import UserError, message
 from spikegrad.train import seeding
 from spikegrad.train.agreement import agreed, from_first, in_touch
+from spikegrad.train.batch import batch_of
 from spikegrad.train.behind import Behind
 from spikegrad.train.build import (
     Inputs,
@@ -138,8 +139,8 @@ def plan_run(config: Config) -> Plan:
         parts = build_parts(config)
         network = build_network(config, parts.inputs)
         encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
-        x, _ = next(iter(parts.train.epoch(0)))
-        return Plan(parts, network, encode(x[:1]))
+        x = batch_of(next(iter(parts.train.epoch(0)))).part(slice(1)).trimmed().x
+        return Plan(parts, network, encode(x))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +234,7 @@ def sample_run(run: str | Path, *, device: str = "auto") -> None:
         confusion = measured(*parted, seed=seed, behind=behind).confusion
         how: dict[str, Any] = {"objective": trained.objective, "encode": trained.encoder}
         how["seed"] = seed
-        x, labels = write_samples(
+        samples = write_samples(
             folder.samples,
             trained.network,
             loader,
@@ -242,14 +243,17 @@ def sample_run(run: str | Path, *, device: str = "auto") -> None:
             class_names=trained.inputs.class_names,
             **how,
         )
-        write_measures(folder.measures, trained.network, x, labels, behind=behind, **how)
+        write_measures(folder.measures, trained.network, samples, behind=behind, **how)
 
 
-def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Prediction, Inputs]:
+def predict_run(
+    run: str | Path, x: Tensor, *, lengths: Tensor | None = None, device: str = "auto"
+) -> tuple[Prediction, Inputs]:
     """Predict samples with a run's network.
 
     Args:
-        x: raw samples as in the data set, `[N, *features]` or `[N, T, *features]`.
+        x: raw samples as in the data set, `[N, *features]` or `[N, T, *features]`; lengths: of
+            sequences, the steps of every sample, int64 `[N]`, None for T each.
     Returns:
         labels and scores, and what the run knows of its classes.
     Raises:
@@ -270,7 +274,7 @@ def predict_run(run: str | Path, x: Tensor, *, device: str = "auto") -> tuple[Pr
     with seeding.kept(), settings(for_measuring(trained.config.run)):
         found = predicted(
             trained.network,
-            x,
+            batch_of((x, None, lengths)) if lengths is not None else batch_of(x),
             trained.objective,
             trained.encoder,
             trained.place,

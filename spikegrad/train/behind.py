@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.diagnose.text import finite
+from spikegrad.train.batch import Batch
 from spikegrad.train.objective import AnyObjective
 
 __all__ = ["Behind"]
@@ -31,10 +32,9 @@ class Behind:
         self.pairs: list[tuple[float, float]] = []
         self.count = 0
 
-    def add(
-        self, objective: AnyObjective, x: Tensor, labels: Tensor | None, scores: Tensor
-    ) -> None:
-        """Look at a batch: x `[B, ...]` before encoding, scores `[B, C]`."""
+    def add(self, objective: AnyObjective, batch: Batch, scores: Tensor) -> None:
+        """Look at a batch before encoding, and its scores `[B, C]`."""
+        x, labels, _ = batch
         start, self.count = self.count, self.count + len(scores)
         if labels is None or len(labels) != len(scores) or len(x) != len(scores):
             return
@@ -42,7 +42,7 @@ class Behind:
         if not classes:
             self.add_pairs(labels, scores)
         elif scores.dim() == 2 and scores.shape[1] > 1:
-            self.add_cells(x, labels, scores, start)
+            self.add_cells(batch, labels, scores, start)
 
     def add_pairs(self, targets: Tensor, scores: Tensor) -> None:
         """Targets beside what was predicted, number by number."""
@@ -53,10 +53,11 @@ class Behind:
         finites = torch.isfinite(both).all(0)
         self.pairs += [(a, b) for a, b in both[:, finites].T.double().tolist()]
 
-    def add_cells(self, x: Tensor, labels: Tensor, scores: Tensor, start: int) -> None:
-        """Samples whose cell is not full yet."""
+    def add_cells(self, batch: Batch, labels: Tensor, scores: Tensor, start: int) -> None:
+        """Samples whose cell is not full yet, each up to its end."""
         share = scores.float().softmax(1)
         guesses, true = scores.argmax(1).tolist(), labels.tolist()
+        lengths = batch.lengths
         for i, cell in enumerate(zip(true, guesses, strict=True)):
             most = RIGHT if cell[0] == cell[1] else WRONG
             known = 0 <= cell[0] < scores.shape[1]
@@ -73,7 +74,7 @@ class Behind:
                         [int(c), finite(round(float(p), 4))]
                         for p, c in zip(best.values, best.indices, strict=True)
                     ],
-                    **shown(x[i]),
+                    **shown(batch.x[i] if lengths is None else batch.x[i, : lengths[i]]),
                 }
             )
 

@@ -35,6 +35,7 @@ from spikegrad.nn import (
 )
 from spikegrad.surrogate import get
 from spikegrad.train import seeding
+from spikegrad.train.batch import batch_of
 from spikegrad.train.config import OPTIONS, Config, NetworkConfig
 from spikegrad.train.encoder import Encoder
 
@@ -172,8 +173,9 @@ def build_network(config: Config, inputs: Inputs) -> nn.Module:
 def calibrate_network(network: nn.Module, config: Config, parts: Parts) -> None:
     """Scale the weights on the first batch, if the config asks for it; right after the build."""
     if config.network.calibrate:
-        x, _ = next(iter(parts.train.epoch(0)))
-        calibrate(network, build_encoder(config, parts.inputs)(x), rate=config.network.calibrate)
+        x, _, lengths = batch_of(next(iter(parts.train.epoch(0)))).trimmed()
+        sequence = build_encoder(config, parts.inputs)(x)
+        calibrate(network, sequence, rate=config.network.calibrate, lengths=lengths)
 
 
 @contextmanager

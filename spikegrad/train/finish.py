@@ -147,7 +147,7 @@ def _write(
         classes = 0 if seen.confusion is None else len(seen.confusion)
         how: dict[str, Any] = {"objective": trainer.objective, "encode": job.encode}
         how["seed"] = job.config.run.seed
-        x, labels = write_samples(
+        samples = write_samples(
             folder.samples,
             trainer.network,
             loader,
@@ -156,7 +156,7 @@ def _write(
             class_names=job.class_names or [str(c) for c in range(classes)],
             **how,
         )
-        write_measures(folder.measures, trainer.network, x, labels, behind=behind, **how)
+        write_measures(folder.measures, trainer.network, samples, behind=behind, **how)
     for leftover in folder.path.glob(".*.tmp"):
         leftover.unlink()
     folder.write_result(summary)

@@ -71,7 +71,9 @@ def fit(
         network: maps `[T, B, *features]` to outputs `[T, B, C]`; returns them alone or with its
             states, which it then takes as second argument (as `nn.Sequential` does).
         loader: yields (x, y), x `[B, *features]` or with `sequence` `[B, T, *features]`, y int64
-            `[B]`, or whatever your own loss takes; or x alone. Iterated once an epoch.
+            `[B]`, or whatever your own loss takes; or x alone. Iterated once an epoch. Padded
+            sequences come as (x, y, lengths), x `[B, T, *features]`, lengths int64 `[B]`: nothing
+            of the padding is read (y may be None there).
         val_loader: chooses the epoch, by accuracy, then by loss; without it the last is taken.
             test_loader: measured once, at the end. The first batch of each is checked before
             anything is written.

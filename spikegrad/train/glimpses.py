@@ -49,7 +49,7 @@ class Glimpses:
         how: dict[str, Any] = {"objective": trainer.objective, "encode": job.encode}
         how["seed"] = job.config.run.seed
         try:
-            x, labels = write_samples(
+            samples = write_samples(
                 folder.samples,
                 trainer.network,
                 job.val_loader,
@@ -61,8 +61,7 @@ class Glimpses:
             write_measures(
                 folder.measures,
                 trainer.network,
-                x,
-                labels,
+                samples,
                 behind=behind,
                 epoch=trainer.state.epoch + 1,
                 **how,

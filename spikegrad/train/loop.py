@@ -142,8 +142,7 @@ class Trainer:
         try:
             return train_step(
                 self.engine,
-                shared.x,
-                shared.labels,
+                *shared.batch,
                 share=shared.share,
                 clip=self.training.clip,
                 truncate=self.training.truncate,

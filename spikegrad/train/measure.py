@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape
+from spikegrad.ragged import check_lengths
 from spikegrad.train import seeding
+from spikegrad.train.batch import Batch
 from spikegrad.train.behind import Behind
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.metrics import Collected, Metrics, check_metrics
@@ -69,7 +71,8 @@ def evaluate(
     Args:
         network: maps `[T, B, *features]` to outputs `[T, B, C]`, with or without states.
         loader: yields (x, y): x `[B, *features]`, or `[B, T, *features]` with `sequence`, y int64
-            `[B]`, or whatever a loss of your own takes; or x alone.
+            `[B]`, or whatever a loss of your own takes; or x alone; or (x, y, lengths), as in
+            `fit`.
         objective: an `Objective` or its name, or a loss of your own, as in `fit`.
         scores: with a loss of your own, how outputs become scores, as in `fit`.
         metrics: `{name: function(scores, labels)}`, called once with all samples.
@@ -102,6 +105,7 @@ def predict(
     network: nn.Module,
     x: Any,
     *,
+    lengths: Any = None,
     objective: AnyObjective | Loss | str = "membrane_mean",
     scores: Scores | None = None,
     encoder: Encode | str = "direct",
@@ -117,13 +121,15 @@ def predict(
         network, objective, scores, encoder, steps, sequence, device, seed: as in `evaluate`.
         x: samples `[N, *features]`, or `[N, T, *features]` with `sequence`; a tensor, or what
             `torch.as_tensor` takes.
+        lengths: of sequences, the steps of every sample, int64 `[N]`; None for T each.
         batch_size: samples at a time.
     Returns:
         labels int64 `[N]` (None where the objective has no classes) and scores `[N, C]`, on the
         CPU.
     Raises:
         TypeError: samples that are no array of numbers.
-        UserError: no sample, a shape that does not fit, values that are not finite, no such device.
+        UserError: no sample, a shape that does not fit, lengths out of range, values that are not
+            finite, no such device.
 
     >>> from spikegrad.nn import LIF, Linear, Sequential
     >>> network = Sequential(Linear(4, 8), LIF(20.0), Linear(8, 2))
@@ -133,10 +139,11 @@ def predict(
     """
     encode = encoder if callable(encoder) else Encoder(encoder, steps, sequence)
     wanted = as_objective(objective, scores)
-    samples = _samples(x)
+    samples = _samples(x, lengths)
     place = _place(network, device)
     with seeding.kept():
-        return predicted(network, samples, wanted, encode, place, batch_size=batch_size, seed=seed)
+        how = {"batch_size": batch_size, "seed": seed}
+        return predicted(network, samples, wanted, encode, place, **how)
 
 
 def _place(network: nn.Module, device: str | torch.device) -> Place:
@@ -149,18 +156,24 @@ def _place(network: nn.Module, device: str | torch.device) -> Place:
     return place
 
 
-def _samples(x: Any) -> Tensor:
-    """Samples as a tensor."""
+def _samples(x: Any, lengths: Any) -> Batch:
+    """Samples as a tensor, with their lengths if they have any."""
     try:
-        return torch.as_tensor(x)
+        samples = torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:
         got = f"{type(x).__name__}: {error}"
         raise TypeError(message("expected samples as a tensor or an array", got)) from None
+    if lengths is None:
+        return Batch(samples)
+    if samples.dim() < 3:
+        expected = "expected sequences [N, T, *features] with lengths="
+        raise UserError(message(expected, str(list(samples.shape))))
+    return Batch(samples, None, check_lengths(lengths, samples.shape[1], len(samples)))
 
 
 def predicted(
     network: nn.Module,
-    x: Tensor,
+    samples: Batch,
     objective: AnyObjective,
     encode: Encode,
     place: Place,
@@ -169,15 +182,18 @@ def predicted(
     seed: int = 0,
 ) -> Prediction:
     """`predict` at a place."""
-    if not len(x):
-        raise UserError(message("expected at least one sample", str(list(x.shape))))
+    count = len(samples.x)
+    if not count:
+        raise UserError(message("expected at least one sample", str(list(samples.x.shape))))
     scores = []
     with evaluating(network):
-        for index, part in enumerate(x.split(batch_size)):
+        for index, first in enumerate(range(0, count, batch_size)):
             seeding.seed_all(seed, seeding.EVALUATE, index)
+            part = place.put(samples.part(slice(first, first + batch_size)).trimmed())
             with place.autocast():
-                y, _ = run(network, sequence_of(encode, place.put_input(part)))
-            scores.append(objective.scores(y).cpu())
+                sequence = sequence_of(encode, part.x, part.lengths)
+                y, _ = run(network, sequence, lengths=part.lengths)
+            scores.append(objective.scores(y, lengths=part.lengths).cpu())
     joined = torch.cat(scores)
     classes = objective.classes and joined.dim() == 2 and joined.shape[1] > 1
     return Prediction(joined.argmax(1) if classes else None, joined)
@@ -201,18 +217,21 @@ def measured(
     loss, count, right, rates = 0.0, 0, Confusion(), Rates()
     collected = Collected(metrics or {})
     with evaluating(network):
-        for index, (x, labels, share) in enumerate(shares(epoch_of(loader), place)):
+        for index, ((x, labels, lengths), share) in enumerate(shares(epoch_of(loader), place)):
             seeding.seed_all(seed, seeding.EVALUATE, index, place.rank)
             with recorded(network) as tapes, place.autocast():
-                y, _ = run(network, sequence_of(encode, x))
+                y, _ = run(network, sequence_of(encode, x, lengths), lengths=lengths)
+            own = share.counts[place.rank] if share.counts else len(x)
+            steps = len(y) * own if lengths is None else int(lengths[:own].sum())
+            rates.add(tapes, steps)  # our own, added up at the end
             y, labels = share.whole(y, 1), None if labels is None else share.whole(labels)
-            rates.add(tapes, share.weight * y.shape[1])  # our own, added up at the end
-            loss += objective(y, labels).item() * y.shape[1]  # checks the labels
-            scores = objective.scores(y)
+            lengths = None if lengths is None else share.whole(lengths)
+            loss += objective(y, labels, lengths=lengths).item() * y.shape[1]  # checks the labels
+            scores = objective.scores(y, lengths=lengths)
             right.add(classified(objective, scores, labels), scores)
             collected.add(scores, labels)
             if behind is not None and place.world == 1:
-                behind.add(objective, x, labels, scores)
+                behind.add(objective, Batch(x, labels, lengths), scores)
             count += y.shape[1]
             check()
     if not count:
@@ -251,21 +270,21 @@ class Rates:
 
     def __init__(self) -> None:
         self.totals: dict[str, float] = {}
-        self.weight = 0.0
+        self.steps = 0
 
-    def add(self, tapes: Mapping[str, Tape], weight: float) -> None:
-        """Count the recorded spikes of a batch, and forget the recording."""
+    def add(self, tapes: Mapping[str, Tape], steps: int) -> None:
+        """Count the recorded spikes of a batch, of so many steps in all, and forget them."""
         for name, tape in tapes.items():
-            rate = tape.activity.float().mean().item()
-            self.totals[name] = self.totals.get(name, 0.0) + rate * weight
+            rate = tape.real.activity.float().mean().item()
+            self.totals[name] = self.totals.get(name, 0.0) + rate * steps
             tape.clear()
-        self.weight += weight
+        self.steps += steps
 
     def means(self, place: Place) -> dict[str, float]:
         """Spikes per neuron and step by layer, over all processes."""
-        own = [*self.totals.values(), self.weight]
-        *totals, weight = sum_over_processes(own, place.world, place.device)
-        return {name: total / weight for name, total in zip(self.totals, totals, strict=True)}
+        own = [*self.totals.values(), float(self.steps)]
+        *totals, steps = sum_over_processes(own, place.world, place.device)
+        return {name: total / steps for name, total in zip(self.totals, totals, strict=True)}
 
 
 def epoch_of(loader: Iterable[Any]) -> Iterator[Any]:

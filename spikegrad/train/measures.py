@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikegrad import diagnose
 from spikegrad.surrogate import Surrogate
 from spikegrad.train import seeding
+from spikegrad.train.batch import Batch
 from spikegrad.train.behind import Behind
 from spikegrad.train.folder import write_atomic
 from spikegrad.train.objective import AnyObjective
@@ -31,8 +32,7 @@ _REACH, _POINTS = 100.0, 801
 def write_measures(
     path: Path,
     network: nn.Module,
-    x: Tensor,
-    labels: Tensor | None,
+    samples: Batch,
     *,
     objective: AnyObjective,
     encode: Encode,
@@ -42,12 +42,13 @@ def write_measures(
 ) -> None:
     """Measure the network on samples, and write what was found, whole or not at all.
 
-    network: where the samples are, in any mode; it stays as it is. x, labels: as the loader gives
+    network: where the samples are, in any mode; it stays as it is. samples: as the loader gives
     them, on the network's device; behind: what was kept of the part that was measured; epoch: after
     which it is, where the run is not at its end.
     """
     seeding.seed_all(seed, seeding.EVALUATE, 0)
-    found = measures_of(network, sequence_of(encode, x), labels, objective=objective)
+    encoded = samples._replace(x=sequence_of(encode, samples.x, samples.lengths))
+    found = measures_of(network, encoded, objective=objective)
     if behind is not None:
         found |= behind.data()
     if epoch is not None:
@@ -55,25 +56,24 @@ def write_measures(
     write_atomic(path, (json.dumps(found) + "\n").encode())
 
 
-def measures_of(
-    network: nn.Module, x: Tensor, labels: Tensor | None, *, objective: AnyObjective
-) -> dict[str, Any]:
-    """What is known of the network on an encoded input `[T, B, *features]`; plain data.
+def measures_of(network: nn.Module, encoded: Batch, *, objective: AnyObjective) -> dict[str, Any]:
+    """What is known of the network on a batch with an encoded x `[T, B, *features]`; plain data.
 
     What cannot be measured is left out, and `notes` says why: a run that is done must not fail for
     it.
     """
     notes: list[str] = []
+    x, labels, lengths = encoded
     found: dict[str, Any] = {"notes": notes, "steps": len(x), "samples": x.shape[1]}
     batch = x if labels is None else (x, labels)
     with evaluating(network):
         try:
-            health = diagnose.health(network, batch, loss=objective).data()
+            health = diagnose.health(network, batch, loss=objective, lengths=lengths).data()
             found["health"] = health
         except Exception as error:  # a loss of the user's own may fail in any way
             notes.append(f"the layers were not measured: {first_line(error)}")
         try:
-            found["network"] = diagnose.summary(network, x).data()
+            found["network"] = diagnose.summary(network, x, lengths=lengths).data()
         except Exception as error:  # so may a forward of the user's own under hooks
             notes.append(f"the operations were not counted: {first_line(error)}")
         found["surrogates"] = surrogates_of(network)

@@ -87,8 +87,12 @@ class Objective:
         """Whether the largest score is a prediction."""
         return True
 
-    def __call__(self, y: Tensor, labels: Tensor | None) -> Tensor:
-        """The mean loss over the batch; y `[T, B, C]`, labels int64 `[B]`."""
+    def __call__(
+        self, y: Tensor, labels: Tensor | None, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """The mean loss over the batch; y `[T, B, C]`, labels int64 `[B]`, lengths: the steps of
+        every sample, int64 `[B]`.
+        """
         if labels is None:
             expected = f"expected batches (x, y) for objective {self.name}"
             remedy = "a loss without labels is a function: objective=my_loss, called as my_loss(y)"
@@ -96,13 +100,15 @@ class Objective:
         smooth, temperature = self.label_smoothing, self.temperature
         if self.name in ("rate_mse", "count_mse"):
             error = losses.rate_mse if self.name == "rate_mse" else losses.count_mse
-            return error(y, labels, **self._targets())
+            return error(y, labels, lengths=lengths, **self._targets())
         if self.name == "tet":
             weight, target = self.tet_weight, self.tet_target
-            return losses.tet(y, labels, weight=weight, target=target, label_smoothing=smooth)
+            how = {"weight": weight, "target": target, "label_smoothing": smooth}
+            return losses.tet(y, labels, lengths=lengths, **how)
         if self.name in _OF_SPIKES:
             loss = _OF_SPIKES[self.name]
-            return loss(y, labels, temperature=temperature, label_smoothing=smooth)
+            how = {"temperature": temperature, "label_smoothing": smooth}
+            return loss(y, labels, lengths=lengths, **how)
         over = self.name.removeprefix("membrane_")
         return losses.membrane_cross_entropy(
             y,
@@ -110,6 +116,7 @@ class Objective:
             over=over,  # type: ignore[arg-type]
             temperature=temperature,
             label_smoothing=smooth,
+            lengths=lengths,
         )
 
     def _targets(self) -> dict[str, Any]:
@@ -121,12 +128,12 @@ class Objective:
         """The firing-rate penalty of the recorded layers, weighted; 0.0 when it is off."""
         return penalty_of(self, tapes)
 
-    def scores(self, y: Tensor) -> Tensor:
+    def scores(self, y: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """The scores `[B, C]` of an output `[T, B, C]`: the largest is the prediction."""
         if self.name == "first_spike":
-            return -first_spike_time(y) / self.temperature
-        over = _OVER.get(self.name, "mean")
-        return over_time(y, over).float() / self.temperature  # type: ignore[arg-type]
+            return -first_spike_time(y, lengths=lengths) / self.temperature
+        over: Any = _OVER.get(self.name, "mean")
+        return over_time(y, over, lengths=lengths).float() / self.temperature
 
     def placed(self, device: torch.device, dtype: torch.dtype) -> Objective:
         """Itself: it has no tensors (an `OwnObjective` may have)."""

@@ -15,6 +15,7 @@ from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional.loss import rate_penalty
 from spikegrad.functional.readout import over_time
 from spikegrad.nn import Tape
+from spikegrad.ragged import with_lengths
 
 __all__ = ["OVER", "Loss", "OwnObjective", "Scores", "is_torchs"]
 
@@ -35,6 +36,12 @@ _NO_CLASSES = (
     "multilabel_soft_margin_loss",
 )
 """Torch's losses whose targets are numbers, not classes."""
+
+
+TAKE = (
+    "add a parameter lengths, int64 [B], and leave out what stands behind them, "
+    "for example by functional.over_time(y, lengths=lengths)"
+)
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,17 @@ class OwnObjective:
         if self.over == "none" or torch_name(self.loss) in _NO_CLASSES:
             object.__setattr__(self, "classes", False)
 
-    def __call__(self, y: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The loss of an output `[T, B, C]`; labels as the loss wants them, `[B, ...]`."""
-        read = self.scores(y) if is_torchs(self.loss) else whole(y)
-        value = self.loss(read) if labels is None else self.loss(read, labels)
+    def __call__(
+        self, y: Tensor, labels: Tensor | None = None, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """The loss of an output `[T, B, C]`; labels as the loss wants them, `[B, ...]`; lengths:
+        the steps of every sample, which a loss that is not one of torch's is given by this name.
+        """
+        if is_torchs(self.loss):
+            loss, read = self.loss, self.scores(y, lengths=lengths)
+        else:
+            loss, read = with_lengths(self.loss, lengths, "an objective", TAKE), whole(y)
+        value = loss(read) if labels is None else loss(read, labels)
         if not isinstance(value, Tensor) or value.dim():
             got = f"{type(value).__name__}"
             got = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else got
@@ -84,11 +98,13 @@ class OwnObjective:
             raise TypeError(message(expected, got, "take the mean over the batch: .mean()"))
         return value
 
-    def scores(self, y: Tensor) -> Tensor:
+    def scores(self, y: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """The scores `[B, C]` of an output `[T, B, C]`."""
         if callable(self.over):
-            return self.over(whole(y))
-        return over_time(whole(y), "mean" if self.over == "none" else self.over)  # type: ignore[arg-type]
+            found: Tensor = with_lengths(self.over, lengths, "scores=", TAKE)(whole(y))
+            return found
+        over: Any = "mean" if self.over == "none" else self.over
+        return over_time(whole(y), over, lengths=lengths)
 
     def penalty(self, tapes: Mapping[str, Tape]) -> Tensor | float:
         """The firing-rate penalty of the recorded layers, weighted; 0.0 when it is off."""
@@ -135,7 +151,7 @@ def penalty_of(objective: Any, tapes: Mapping[str, Tape]) -> Tensor | float:
                 )
             )
     lower, upper = objective.rate_lower, objective.rate_upper
-    terms = [rate_penalty(tape.spikes, lower=lower, upper=upper) for tape in tapes.values()]
+    terms = [rate_penalty(tape.real.spikes, lower=lower, upper=upper) for tape in tapes.values()]
     return objective.rate_weight * sum(terms[1:], terms[0]) if terms else 0.0
 
 

@@ -17,6 +17,7 @@ from spikegrad import diagnose
 from spikegrad.errors import UserError, message
 from spikegrad.functional.loss import check_labels
 from spikegrad.train import seeding
+from spikegrad.train.batch import batch_of
 from spikegrad.train.batches import peek
 from spikegrad.train.job import Job
 from spikegrad.train.monitoring import STYLES
@@ -24,7 +25,8 @@ from spikegrad.train.objective import AnyObjective, classified
 from spikegrad.train.own_objective import OwnObjective, is_torchs
 from spikegrad.train.parallel import device_of
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Place, dtype_of, evaluating, pair, run, sequence_of
+from spikegrad.train.running import Place, dtype_of, evaluating, run, sequence_of
+from spikegrad.train.step import check_whole
 
 __all__ = ["check_loaders", "preflight"]
 
@@ -58,24 +60,31 @@ def check_loaders(job: Job) -> tuple[Job, Any]:
 
 def _check(job: Job, batch: Any) -> None:
     """Refuse a batch that the network or the objective cannot take."""
-    x, labels = pair(batch)
-    if not len(x):
+    given = batch_of(batch)
+    if given.lengths is not None:
+        check_whole(job.config.training.truncate)
+    if not len(given.x):
         remedy = "do not pass empty batches"
         raise UserError(message("expected at least 1 sample per batch", "0", remedy))
     network = job.network
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     place = Place(device, dtype_of(network))
-    x, labels = place.put(x, labels)
+    x, labels, lengths = place.put(given.trimmed())
     seeding.seed_all(job.config.run.seed, seeding.EVALUATE, 0)
     with evaluating(network):
-        y, _ = run(network, sequence_of(job.encode, x)[:, :1])
-        check_objective(job.objective.placed(device, place.dtype), y.expand(-1, len(x), -1), labels)
+        sequence = sequence_of(job.encode, x, lengths)
+        first = None if lengths is None else lengths[:1]
+        y, _ = run(network, sequence[:, :1], lengths=first)
+        wanted, all_alike = job.objective.placed(device, place.dtype), y.expand(-1, len(x), -1)
+        check_objective(wanted, all_alike, labels, lengths)
     if job.class_names is not None:
-        check_names(job, y, labels)
+        check_names(job, y, labels, first)
 
 
-def check_objective(objective: AnyObjective, y: Tensor, labels: Tensor | None) -> None:
-    """Refuse an objective that cannot read an output `[T, B, C]` beside these labels.
+def check_objective(
+    objective: AnyObjective, y: Tensor, labels: Tensor | None, lengths: Tensor | None = None
+) -> None:
+    """Refuse an objective that cannot read an output `[T, B, C]` beside these labels and lengths.
 
     Raises:
         UserError: it fails on them, or its scores have another form; also where torch would repeat
@@ -92,8 +101,8 @@ def check_objective(objective: AnyObjective, y: Tensor, labels: Tensor | None) -
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Using a (target|input) size")
-            objective(y, labels)
-            scores = objective.scores(y)
+            objective(y, labels, lengths=lengths)
+            scores = objective.scores(y, lengths=lengths)
     except (UserError, TypeError) as error:
         if isinstance(error, UserError) or str(error).startswith("expected"):
             raise
@@ -106,9 +115,9 @@ def check_objective(objective: AnyObjective, y: Tensor, labels: Tensor | None) -
         raise UserError(message(expected, str(got)))
 
 
-def check_names(job: Job, y: Tensor, labels: Tensor | None) -> None:
+def check_names(job: Job, y: Tensor, labels: Tensor | None, lengths: Tensor | None = None) -> None:
     """Refuse class names where there are no classes, or as many as there are not."""
-    scores = job.objective.scores(y)
+    scores = job.objective.scores(y, lengths=lengths)
     count = len(job.class_names or ())
     if classified(job.objective, scores, None if labels is None else labels[:1]) is None:
         expected = "expected no class_names, because the targets are not classes"
@@ -148,11 +157,12 @@ def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
         return []
     place = Place(device_of(job.config.run.device))
     seed = job.config.run.seed
-    x, y = place.put(*pair(batch))
+    x, y, lengths = place.put(batch_of(batch).trimmed())
     seeding.seed_all(seed, seeding.STEP, 0)
     network = copy.deepcopy(job.network).to(place.device, torch.float32)
     objective = job.objective.placed(place.device, torch.float32)
-    findings = diagnose.preflight(network, sequence_of(job.encode, x), y, loss=objective)
+    sequence = sequence_of(job.encode, x, lengths)
+    findings = diagnose.preflight(network, sequence, y, loss=objective, lengths=lengths)
     for finding in findings:
         watcher.say(f"preflight: {finding.line()}", STYLES.get(finding.severity, ""))
     serious = [finding for finding in findings if finding.severity != "info"]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from spikegrad.checks import check_finite
 from spikegrad.errors import UserError, message
 from spikegrad.nn import Sequential, Tape, record
+from spikegrad.ragged import mask_of, with_lengths
+from spikegrad.train.batch import Batch
 from spikegrad.types import State
 
 __all__ = [
@@ -21,7 +23,6 @@ __all__ = [
     "Place",
     "dtype_of",
     "evaluating",
-    "pair",
     "recorded",
     "run",
     "sequence_of",
@@ -41,15 +42,21 @@ class Place:
     rank: int = 0
     world: int = 1
 
-    def put(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """A batch on the device, its floating values in the dtype of the run."""
-        if y is None:
-            return self.put_input(x), None
-        dtype = self.dtype if y.is_floating_point() else y.dtype
-        return self.put_input(x), y.to(self.device, dtype, non_blocking=True)
+    def put(self, batch: Batch) -> Batch:
+        """A batch on the device, its floating values in the dtype of the run; lengths stay."""
+        x, y, lengths = batch
+        if y is not None:
+            dtype = self.dtype if y.is_floating_point() else y.dtype
+            y = y.to(self.device, dtype, non_blocking=True)
+        return Batch(self.put_input(x, lengths), y, lengths)
 
-    def put_input(self, x: Tensor) -> Tensor:
-        """Samples on the device, floating values in the dtype of the run, checked to be finite."""
+    def put_input(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Samples on the device, floating values in the dtype of the run, checked to be finite
+        where they are no padding.
+        """
+        if lengths is not None and x.is_floating_point() and not bool(torch.isfinite(x.sum())):
+            behind = ~mask_of(lengths, x.shape[1]).T.to(x.device)  # what nobody reads may be NaN
+            x = x.masked_fill(behind.reshape(*behind.shape, *[1] * (x.dim() - 2)), 0.0)
         check_finite(x)
         dtype = self.dtype if x.is_floating_point() else x.dtype
         return x.to(self.device, dtype, non_blocking=True)
@@ -86,11 +93,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def sequence_of(encode: Encode, x: Tensor) -> Tensor:
+def sequence_of(encode: Encode, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The input sequence `[T, B, *features]` of a batch `[B, ...]`, checked.
 
+    lengths: the steps of every sample of x `[B, T, ...]`, which the encoder must keep then.
+
     Raises:
-        TypeError: the encoder returned no tensor. UserError: one with another batch.
+        TypeError: the encoder returned no tensor. UserError: one with another batch, or with
+            another T where there are lengths.
     """
     sequence = encode(x)
     expected = f"expected the encoder to return [T, B, *features] with B={len(x)}"
@@ -99,16 +109,26 @@ def sequence_of(encode: Encode, x: Tensor) -> Tensor:
     if sequence.dim() < 2 or sequence.shape[1] != len(x) or not len(sequence):
         remedy = "time comes first, the batch second"
         raise UserError(message(expected, str(list(sequence.shape)), remedy))
+    if lengths is not None and len(sequence) != x.shape[1]:
+        expected = f"expected the encoder to keep the T={x.shape[1]} steps of x, which has lengths"
+        remedy = "pass sequence=True for samples that have a time of their own"
+        raise UserError(message(expected, f"{len(sequence)} steps", remedy))
     return sequence
 
 
-def run(network: nn.Module, x: Tensor, states: State = None) -> tuple[Tensor, State]:
+def run(
+    network: nn.Module, x: Tensor, states: State = None, *, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
     """Outputs `[T, B, C]` and the next states: None for a module that returns outputs only.
 
+    lengths: the steps of every sample, None for T each.
+
     Raises:
-        UserError: an output of another shape, or several of them.
+        UserError: an output of another shape, or several of them, or a network without lengths.
     """
-    out = network(x) if states is None else network(x, states)
+    remedy = "use spikegrad's Sequential or Module, or hand lengths on to one in forward"
+    call = with_lengths(network, lengths, "a network", remedy)
+    out = call(x) if states is None else call(x, states)
     y, states = _parted(network, x, out) if isinstance(out, tuple) else (out, None)
     if not isinstance(y, Tensor) or y.dim() != 3 or y.shape[1] != x.shape[1]:
         got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
@@ -150,35 +170,3 @@ def _takes_states(network: nn.Module) -> bool:
     except ValueError:  # no signature: built in, or compiled
         return True
     return True
-
-
-def pair(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """A batch as (x, y); y is None where a batch is x alone.
-
-    Raises:
-        UserError: it is something else.
-    """
-    parts = (batch,) if isinstance(batch, Tensor) else batch
-    fits = isinstance(parts, (tuple, list)) and len(parts) in (1, 2)
-    if not fits or not all(isinstance(part, Tensor) for part in parts):
-        expected = "expected batches (x, y) of two tensors"
-        remedy = "or x alone, for a loss without labels"
-        if "numpy.ndarray" in str([type(part) for part in (batch, *_items(batch))]):
-            remedy = "they are NumPy arrays: use torch.from_numpy, or a DataLoader, which does"
-        raise UserError(message(expected, _named(batch), remedy))
-    x, y = (*parts, None)[:2]
-    if x.dim() < 2 or (y is not None and (y.dim() < 1 or len(x) != len(y))):
-        got = " and ".join(str(list(part.shape)) for part in parts)
-        raise UserError(message("expected x [B, ...] and labels y [B]", got))
-    return x, y if y is None or y.is_floating_point() else y.long()
-
-
-def _items(batch: Any) -> tuple[Any, ...]:
-    return tuple(batch) if isinstance(batch, (tuple, list)) else ()
-
-
-def _named(batch: Any) -> str:
-    """What a batch is, in words."""
-    kinds = [type(part).__name__ for part in _items(batch)]
-    kind = type(batch).__name__
-    return f"{kind} of {len(kinds)} ({', '.join(kinds[:3])})" if kinds else kind

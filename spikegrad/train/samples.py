@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.nn import Tape
+from spikegrad.ragged import mask_of
 from spikegrad.surrogate import Surrogate
 from spikegrad.train import seeding
+from spikegrad.train.batch import Batch, batch_of
 from spikegrad.train.folder import write_atomic
 from spikegrad.train.measure import epoch_of
 from spikegrad.train.objective import AnyObjective
@@ -21,7 +23,6 @@ from spikegrad.train.running import (
     Encode,
     Place,
     evaluating,
-    pair,
     recorded,
     run,
     sequence_of,
@@ -44,19 +45,20 @@ def write_samples(
     place: Place,
     class_names: Sequence[str],
     seed: int = 0,
-) -> tuple[Tensor, Tensor | None]:
+) -> Batch:
     """Run the network on the first samples of a loader and write what the pictures draw.
 
     The arrays are those of `docs/design.md`, "train"; the file is written whole or not at all.
     Without a confusion matrix there are no classes, and none are written.
-    Returns the samples and their labels, where the network is.
+    Returns the samples with their labels and lengths, where the network is.
     """
-    x, labels = first_samples(loader, place)
+    given = first_samples(loader, place)
+    x, labels, lengths = given
     seeding.seed_all(seed, seeding.EVALUATE, 0)
     with evaluating(network):
-        sequence = sequence_of(encode, x)
+        sequence = sequence_of(encode, x, lengths)
         with recorded(network, membrane=True) as tapes, place.autocast():
-            y, _ = run(network, sequence)
+            y, _ = run(network, sequence, lengths=lengths)
     arrays: dict[str, Any] = {
         "layers": np.array(list(tapes)),
         "output": _floats(y),
@@ -64,12 +66,16 @@ def write_samples(
     }
     if confusion is not None and labels is not None:
         arrays["labels"] = labels.cpu().numpy()
-        arrays["predictions"] = objective.scores(y).argmax(1).cpu().numpy()
+        scores = objective.scores(y, lengths=lengths)
+        arrays["predictions"] = scores.argmax(1).cpu().numpy()
         arrays["confusion"] = confusion.numpy()
         arrays["class_names"] = np.array([str(name) for name in class_names])
     titles, modules = titles_of(network), dict(network.named_modules())
     arrays["titles"] = np.array([titles[name] for name in tapes])
     flat = sequence.flatten(2) if sequence.dim() > 2 else sequence.unsqueeze(-1)
+    if lengths is not None:
+        arrays["lengths"] = lengths.numpy()
+        flat = flat * mask_of(lengths.to(flat.device), len(flat)).unsqueeze(2)
     if flat.shape[2] <= _INPUTS:
         arrays["input"] = _floats(flat)
         if _is_image(x, sequence):
@@ -80,22 +86,21 @@ def write_samples(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
-    return x, labels
+    return given
 
 
-def first_samples(loader: Iterable[Any], place: Place) -> tuple[Tensor, Tensor | None]:
-    """The first samples, over as many batches as it takes, and their labels if they have any."""
-    xs: list[Tensor] = []
-    ys: list[Tensor] = []
+def first_samples(loader: Iterable[Any], place: Place) -> Batch:
+    """The first samples, over as many batches as it takes, with their labels and lengths if they
+    have any.
+    """
+    parts: list[Batch] = []
     have = 0
-    for batch in epoch_of(loader):
-        x, y = pair(batch)
-        xs.append(x[: _SAMPLES - have])
-        ys += [y[: _SAMPLES - have]] if y is not None else []
-        have += len(xs[-1])
+    for given in epoch_of(loader):
+        parts.append(batch_of(given).part(slice(_SAMPLES - have)))
+        have += len(parts[-1].x)
         if have == _SAMPLES:
             break
-    return place.put(torch.cat(xs), torch.cat(ys) if ys else None)
+    return place.put(Batch.joined(parts).trimmed())
 
 
 def _is_image(x: Tensor, sequence: Tensor) -> bool:
@@ -109,7 +114,9 @@ def _layer(index: int, tape: Tape, neuron: Any) -> dict[str, Any]:
     spikes, membrane = tape.spikes.flatten(2), tape.membrane.flatten(2)
     distance = tape.distance
     assert distance is not None
-    chosen = _chosen(spikes.abs().float().mean((0, 1)), membrane.amax((0, 1)))
+    real = tape.real
+    rates = real.spikes.flatten(2).abs().float().mean((0, 1))
+    chosen = _chosen(rates, real.membrane.flatten(2).amax((0, 1)))
     thresholds = (membrane - distance.flatten(2))[:, :, chosen]
     theta = thresholds[0, 0]
     after = _after(neuron, membrane[:, :, chosen], spikes[:, :, chosen], thresholds, chosen)

@@ -19,7 +19,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DistributedSampler
 
 from spikegrad.errors import RunError, UserError, message
-from spikegrad.train.running import Place, pair
+from spikegrad.train.batch import Batch, batch_of
+from spikegrad.train.running import Place
 
 __all__ = ["ALONE", "Share", "Shared", "check_divisible", "shares"]
 
@@ -71,14 +72,15 @@ class Share:
         parts = [everything.narrow(axis, 0, before), own]
         return torch.cat([*parts, everything.narrow(axis, after, total - after)], axis)
 
-    def mean(self, own: Tensor) -> Tensor:
+    def mean(self, own: Tensor, weight: float | None = None) -> Tensor:
         """The mean over the whole batch of a value that is a mean over each share.
 
-        Gradients reach the own value alone, as in `whole`.
+        Gradients reach the own value alone, as in `whole`. weight: our part of what the mean is
+        over, None where that is the samples.
         """
         if self.alone:
             return own
-        own = own * self.weight
+        own = own * (self.weight if weight is None else weight)
         total = own.detach().clone()
         dist.all_reduce(total)
         return own + (total - own.detach())
@@ -89,14 +91,14 @@ ALONE = Share()
 
 
 class Shared(NamedTuple):
-    """Samples and labels of a share, on their device.
+    """Samples, labels and lengths of a share, on their device.
 
     A process for which no sample is left stands in: it runs the network on zeros, so that it meets
-    the others where they wait for it, and what it computes counts for nothing.
+    the others where they wait for it, and what it computes counts for nothing. Sequences are as
+    long as the longest of the whole batch.
     """
 
-    x: Tensor
-    labels: Tensor | None
+    batch: Batch
     share: Share
 
 
@@ -104,25 +106,28 @@ def shares(batches: Iterable[Any], place: Place, *, parts: bool = False) -> Iter
     """Our share of each batch, in step with all other processes.
 
     Args:
-        batches: of pairs (x, y), or of x alone, the same in every process; parts: they are our own
-            shares already.
+        batches: of pairs (x, y), or of x alone, or (x, y, lengths), the same in every process;
+            parts: they are our own shares already.
         place: where they go, and which process we are.
     Raises:
         UserError: a batch that is no pair, or that has no sample.
         RunError: the processes see different batches.
     """
-    for batch in batches:
-        x, labels = pair(batch)
-        share = _share(x, place, parts)
+    for given in batches:
+        batch = batch_of(given)
+        share, longest = _share(batch, place, parts)
+        batch = batch.trimmed(longest)
         if not parts and not share.alone:
-            x = x.split(share.counts)[place.rank]
-            labels = None if labels is None else labels.split(share.counts)[place.rank]
-        if not sum(share.counts or (len(x),)):
+            first = sum(share.counts[: place.rank])
+            batch = batch.part(slice(first, first + share.counts[place.rank]))
+        if not sum(share.counts or (len(batch.x),)):
             remedy = "do not pass empty batches"
             raise UserError(message("expected at least 1 sample per batch", "0", remedy))
-        if not len(x):
-            x = x.new_zeros(1, *x.shape[1:])
-        yield Shared(*place.put(x, labels), share)
+        if not len(batch.x):
+            x = batch.x.new_zeros(1, *batch.x.shape[1:])
+            lengths = None if batch.lengths is None else torch.tensor([longest])
+            batch = batch._replace(x=x, lengths=lengths)
+        yield Shared(place.put(batch), share)
     if place.world > 1:
         _exchange(place, _END)
 
@@ -146,22 +151,29 @@ def check_divisible(network: nn.Module, loader: Iterable[Any]) -> None:
         raise UserError(message(expected, "one with a DistributedSampler", remedy))
 
 
-def _share(x: Tensor, place: Place, parts: bool) -> Share:
-    """How a batch is divided among the processes."""
+def _share(batch: Batch, place: Place, parts: bool) -> tuple[Share, int]:
+    """How a batch is divided among the processes, and the steps of its longest sequence."""
+    x, longest = batch.x, batch.longest
     if place.world == 1:
-        return Share()
+        return Share(), longest
     if parts:
-        return Share(_exchange(place, len(x)), place.rank)
+        counts, longest = _exchange(place, len(x), longest=longest)
+        return Share(counts, place.rank), longest
     _exchange(place, len(x), _fingerprint(x))
     each, more = divmod(len(x), place.world)
-    return Share(tuple(each + (rank < more) for rank in range(place.world)), place.rank)
+    counts = tuple(each + (rank < more) for rank in range(place.world))
+    return Share(counts, place.rank), longest
 
 
-def _exchange(place: Place, count: int, fingerprint: int | None = None) -> tuple[int, ...]:
-    """The counts of all processes; with a fingerprint all must have the same batch."""
-    own = torch.tensor([count, fingerprint or 0], dtype=torch.int64, device=place.device)
-    rows = own.new_zeros(place.world, 2)
-    rows[place.rank] = own
+def _exchange(
+    place: Place, count: int, fingerprint: int | None = None, longest: int = 0
+) -> tuple[tuple[int, ...], int]:
+    """The counts of all processes, and the longest sequence of all; with a fingerprint all must
+    have the same batch.
+    """
+    own = [count, fingerprint or 0, longest]
+    rows = torch.zeros(place.world, 3, dtype=torch.int64, device=place.device)
+    rows[place.rank] = torch.tensor(own, dtype=torch.int64, device=place.device)
     dist.all_reduce(rows)
     counts = tuple(rows[:, 0].tolist())
     differ = len(set(counts)) > 1 or len(set(rows[:, 1].tolist())) > 1
@@ -170,7 +182,7 @@ def _exchange(place: Place, count: int, fingerprint: int | None = None) -> tuple
         raise RunError(message("expected the same batches in every process", got, _REMEDY))
     if fingerprint is not None and differ:
         raise RunError(message("expected the same batch in every process", "others", _REMEDY))
-    return counts
+    return counts, int(rows[:, 2].max())
 
 
 def _fingerprint(x: Tensor) -> int:

@@ -39,9 +39,9 @@ class Tally:
         self.norm += outcome.gradient_norm
         self.batches += 1
         if outcome.rates:
-            self.watched += outcome.count
+            self.watched += outcome.steps
             for name, rate in outcome.rates.items():
-                self.rates[name] = self.rates.get(name, 0.0) + rate * outcome.count
+                self.rates[name] = self.rates.get(name, 0.0) + rate * outcome.steps
         if outcome.norms and math.isfinite(outcome.gradient_norm):
             self.looks += 1
             for name, both in outcome.norms.items():

@@ -26,7 +26,7 @@ from spikegrad.train.running import Encode, Place, evaluating, recorded, run, se
 from spikegrad.train.shares import ALONE, Share
 from spikegrad.types import State, cut
 
-__all__ = ["Engine", "Outcome", "first_not_finite", "train_step"]
+__all__ = ["Engine", "Outcome", "check_whole", "first_not_finite", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Outcome:
     gradient_norm: float
     fired: dict[str, Fired]
     norms: dict[str, Norms]
+    steps: int = 1
 
     @property
     def rates(self) -> dict[str, float]:
@@ -67,6 +68,7 @@ def train_step(
     engine: Engine,
     x: Tensor,
     labels: Tensor | None,
+    lengths: Tensor | None = None,
     *,
     share: Share = ALONE,
     clip: float = 0.0,
@@ -78,10 +80,11 @@ def train_step(
     Args:
         engine: network, optimizer, objective and where they run.
         x: samples `[B, ...]` as the encoder wants them; labels: `[B, ...]` or
-            None; both in place.
+            None; both in place; lengths: the steps of every sample, None for T each.
         share: how they lie in the whole batch; the update, and what is returned, are those of it.
         clip: largest gradient norm, 0 for none; the surrogate itself is never clipped.
-        truncate: steps per chunk of truncated BPTT, 0 for the whole sequence.
+        truncate: steps per chunk of truncated BPTT, 0 for the whole sequence: the only way with
+            lengths.
         watch: whether to measure how the layers fire, and norms.
     Returns:
         an `Outcome`.
@@ -90,15 +93,49 @@ def train_step(
     """
     engine.optimizer.zero_grad(set_to_none=True)
     labels = None if labels is None else share.whole(labels)
-    sequence = sequence_of(engine.encode, x)
-    loss, y, seen = _propagate(engine, sequence, labels, share, truncate, watch)
+    sequence = sequence_of(engine.encode, x, lengths)
+    real = _Real.of(lengths, share, len(sequence))
+    if lengths is not None:
+        check_whole(truncate)
+    loss, y, seen = _propagate(engine, sequence, labels, share, truncate, watch, real)
     add_up_gradients(engine.network, engine.place.world)
     norm, norms = _clip(engine, clip, watch)
     engine.optimizer.step()
     correct, labelled = 0, 0
-    if (found := classified(engine.objective, engine.objective.scores(y), labels)) is not None:
+    scores = engine.objective.scores(y, lengths=real.lengths)
+    if (found := classified(engine.objective, scores, labels)) is not None:
         correct, labelled = int((found[0] == found[1]).sum()), len(found[1])
-    return Outcome(loss, correct, labelled, y.shape[1], norm, seen, norms)
+    steps = len(y) * y.shape[1] if real.lengths is None else int(real.lengths.sum())
+    return Outcome(loss, correct, labelled, y.shape[1], norm, seen, norms, steps)
+
+
+def check_whole(truncate: int) -> None:
+    """Refuse chunks of time where samples end at different steps: a chunk's loss is the mean over
+    samples, of which each would have another part in it.
+    """
+    if truncate:
+        expected = "expected truncate=0 with batches (x, y, lengths)"
+        raise UserError(message(expected, str(truncate), "train on whole sequences"))
+
+
+@dataclass(frozen=True)
+class _Real:
+    """Which steps are no padding. own: of our samples; lengths: of the whole batch; weight: our
+    part of all its steps, None where that is our part of the samples.
+    """
+
+    own: Tensor | None = None
+    lengths: Tensor | None = None
+    weight: float | None = None
+
+    @classmethod
+    def of(cls, own: Tensor | None, share: Share, steps: int) -> _Real:
+        """Of our samples' lengths."""
+        if own is None:
+            return cls()
+        lengths = share.whole(own)
+        mine = own.sum() if share.alone else own[: share.counts[share.rank]].sum()
+        return cls(own, lengths, float(mine) / float(lengths.sum()))
 
 
 def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
@@ -137,6 +174,7 @@ def _propagate(
     share: Share,
     truncate: int,
     watch: bool,
+    real: _Real,
 ) -> tuple[float, Tensor, dict[str, Fired]]:
     """Forward and backward, chunk by chunk: the loss, the outputs `[T, B, C]`, who fired."""
     steps = sequence.shape[0]
@@ -147,18 +185,19 @@ def _propagate(
         length = part.shape[0] / steps
         with recorded(engine.network, on=watch) as tapes, engine.fabric.autocast():
             with standing_in(not share.weight):
-                y, after = run(engine.network, part, states)
-            y, tapes = share.whole(y, 1), _whole(tapes, share)
-            loss = engine.objective(y, labels) + engine.objective.penalty(tapes)
+                y, after = run(engine.network, part, states, lengths=real.own)
+            y, tapes = share.whole(y, 1), _whole(tapes, share, real)
+            value_of = engine.objective(y, labels, lengths=real.lengths)
+            loss = value_of + engine.objective.penalty(tapes)
         value = loss.item()
         if not math.isfinite(value):
-            raise RunError(_bad_loss(engine, value, part, states))
+            raise RunError(_bad_loss(engine, value, part, states, real.own))
         if not loss.requires_grad:
             remedy = "give the network parameters that require gradients, and do not detach"
             raise UserError(message("expected a loss with a gradient", "none", remedy))
         engine.fabric.backward(loss * length)
         for name, tape in tapes.items():
-            mean = length * tape.activity.float().mean((0, 1))
+            mean = length * tape.real.activity.float().mean((0, 1))
             rates[name] = rates[name] + mean if name in rates else mean
         states = cut(after)
         total += length * value
@@ -176,14 +215,15 @@ def _fired(network: nn.Module, rates: dict[str, Tensor]) -> dict[str, Fired]:
     return found
 
 
-def _whole(tapes: dict[str, Tape], share: Share) -> dict[str, Tape]:
+def _whole(tapes: dict[str, Tape], share: Share, real: _Real) -> dict[str, Tape]:
     """The firing rates of the whole batch, as one step of one sample."""
     if share.alone:
         return tapes
     found = {name: Tape(membrane=False, signed=tape.signed) for name, tape in tapes.items()}
     for name, tape in tapes.items():
-        spikes = tape.activity if tape.signed else tape.spikes
-        found[name].add_output(share.mean(spikes.float().mean((0, 1), keepdim=True)))
+        spikes = tape.real.activity if tape.signed else tape.real.spikes
+        own = spikes.float().mean((0, 1), keepdim=True)
+        found[name].add_output(share.mean(own, real.weight))
     return found
 
 
@@ -214,10 +254,12 @@ def _norms(network: nn.Module) -> dict[str, Norms]:
     return {name: Norms(*both) for (name, _), both in zip(named, numbers, strict=True)}
 
 
-def _bad_loss(engine: Engine, value: float, x: Tensor, states: State) -> str:
+def _bad_loss(
+    engine: Engine, value: float, x: Tensor, states: State, lengths: Tensor | None
+) -> str:
     def forward() -> None:
         with engine.fabric.autocast():
-            run(engine.network, x, states)
+            run(engine.network, x, states, lengths=lengths)
 
     if engine.place.world > 1:  # batch norm in training mode would wait for the other processes
         with evaluating(engine.network):

@@ -15,6 +15,7 @@ from spikegrad.diagnose import Fixed, GradientFlow, Health
 from spikegrad.errors import UserError, message
 from spikegrad.train import checkpoint, seeding
 from spikegrad.train.app import stored_config
+from spikegrad.train.batch import Batch, batch_of
 from spikegrad.train.build import (
     Parts,
     build_encoder,
@@ -50,7 +51,8 @@ class Subject:
     """A network with a batch of its training part, as its first step sees it.
 
     what: which weights it has, in words; config: all settings; network: in training mode; x: the
-    encoded input `[T, B, *features]`; labels: int64 `[B]`; objective: the loss; classes: C.
+    encoded input `[T, B, *features]`; labels: int64 `[B]`; objective: the loss; classes: C;
+    lengths: the steps of every sample, None for T each.
     """
 
     what: str
@@ -60,26 +62,34 @@ class Subject:
     labels: Tensor
     objective: Objective
     classes: int
+    lengths: Tensor | None = None
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The batch, as diagnose takes it."""
+        return self.x, self.labels
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What else it takes."""
+        return {"loss": self.objective, "classes": self.classes, "lengths": self.lengths}
 
     def health(self, *, truth: bool | None = False) -> Health:
         """What `diagnose.health` says, with the threads and algorithms of the config."""
-        batch, loss = (self.x, self.labels), self.objective
         with seeding.kept(), settings(for_measuring(self.config.run)):
-            return diagnose.health(
-                self.network, batch, loss=loss, classes=self.classes, truth=truth
-            )
+            return diagnose.health(self.network, self.batch, truth=truth, **self.how)
 
     def fix(self) -> Fixed:
         """What `diagnose.fix` makes of it, likewise."""
-        batch, loss = (self.x, self.labels), self.objective
         with seeding.kept(), settings(for_measuring(self.config.run)):
-            return diagnose.fix(self.network, batch, loss=loss, classes=self.classes)
+            return diagnose.fix(self.network, self.batch, **self.how)
 
     def flow(self) -> GradientFlow:
         """What `diagnose.gradient_flow` says, likewise; dropout draws as in the first step."""
         with seeding.kept(), settings(for_measuring(self.config.run)):
             seeding.seed_all(self.config.run.seed, seeding.STEP, 0)
-            return diagnose.gradient_flow(self.network, self.x, self.labels, loss=self.objective)
+            how: dict[str, Any] = {"loss": self.objective, "lengths": self.lengths}
+            return diagnose.gradient_flow(self.network, self.x, self.labels, **how)
 
 
 def is_run(target: str) -> bool:
@@ -149,7 +159,8 @@ def _subject(
             words = f"the network of {what} before training"
             calibrate_network(network, config, parts)
         place = Place(device_of(device))
-        x, labels = _batch(parts, config, place, samples)
+        x, labels, lengths = _batch(parts, config, place, samples)
+        assert labels is not None
         return Subject(
             words,
             config,
@@ -158,6 +169,7 @@ def _subject(
             labels,
             objective_of(config),
             parts.inputs.classes,
+            lengths,
         )
 
 
@@ -194,16 +206,13 @@ def with_options(config: Config, options: Mapping[str, Any]) -> Config:
     return changed
 
 
-def _batch(
-    parts: Parts, config: Config, place: Place, samples: int | None
-) -> tuple[Tensor, Tensor]:
+def _batch(parts: Parts, config: Config, place: Place, samples: int | None) -> Batch:
     """The first batch of training, encoded as in the first step."""
-    x, labels = next(iter(parts.train.epoch(0)))
-    x, labels = x[:samples], labels[:samples]
+    first = batch_of(next(iter(parts.train.epoch(0)))).part(slice(samples)).trimmed()
     seeding.seed_all(config.run.seed, seeding.STEP, 0)
-    put, targets = place.put(x, labels)
-    assert targets is not None
-    return sequence_of(build_encoder(config, parts.inputs), put), targets
+    put = place.put(first)
+    encode = build_encoder(config, parts.inputs)
+    return put._replace(x=sequence_of(encode, put.x, put.lengths))
 
 
 def _trained(network: nn.Module, folder: RunFolder) -> str:

@@ -216,7 +216,8 @@ def test_a_network_that_never_spikes_says_so():
     ("batch", "error", "words"),
     [
         ([1.0], TypeError, "expected a batch as x"),
-        ((torch.rand(2, 2, 4), LABELS, 1), TypeError, "got tuple of 3"),
+        ((torch.rand(2, 2, 4), LABELS, 1), TypeError, "expected lengths as a tensor"),
+        ((torch.rand(2, 2, 4), LABELS, LABELS, 1), TypeError, "got tuple of 4"),
         ((torch.rand(5, 6, 4), [0] * 6), TypeError, "expected labels as a tensor"),
         ((torch.rand(5, 6, 4), torch.rand(7, 3)), UserError, "expected targets of shape"),
         ((torch.full((5, 6, 4), math.nan), LABELS), UserError, "finite"),

@@ -55,9 +55,9 @@ def divided(rank: int) -> None:
     batches = [(torch.ones(n, 4), torch.arange(n)) for n in (7, 1)]
     found = list(shares(batches, place))
     assert [s.share.counts for s in found] == [(3, 2, 2), (1, 0, 0)]
-    assert found[0].labels.tolist() == [[0, 1, 2], [3, 4], [5, 6]][rank]
-    assert found[1].labels.tolist() == [[0], [], []][rank]
-    assert found[1].x.tolist() == [[float(rank == 0)] * 4]
+    assert found[0].batch.labels.tolist() == [[0, 1, 2], [3, 4], [5, 6]][rank]
+    assert found[1].batch.labels.tolist() == [[0], [], []][rank]
+    assert found[1].batch.x.tolist() == [[float(rank == 0)] * 4]
 
 
 def told_apart(rank: int) -> None:

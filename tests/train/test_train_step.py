@@ -10,6 +10,7 @@ from torch import nn
 
 from spikegrad.errors import RunError, UserError
 from spikegrad.nn import LI, LIF, Linear, Sequential
+from spikegrad.train.batch import Batch
 from spikegrad.train.config import gather
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.objective import Objective
@@ -128,7 +129,7 @@ def test_input_that_is_no_number_is_the_users(batch):
     x, labels = batch
     x[0, 0, 0] = float("nan")
     with pytest.raises(UserError, match="finite"):
-        train_step(make_engine(make_network()), *Place().put(x, labels))
+        train_step(make_engine(make_network()), *Place().put(Batch(x, labels)))
 
 
 def test_an_output_without_time_is_explained(batch):

@@ -89,7 +89,8 @@ def membrane(layer: Layer, count: int) -> dict[str, Any]:
 def headings(samples: Samples, count: int) -> list[dict[str, Any]]:
     """Of each sample what it is and what it was taken for."""
     if samples.labels is None or samples.predictions is None:
-        return [{"text": f"sample {i}", "true": None, "predicted": None} for i in range(count)]
+        nothing = {"true": None, "predicted": None}
+        return with_steps([{"text": f"sample {i}", **nothing} for i in range(count)], samples)
     found = []
     for i in range(count):
         true, guess = int(samples.labels[i]), int(samples.predictions[i])
@@ -97,4 +98,11 @@ def headings(samples: Samples, count: int) -> list[dict[str, Any]]:
         said = f"sample {i}: {name}"
         said += " (correct)" if true == guess else f" taken for {other}"
         found.append({"text": said, "true": true, "predicted": guess})
-    return found
+    return with_steps(found, samples)
+
+
+def with_steps(found: list[dict[str, Any]], samples: Samples) -> list[dict[str, Any]]:
+    """The same, with the number of steps where samples have different ones."""
+    if samples.lengths is None:
+        return found
+    return [{**each, "steps": int(n)} for each, n in zip(found, samples.lengths, strict=False)]

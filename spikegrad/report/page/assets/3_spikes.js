@@ -15,6 +15,12 @@ function thinned(array, sample, low, high) {
   return { step, drawn: step === 1 ? all : spikesOf(array, sample, low, high, step), count: all.time.length };
 }
 
+// An array over time up to the end of a sample, where samples end at different steps.
+function ended(array, head) {
+  const steps = head.steps === undefined ? array.shape[0] : Math.min(head.steps, array.shape[0]);
+  return { shape: [steps, ...array.shape.slice(1)], at: (...place) => array.at(...place) };
+}
+
 function rowHeight(neurons) {
   return Math.min(380, Math.max(84, 60 + 16 * Math.sqrt(neurons)));
 }
@@ -29,18 +35,20 @@ BLOCKS.raster = (block, host) => {
   const made = panel("Spikes", "A tick is a spike; rates are spikes per neuron and step. Drag to zoom into times and neurons.", true);
   const plot = el("div", { class: "plot", id: "raster-plot" }), said = el("p", { class: "note" }), under = el("div", { class: "input" });
   const panelOut = panel("Readout", "Mean of the output up to each step: how the decision forms.", true), out = el("div", { class: "plot", id: "readout-plot" });
-  const picked = () => (chosen.layer === 0 ? layers : [layers[Math.min(chosen.layer, layers.length) - 1]]);
+  const head = () => block.samples[chosen.sample];
+  const picked = () => (chosen.layer === 0 ? layers : [layers[Math.min(chosen.layer, layers.length) - 1]])
+    .map((l) => Object.assign({}, l, { array: ended(l.array, head()) }));
   const rows = () => [["layer", "time (ms)", "neuron"], picked().flatMap((l) => {
     const s = spikesOf(l.array, chosen.sample, 0, l.array.shape[2], 1);
     return s.time.map((t, i) => [l.title, t * block.dt, s.neuron[i]]);
   })];
   const outRows = () => [["time (ms)", ...block.classes.length ? block.classes : Array.from({ length: output.shape[2] }, (_, c) => `output ${c}`)],
-    Array.from({ length: output.shape[0] }, (_, t) => [t * block.dt, ...Array.from({ length: output.shape[2] }, (_, c) => output.at(t, chosen.sample, c))])];
+    Array.from({ length: ended(output, head()).shape[0] }, (_, t) => [t * block.dt, ...Array.from({ length: output.shape[2] }, (_, c) => output.at(t, chosen.sample, c))])];
   const tables = numbers("spikes", rows), outTables = output ? numbers("readout", outRows) : null;
   const refresh = () => {
     drawRaster(plot, picked(), chosen.sample, block.dt, said);
-    drawInput(under, image, values, chosen.sample, block.dt);
-    if (output && output.shape[0] > 1) drawReadout(out, output, block, chosen.sample);
+    drawInput(under, image, values && ended(values, head()), chosen.sample, block.dt);
+    if (output && output.shape[0] > 1) drawReadout(out, ended(output, head()), block, chosen.sample);
     tables.refresh();
     if (outTables) outTables.refresh();
   };
@@ -152,8 +160,12 @@ BLOCKS.membrane = (block, host) => {
   chosen.layer = Math.min(chosen.layer, layers.length - 1);
   const made = panel("Membranes", "The membrane up to each step; at a reset it falls straight down to what is left of it. Triangles are spikes, the dashed line is the threshold.", true);
   const plot = el("div", { class: "plot", id: "membrane-plot" }), neurons = el("div");
+  const picked = () => {
+    const l = layers[chosen.layer], head = block.samples[chosen.sample];
+    return Object.assign({}, l, { u: ended(l.u, head), s: ended(l.s, head), v: l.v && ended(l.v, head) });
+  };
   const columns = () => {
-    const l = layers[chosen.layer], order = l.neurons.map((_, i) => i);
+    const l = picked(), order = l.neurons.map((_, i) => i);
     if (chosen.neuron > 0) return [order[Math.min(chosen.neuron, order.length) - 1]];
     const count = (i) => { let n = 0; for (let t = 0; t < l.s.shape[0]; t++) n += l.s.at(t, chosen.sample, i); return n; };
     return order.map((i) => [count(i), i]).sort((a, b) => b[0] - a[0]).filter((_, i, all) => {
@@ -163,13 +175,13 @@ BLOCKS.membrane = (block, host) => {
     }).map((e) => e[1]);
   };
   const rows = () => {
-    const l = layers[chosen.layer], found = [];
+    const l = picked(), found = [];
     for (const i of columns()) for (let t = 0; t < l.u.shape[0]; t++) found.push([l.neurons[i], t * block.dt, l.u.at(t, chosen.sample, i), l.v ? l.v.at(t, chosen.sample, i) : null, l.threshold[i], l.s.at(t, chosen.sample, i)]);
     return [["neuron", "time (ms)", "membrane", "after the reset", "threshold", "spike"], found];
   };
   const tables = numbers("membranes", rows);
   const refresh = () => {
-    const l = layers[chosen.layer];
+    const l = picked();
     neurons.replaceChildren(chooser("Neuron", ["some, from the most to the least active", ...l.neurons.map((n) => `neuron ${n}`)], Math.min(chosen.neuron, l.neurons.length), (i) => { chosen.neuron = i; refresh(); }));
     drawMembranes(plot, l, chosen, columns(), block.dt);
     tables.refresh();
