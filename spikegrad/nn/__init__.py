@@ -8,16 +8,19 @@ from spikegrad.nn.calibrate import Calibrated, calibrate
 from spikegrad.nn.classifier import Classifier
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.cuba import CUBALIF
+from spikegrad.nn.dale import Dale, dale
 from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.init import fluctuation_driven, initialise, kaiming, psp
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.loop import Loop
 from spikegrad.nn.module import Module
 from spikegrad.nn.norm import BatchNorm
+from spikegrad.nn.places import Candidates, candidates
 from spikegrad.nn.population import Population
 from spikegrad.nn.quantity import Decay, Quantity, no_decay
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
+from spikegrad.nn.rewire import grow, prune, rewire
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.stateful import Stateful
@@ -35,8 +38,10 @@ __all__ = [
     "BatchNorm",
     "Branch",
     "Calibrated",
+    "Candidates",
     "Classifier",
     "Conv2d",
+    "Dale",
     "Decay",
     "Dropout",
     "Flatten",
@@ -57,14 +62,19 @@ __all__ = [
     "Stream",
     "Tape",
     "calibrate",
+    "candidates",
+    "dale",
     "fluctuation_driven",
+    "grow",
     "initialise",
     "kaiming",
     "models",
     "neuron",
     "no_decay",
+    "prune",
     "psp",
     "record",
+    "rewire",
     "stream",
     "use_backend",
 ]
