@@ -25,11 +25,12 @@ __all__ = [
     "LIState",
     "LoopState",
     "Output",
+    "PendingState",
     "RecurrentState",
     "Reset",
     "SpikeMode",
     "State",
-    "StepState",
+    "Taps",
     "Trace",
     "Value",
     "cut",
@@ -91,12 +92,6 @@ class LIState(NamedTuple):
     v: Tensor
 
 
-class StepState(NamedTuple):
-    """State of layers that know the step: how many steps a sample has seen, int64 `[B]`."""
-
-    step: Tensor
-
-
 class LoopState(NamedTuple):
     """State of a `Loop`: those of its layers, and what comes back in each of the next `delay`
     steps, of the shape of a step of its input, `[B, *features]`.
@@ -112,6 +107,14 @@ class RecurrentState(NamedTuple):
 
     neuron: State
     s: Tensor
+
+
+class PendingState(NamedTuple):
+    """State of a connection with delays: the currents `[B, most, out]` that have left and not yet
+    arrived, of the next step first.
+    """
+
+    current: Tensor
 
 
 class DropoutState(NamedTuple):
@@ -158,6 +161,20 @@ class Edges(NamedTuple):
         """
         each = torch.arange(self.inputs, device=self.starts.device)
         return each.repeat_interleave(self.starts.diff(), output_size=self.targets.shape[0])
+
+
+class Taps(NamedTuple):
+    """What the synapses of a connection with delays do with a spike: each adds K numbers to the
+    current, one a step.
+
+    first: int32 of the weight's shape `[out, in]`, or of one that broadcasts to it, or with edges
+    `[E]`: after how many steps the first number arrives; values: the weight's shape and K more;
+    most: the longest delay (steps), so `first + K - 1 <= most`.
+    """
+
+    first: Tensor
+    values: Tensor
+    most: int
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:

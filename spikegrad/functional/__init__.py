@@ -9,6 +9,7 @@ from spikegrad.functional.conv import conv2d
 from spikegrad.functional.cuba import cuba_lif
 from spikegrad.functional.decay import decay, time_constant
 from spikegrad.functional.delayed import delayed_lif
+from spikegrad.functional.delayed_linear import delayed_linear
 from spikegrad.functional.encode import delta, direct, latency, poisson
 from spikegrad.functional.first_spike import first_spike
 from spikegrad.functional.lif import integrate_and_fire, lif
@@ -29,6 +30,7 @@ from spikegrad.functional.readout import li, over_time
 from spikegrad.functional.recurrent import recurrent
 from spikegrad.functional.rounding import rounded, truncated
 from spikegrad.functional.spiking import spiking
+from spikegrad.functional.taps import gaussian_taps, integer_taps, interpolated_taps
 from spikegrad.functional.van_rossum import van_rossum
 
 __all__ = [
@@ -39,11 +41,15 @@ __all__ = [
     "cuba_lif",
     "decay",
     "delayed_lif",
+    "delayed_linear",
     "delta",
     "dense_weight",
     "direct",
     "first_spike",
+    "gaussian_taps",
+    "integer_taps",
     "integrate_and_fire",
+    "interpolated_taps",
     "latency",
     "li",
     "lif",
