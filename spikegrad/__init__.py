@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         BatchNorm,
         Branch,
         Conv2d,
+        DelayedLinear,
         Dropout,
         Flatten,
         Linear,
@@ -71,6 +72,7 @@ __all__ = [
     "BatchNorm",
     "Branch",
     "Conv2d",
+    "DelayedLinear",
     "Dropout",
     "Flatten",
     "Linear",
@@ -131,8 +133,9 @@ _ROOMS = (
 _HOMES = {
     "diagnose": "check",
     "nn": (
-        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d Dropout Flatten Linear Loop "
-        "MaxPool2d Module Population Recurrent Residual Sequential Spiking neuron record stream"
+        "ALIF CUBALIF IF LI LIF AvgPool2d BatchNorm Branch Conv2d DelayedLinear Dropout Flatten "
+        "Linear Loop MaxPool2d Module Population Recurrent Residual Sequential Spiking neuron "
+        "record stream"
     ),
     "surrogate": "Surrogate spike",
     "train": "evaluate fit load predict",

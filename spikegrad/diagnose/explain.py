@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
+from spikegrad.diagnose.explain_delays import of_delayed
 from spikegrad.diagnose.explained import Explained, Explanation, together
 from spikegrad.diagnose.probe import HAND_ON, outputs_of
 from spikegrad.diagnose.summary import parts
@@ -21,6 +22,7 @@ from spikegrad.kernels.cpu.conv import spikes_of
 from spikegrad.kernels.cpu.crossover import Crossover, crossover, followed, table
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.connection import Conv2d, Linear, MaxPool2d, pair
+from spikegrad.nn.delayed import DelayedLinear
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block
 from spikegrad.nn.fuse_norm import NORMED
@@ -155,6 +157,8 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
         backend, forward, reason, advice = of_image(layer, seen.x)
     elif isinstance(layer, Linear):
         backend, forward, reason, advice = of_linear(layer, seen.x, why)
+    elif isinstance(layer, DelayedLinear):
+        backend, forward, reason, advice = of_delayed(layer, seen.x)
     return Explained(layers, backend, forward, "", "", None, reason, advice=advice)
 
 

@@ -186,7 +186,7 @@ def parts(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
     """The layers a reader would name: neurons and feedback as one, containers opened."""
     # What makes a weight out of another one is no layer.
     inside = [each for each in network.named_children() if each[0] != "parametrizations"]
-    if isinstance(network, (Recorded, Recurrent)) or not inside:
+    if isinstance(network, (Recorded, Recurrent, nn.Linear)) or not inside:
         yield prefix, network
         return
     for name, child in inside:

@@ -15,6 +15,7 @@ from spikegrad.kernels.dispatch import (
     choose_step,
     conv2d,
     cuba_lif,
+    delayed_linear,
     found_step,
     integrate_and_fire,
     li,
@@ -34,6 +35,7 @@ from spikegrad.kernels.registry import (
     register,
     unregister,
 )
+from spikegrad.kernels.shifted import is_shift
 from spikegrad.kernels.step_report import StepReport, report_of_step
 
 __all__ = [
@@ -56,9 +58,11 @@ __all__ = [
     "choose_step",
     "conv2d",
     "cuba_lif",
+    "delayed_linear",
     "found_step",
     "get",
     "integrate_and_fire",
+    "is_shift",
     "li",
     "lif",
     "linear",

@@ -15,7 +15,7 @@ from torch import Tensor
 from spikegrad.functional.conv import Pair
 from spikegrad.functional.steps import as_step
 from spikegrad.step import Step
-from spikegrad.types import State, Value
+from spikegrad.types import Edges, PendingState, State, Taps, Value
 
 __all__ = ["ENTRIES", "Backend", "Call", "Part", "Streamed"]
 
@@ -24,6 +24,7 @@ ENTRIES = (
     "recurrent",
     "layer",
     "linear",
+    "delayed_linear",
     "conv2d",
     "max_pool2d",
     "spike_pool",
@@ -216,6 +217,18 @@ class Backend:
         witness: list[Any] | None = None,
     ) -> Tensor:
         """`functional.linear`; x: `[T, B, I]`, or `packs`; witness: as of `layer`."""
+        raise NotImplementedError
+
+    def delayed_linear(
+        self,
+        x: Tensor,
+        state: PendingState | None = None,
+        *,
+        taps: Taps,
+        bias: Tensor | None = None,
+        edges: Edges | None = None,
+    ) -> tuple[Tensor, PendingState]:
+        """`functional.delayed_linear`."""
         raise NotImplementedError
 
     def conv2d(self, x: Tensor, **args: Any) -> Tensor:

@@ -16,7 +16,7 @@ from spikegrad.step import Step
 
 __all__ = ["Choice", "decide", "found"]
 
-TORCH = ("linear", "conv2d", "max_pool2d", "spiking")
+TORCH = ("linear", "delayed_linear", "conv2d", "max_pool2d", "spiking")
 """Torch's own operations: a backend asked for by name that does not have one leaves it to torch."""
 
 

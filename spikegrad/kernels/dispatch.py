@@ -17,10 +17,11 @@ from spikegrad.kernels.backend import Call
 from spikegrad.kernels.choice import Choice, decide, found
 from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.refusal import refused, say_dense, warn_once
+from spikegrad.kernels.shifted import is_shift, shifted
 from spikegrad.ragged import Packed, by_segments
 from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
-from spikegrad.types import Edges, map_state
+from spikegrad.types import Edges, PendingState, Taps, map_state
 
 __all__ = [
     "NEURONS",
@@ -31,6 +32,7 @@ __all__ = [
     "choose_step",
     "conv2d",
     "cuba_lif",
+    "delayed_linear",
     "found_step",
     "integrate_and_fire",
     "li",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 NEURONS = ("integrate_and_fire", "lif", "cuba_lif", "alif", "li")
-SCANS = (*NEURONS, "linear", "conv2d", "max_pool2d", "recurrent", "spiking")
+SCANS = (*NEURONS, "linear", "delayed_linear", "conv2d", "max_pool2d", "recurrent", "spiking")
 
 
 def choose(
@@ -158,6 +160,36 @@ def linear(
         args["witness"] = witness
     y: Tensor = choice.function(x, weight=weight, bias=bias, **args)
     return y
+
+
+def delayed_linear(
+    x: Any,
+    state: PendingState | None = None,
+    *,
+    taps: Taps,
+    bias: Tensor | None = None,
+    edges: Edges | None = None,
+    backend: str = "auto",
+) -> Any:
+    """`functional.delayed_linear` by the chosen backend; whole delays of inputs, or of the whole
+    connection, as shifts around a `linear` of it.
+    """
+    if type(x) is Packed:
+        run = partial(delayed_linear, taps=taps, bias=bias, edges=edges, backend=backend)
+        return by_segments(run, x, state)
+    if backend != "reference" and is_shift(taps, edges):
+        product = partial(weighted, edges=edges, backend=backend)
+        outputs = taps.values.shape[0] if edges is None else edges.outputs
+        return shifted(product, x, state, taps, bias, outputs)
+    choice = choose("delayed_linear", backend, x, {"weight": taps.values, "edges": edges})
+    if choice.backend == "reference":
+        say_dense(edges, taps.values, choice.reason)
+    return choice.function(x, state, taps=taps, bias=bias, edges=edges)
+
+
+def weighted(x: Tensor, weight: Tensor, *, edges: Edges | None, backend: str) -> Tensor:
+    """`linear` without a bias."""
+    return linear(x, weight=weight, bias=None, edges=edges, backend=backend)
 
 
 def conv2d(x: Tensor, *, backend: str = "auto", **args: Any) -> Tensor:

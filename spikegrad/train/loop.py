@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from spikegrad.errors import RunError, UserError, message
+from spikegrad.nn import anneal_delays
 from spikegrad.train import callbacks, checkpoint, seeding
 from spikegrad.train.agreement import from_first
 from spikegrad.train.average import Average, copied, using
@@ -259,7 +260,7 @@ class Trainer:
         }
 
     def set_schedules(self) -> None:
-        """Learning rate and slope of this step."""
+        """Learning rate, slope and width of delays of this step."""
         kind, step = self.training.schedule, self.state.step
         total = self.training.epochs * (self.batches or 1)
         factor = 1.0
@@ -269,6 +270,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
         progress = self.state.epoch / max(self.training.epochs - 1, 1)
         set_slopes(self.slopes, min(progress, 1.0))
+        anneal_delays(self.network, min(progress, 1.0))
 
     def show(self, outcome: Outcome) -> None:
         """Tell the watcher and the curves about a step."""

@@ -3,6 +3,7 @@
 from spikegrad.kernels.cpu.build import BuildError, build, cache_folder, library_path
 from spikegrad.kernels.cpu.conv import conv2d
 from spikegrad.kernels.cpu.crossover import Table, table
+from spikegrad.kernels.cpu.delayed import delayed_linear
 from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
 from spikegrad.kernels.cpu.layer import layer, recurrent
@@ -28,6 +29,7 @@ __all__ = [
     "build",
     "cache_folder",
     "conv2d",
+    "delayed_linear",
     "in_force",
     "installed",
     "isa",

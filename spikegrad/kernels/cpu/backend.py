@@ -13,7 +13,7 @@ from spikegrad.kernels import cpu
 from spikegrad.kernels.backend import Backend, Call, Part, Streamed
 from spikegrad.kernels.obstacles import definition_of, no_form
 from spikegrad.step import Step
-from spikegrad.types import State, Value
+from spikegrad.types import PendingState, State, Value
 
 __all__ = ["BACKEND", "obstacle_to_neuron"]
 
@@ -84,6 +84,12 @@ class CPU(Backend):
     def linear(self, x: Any, **args: Any) -> Tensor:
         """`cpu.linear`."""
         return cpu.linear(x, **args)
+
+    def delayed_linear(
+        self, x: Tensor, state: PendingState | None = None, **args: Any
+    ) -> tuple[Tensor, PendingState]:
+        """`cpu.delayed_linear`."""
+        return cpu.delayed_linear(x, state, **args)
 
     def conv2d(self, x: Tensor, **args: Any) -> Tensor:
         """`cpu.conv2d`."""

@@ -62,6 +62,7 @@ def load_now() -> str:
     from spikegrad.kernels.cpu import (  # which import this module
         conv,
         crossover,
+        delayed_operator,
         layer_operator,
         linear_operator,
         pool2d,
@@ -77,6 +78,7 @@ def load_now() -> str:
         step_operator,
         linear_operator,
         sparse_operator,
+        delayed_operator,
         layer_operator,
         conv,
         pool2d,

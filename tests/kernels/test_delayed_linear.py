@@ -1,0 +1,236 @@
+"""Connections with delays: the kernel gives what the specification gives.
+
+Numbers are dyadic, so that no sum rounds and results are equal to the last bit; taps of Gaussians
+are not, and are compared to a tolerance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from native import CHECKS, needs_kernels, poisoned, threads
+from torch import Tensor
+
+from spikegrad import functional as F
+from spikegrad import kernels
+from spikegrad.errors import UserError
+from spikegrad.functional.taps import gaussian_taps, integer_taps, interpolated_taps
+from spikegrad.kernels import cpu
+from spikegrad.nn.connectivity import connect
+from spikegrad.types import Edges, PendingState, Taps
+
+pytestmark = needs_kernels
+TYPES = {"float32": torch.float32, "float64": torch.float64}
+SHAPES = {
+    "some": (9, 3, 70, 65, 6),
+    "one step": (1, 1, 130, 70, 25),
+    "shorter than the delays": (4, 9, 64, 3, 11),
+    "longer": (90, 10, 33, 17, 5),
+    "one neuron": (40, 1, 1, 1, 1),
+}
+"""T, B, I, N and the longest delay."""
+INPUTS = ("spikes", "numbers", "zeros")
+
+
+def drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype, most: int = 8) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randint(-most, most + 1, shape, generator=g).to(dtype) / 8
+
+
+def delays(seed: int, shape: tuple[int, ...], dtype: torch.dtype, most: int) -> Tensor:
+    """Quarters of steps from 0 to most, both ends among them."""
+    g = torch.Generator().manual_seed(seed)
+    made = torch.randint(0, 4 * most + 1, shape, generator=g).to(dtype) / 4
+    made.flatten()[0], made.flatten()[-1] = most, 0
+    return made
+
+
+def edges_of(inputs: int, outputs: int) -> Edges:
+    mask = torch.rand(outputs, inputs, generator=torch.Generator().manual_seed(0)) < 0.4
+    mask[:, 1::5] = False
+    mask[0, 0] = True
+    return connect(mask, inputs, outputs).edges
+
+
+def taps_of(kind: str, weight: Tensor, delay: Tensor, most: int) -> Taps:
+    if kind == "integer":
+        return integer_taps(weight, delay, most=most)
+    if kind == "interpolation":
+        return interpolated_taps(weight, delay, most=most)
+    return gaussian_taps(weight, delay, most=most, sigma={"narrow": 0.4, "wide": 2.0}[kind])
+
+
+def input_of(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    if kind == "zeros":
+        return torch.zeros(shape, dtype=dtype)
+    some = drawn(1, shape, dtype) > 0.5
+    return some.to(dtype) if kind == "spikes" else drawn(2, shape, dtype) * some
+
+
+def case(
+    kind: str, shape: str, dtype: torch.dtype, sparse: bool, x: str = "spikes"
+) -> dict[str, Any]:
+    steps, batch, inputs, outputs, most = SHAPES[shape]
+    edges = edges_of(inputs, outputs) if sparse else None
+    size = (outputs, inputs) if edges is None else tuple(edges.targets.shape)
+    return {
+        "leaves": {
+            "x": input_of(x, (steps, batch, inputs), dtype),
+            "weight": drawn(3, size, dtype),
+            "delay": delays(4, size, dtype, most),
+            "bias": drawn(5, (outputs,), dtype),
+            "current": drawn(6, (batch, most, outputs), dtype),
+        },
+        "g": drawn(7, (steps, batch, outputs), dtype),
+        "left": drawn(8, (batch, most, outputs), dtype),
+        "edges": edges,
+        "kind": kind,
+        "most": most,
+    }
+
+
+def outcome(run: Any, case: dict[str, Any], *, state: bool = True) -> dict[str, Tensor]:
+    """Currents, what is on its way, and the gradient of every leaf that has one."""
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in case["leaves"].items()}
+    taps = taps_of(case["kind"], leaves["weight"], leaves["delay"], case["most"])
+    before = PendingState(leaves["current"]) if state else None
+    y, after = run(leaves["x"], before, taps=taps, bias=leaves["bias"], edges=case["edges"])
+    value = (y * case["g"]).sum() + (after.current * case["left"]).sum()
+    found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    pairs = {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
+    return {"y": y.detach(), "after": after.current.detach(), **pairs}
+
+
+@pytest.mark.parametrize("x", INPUTS)
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["integer", "interpolation", "narrow", "wide"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_product(dtype: str, kind: str, shape: str, sparse: bool, x: str) -> None:
+    made = case(kind, shape, TYPES[dtype], sparse, x)
+    with poisoned():
+        found = outcome(cpu.delayed_linear, made)
+    want = outcome(F.delayed_linear, made)
+    assert found.keys() == want.keys()
+    assert ("delay" in want) == (kind != "integer")
+    for name in want:
+        if kind in ("integer", "interpolation"):
+            assert torch.equal(found[name], want[name]), name
+        else:
+            tolerance = 1e-4 if dtype == "float32" else 1e-11
+            assert torch.allclose(found[name], want[name], tolerance, 10 * tolerance), name
+    assert float(want["y"].abs().sum()) > 0
+
+
+@pytest.mark.parametrize("kind", ["integer", "interpolation"])
+def test_from_rest_and_where_only_what_is_left_counts(kind: str) -> None:
+    made = case(kind, "shorter than the delays", torch.float64, sparse=False)
+    for change in ({}, {"g": torch.zeros_like(made["g"])}):
+        found = outcome(cpu.delayed_linear, made | change, state=False)
+        want = outcome(F.delayed_linear, made | change, state=False)
+        assert "current" not in want
+        for name in want:
+            assert torch.equal(found[name], want[name]), name
+
+
+def test_only_the_state_has_a_gradient_to_give() -> None:
+    made = case("integer", "shorter than the delays", torch.float64, sparse=False)
+    grads = []
+    for run in (cpu.delayed_linear, F.delayed_linear):
+        leaves = {k: v.clone().requires_grad_() for k, v in made["leaves"].items()}
+        taps = taps_of("integer", leaves["weight"], leaves["delay"], made["most"])
+        _, after = run(leaves["x"], PendingState(leaves["current"]), taps=taps)
+        wanted = [leaves[name] for name in ("x", "weight", "current")]
+        grads.append(torch.autograd.grad(after.current, wanted, made["left"]))
+    for found, want in zip(*grads, strict=True):
+        assert torch.equal(found, want)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("kind", ["integer", "interpolation", "narrow"])
+def test_results_do_not_depend_on_threads(kind: str, sparse: bool) -> None:
+    for shape in ("one step", "longer"):
+        made = case(kind, shape, torch.float32, sparse, "numbers")
+        with threads(1):
+            one = outcome(cpu.delayed_linear, made)
+        with threads(3):
+            three = outcome(cpu.delayed_linear, made)
+        for name in one:
+            assert torch.equal(one[name], three[name]), name
+
+
+@pytest.mark.parametrize("cuts", [(1,), (30, 60), tuple(range(1, 90))])
+def test_chunks_are_the_whole_with_their_gradients(cuts: tuple[int, ...]) -> None:
+    made = case("interpolation", "longer", torch.float64, sparse=False)
+
+    def in_chunks(x: Tensor, state: PendingState | None, **how: Any) -> Any:
+        parts = []
+        for part in torch.tensor_split(x, cuts):
+            y, state = cpu.delayed_linear(part, state, **how)
+            parts.append(y)
+        return torch.cat(parts), state
+
+    whole, chunks = outcome(cpu.delayed_linear, made), outcome(in_chunks, made)
+    for name in whole:
+        assert torch.equal(whole[name], chunks[name]), name
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("alike", ["input", "connection"])
+def test_delays_that_inputs_share_shift_an_ordinary_product(alike: str, sparse: bool) -> None:
+    made = case("integer", "some", torch.float64, sparse)
+    delay = delays(4, (70,), torch.float64, made["most"]).round()
+    made["leaves"]["delay"] = delay if alike == "input" else delay.max() - 2
+    if sparse and alike == "input":  # one of every synapse: the kernel's own
+        made["leaves"]["delay"] = delay[made["edges"].sources()]
+    found, want = outcome(kernels.delayed_linear, made), outcome(F.delayed_linear, made)
+    taps = taps_of("integer", made["leaves"]["weight"], made["leaves"]["delay"], made["most"])
+    assert kernels.is_shift(taps, made["edges"]) == (not (sparse and alike == "input"))
+    for name in want:
+        assert torch.equal(found[name], want[name]), name
+
+
+def test_a_silent_input_costs_no_number_whatever_its_weight_is() -> None:
+    made = case("integer", "some", torch.float64, sparse=False)
+    made["leaves"]["x"][:, :, 3] = 0
+    made["leaves"]["weight"][:, 3] = float("inf")
+    assert bool(torch.isfinite(outcome(cpu.delayed_linear, made)["y"]).all())
+
+
+def test_what_would_lead_out_of_memory_is_refused() -> None:
+    made = case("integer", "some", torch.float64, sparse=False)
+    weight, x = made["leaves"]["weight"], made["leaves"]["x"]
+    first = torch.zeros(weight.shape, dtype=torch.int32)
+    first[3, 4] = made["most"] + 1
+    with pytest.raises(RuntimeError, match=r"taps must lie within \[0, most\]"):
+        cpu.delayed_linear(x, taps=Taps(first, weight.unsqueeze(-1), made["most"]))
+    taps = taps_of("integer", weight, made["leaves"]["delay"], made["most"])
+    with pytest.raises(RuntimeError, match=r"x must be a contiguous \[T, B, I\]"):
+        cpu.delayed_linear(x[:, :, 1:], taps=taps)
+    with pytest.raises(UserError, match=r"expected state.current of shape \[3, 6, 65\]"):
+        cpu.delayed_linear(x, PendingState(x.new_zeros(3, 5, 65)), taps=taps)
+
+
+@pytest.mark.parametrize("x", ["spikes", "numbers"])
+def test_the_operator_is_what_torch_expects(x: str) -> None:
+    made = case("interpolation", "some", torch.float64, sparse=True, x=x)
+    leaves = {name: leaf.requires_grad_() for name, leaf in made["leaves"].items()}
+    taps, edges = taps_of("interpolation", leaves["weight"], leaves["delay"], 6), made["edges"]
+    torch.library.opcheck(
+        torch.ops.spikegrad.delayed_linear.default,
+        (leaves["x"], leaves["current"], taps.values.detach().requires_grad_(), taps.first,
+         edges.starts, edges.targets, leaves["bias"], edges.outputs, 6),
+        test_utils=CHECKS,
+    )  # fmt: skip
+
+
+def test_a_second_gradient_is_refused() -> None:
+    made = case("integer", "some", torch.float64, sparse=False)
+    x = made["leaves"]["x"].requires_grad_()
+    taps = taps_of("integer", made["leaves"]["weight"].requires_grad_(), made["leaves"]["delay"], 6)
+    y, _ = cpu.delayed_linear(x, taps=taps)
+    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="expected one backward pass through a CPU kernel"):
+        torch.autograd.grad(dx.sum(), x)
