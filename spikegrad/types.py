@@ -30,6 +30,7 @@ __all__ = [
     "Reset",
     "SpikeMode",
     "State",
+    "StepState",
     "Taps",
     "Trace",
     "Value",
@@ -90,6 +91,12 @@ class LIState(NamedTuple):
     """State of leaky integrators: membrane `v`, `[B, *features]`."""
 
     v: Tensor
+
+
+class StepState(NamedTuple):
+    """State of layers that know the step: how many steps a sample has seen, int64 `[B]`."""
+
+    step: Tensor
 
 
 class LoopState(NamedTuple):

@@ -59,7 +59,7 @@ def may_wait(x: Any) -> bool:
 
 
 class Linear(Layer, Edged, nn.Linear):
-    """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`.
+    """`y = x W^T + b` at every step, x `[T, B, in]`, y `[T, B, out]`, or `[T, B, *, in]` and out.
 
     connectivity: which synapses exist, None for all: a density (float in (0, 1]), a fan-in (int), a
     mask (bool `[out, in]`), edges (int `[E, 2]`, rows of from and to), a SciPy sparse matrix
@@ -109,19 +109,27 @@ class Linear(Layer, Edged, nn.Linear):
         x = as_numbers(x)
         if NOW.keeper is None or not may_wait(x) or not plain(self, Linear):
             return super().__call__(x)
-        if any(p.is_inference() for p in self.parameters()):  # nobody counts their changes
-            return super().__call__(x)
+        if x.dim() > 3 or any(p.is_inference() for p in self.parameters()):
+            return super().__call__(x)  # of an inference tensor nobody counts the changes
         self.check(x)
         return Current(Source.of(self, x, (*x.shape[:2], self.out_features)))
 
     def check(self, x: Tensor) -> None:
         """An input that fits."""
-        check_features("Linear", x, f"[T, B, {self.in_features}]", self.in_features, 2)
+        check_current(x)
+        if x.dim() < 3 or x.shape[-1] != self.in_features:
+            flat = x.dim() > 3 and x[0, 0].numel() == self.in_features
+            remedy = f"time T first, batch B second (here T={x.shape[0]}, B={x.shape[1]})"
+            expected = f"expected Linear's input as [T, B, {self.in_features}]"
+            more = "; put a Flatten before it" if flat else ""
+            raise UserError(message(expected, str(list(x.shape)), remedy + more))
         check_like(x, self.weight, "Linear")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Currents `[T, B, out]` from x `[T, B, in]`."""
+        """Currents `[T, B, *, out]` from x `[T, B, *, in]`."""
         self.check(x)
+        if x.dim() > 3:
+            return self.forward(x.flatten(1, -2)).unflatten(1, x.shape[1:-1])
         edges = self.edges
         if is_static(x) and edges is None:
             return fold(super().forward, x)

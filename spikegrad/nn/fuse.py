@@ -53,6 +53,8 @@ def block_at(
         return block
     if type(x) is Packed:
         return "sequences of different length"
+    if isinstance(x, Tensor) and x.dim() > 3:
+        return "features in several dimensions"
     if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
         return "a connection without neurons computes an input that is constant in time once"
     choice = kernels.choose_layer(

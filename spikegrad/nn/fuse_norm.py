@@ -40,6 +40,8 @@ def normed_at(layers: Sequence[nn.Module], x: Any, states: Sequence[State]) -> N
     if found is None:
         return None
     linear, norm, neuron = found
+    if norm.axis == -1 and x.dim() > 3:
+        return None
     ahead = 0 if linear is None else 1
     if any(state is not None for state in states[: ahead + 1]):
         return None  # a stateless layer says so

@@ -17,6 +17,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.connection import Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.cuba import CUBALIF
+from spikegrad.nn.deep import sew_resnet, sew_resnet18, vgg
 from spikegrad.nn.dropout import Dropout
 from spikegrad.nn.init import initialise
 from spikegrad.nn.lif import LIF
@@ -26,7 +27,7 @@ from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 
-__all__ = ["article", "conv", "mlp", "recurrent"]
+__all__ = ["article", "conv", "mlp", "recurrent", "sew_resnet", "sew_resnet18", "vgg"]
 
 NeuronOf = Callable[[Any], Neuron]
 Readout = Literal["linear", "spikes", "li"]

@@ -30,7 +30,8 @@ _standing_in = False
 class BatchNorm(Layer):
     """Batch normalisation over time, x `[T, B, C]` or `[T, B, C, H, W]`.
 
-    features: C; threshold, alpha: scale of the result (1 each: ordinary batch norm over T*B).
+    features: C; threshold, alpha: scale of the result (1 each: ordinary batch norm over T*B); axis:
+    where the channels are, 2, or -1 for x `[T, B, *, C]` such as tokens.
     When `torch.distributed` runs, the moments are those of all processes' batches together.
     Raises UserError for another number of channels, or a single value per channel in training.
 
@@ -50,8 +51,12 @@ class BatchNorm(Layer):
         alpha: float = 1.0,
         eps: float = 1e-5,
         momentum: float = 0.1,
+        axis: int = 2,
     ) -> None:
         super().__init__()
+        if isinstance(axis, bool) or axis not in (2, -1):
+            raise UserError(message("expected axis 2 or -1", repr(axis)))
+        self.axis = axis
         for name, value in (("threshold", threshold), ("alpha", alpha), ("eps", eps)):
             check_positive(value, name)
         if not 0.0 <= momentum <= 1.0:
@@ -70,6 +75,12 @@ class BatchNorm(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x, the same shape."""
         self.check(x)
+        if self.axis == -1 and x.dim() > 3:  # a sample's places are as good as samples
+            return self.over(x.flatten(1, -2)).unflatten(1, x.shape[1:-1])
+        return self.over(x)
+
+    def over(self, x: Tensor) -> Tensor:
+        """The same, where the channels are the third dimension."""
         static = is_static(x)
         rows = x[0] if static else x.flatten(0, 1)
         repeats = x.shape[0] if static else 1
@@ -79,8 +90,9 @@ class BatchNorm(Layer):
     def check(self, x: Tensor) -> None:
         """An input of this layer's channels, dtype and device."""
         check_current(x)
-        if x.dim() < 3 or x.shape[2] != self.features:
-            raise UserError(message(f"expected x [T, B, {self.features}, ...]", str(list(x.shape))))
+        if x.dim() < 3 or x.shape[self.axis] != self.features:
+            shape = f"{self.features}, ..." if self.axis == 2 else f"*, {self.features}"
+            raise UserError(message(f"expected x [T, B, {shape}]", str(list(x.shape))))
         if x.dtype == torch.float64 or x.device != self.weight.device:  # half types are welcome
             check_like(x, self.weight, "BatchNorm")
 

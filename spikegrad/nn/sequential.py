@@ -22,6 +22,7 @@ from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, use_backend
 from spikegrad.nn.chunks import steps_at_once
 from spikegrad.nn.connection import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from spikegrad.nn.current import reads_packed
+from spikegrad.nn.everywhere import AdaptiveAvgPool2d, Conv1d, ConvTranspose2d, GroupNorm
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
@@ -39,7 +40,20 @@ from spikegrad.types import Backend, State
 __all__ = ["OVER_TIME", "STREAM", "Sequential"]
 
 STREAM = "one step of few samples without gradients"
-OVER_TIME = (Linear, Conv2d, AvgPool2d, MaxPool2d, Flatten, BatchNorm, Spiking, Population)
+OVER_TIME = (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    GroupNorm,
+    Linear,
+    MaxPool2d,
+    Population,
+    Spiking,
+)
 """Stateless layers that take `[T, B, ...]` themselves."""
 
 
