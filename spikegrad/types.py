@@ -16,6 +16,7 @@ __all__ = [
     "ALIFState",
     "Backend",
     "CUBAState",
+    "DelayedFeedbackState",
     "DelayedState",
     "DropoutState",
     "Edges",
@@ -121,6 +122,15 @@ class PendingState(NamedTuple):
     arrived, of the next step first.
     """
 
+    current: Tensor
+
+
+class DelayedFeedbackState(NamedTuple):
+    """State of a neuron with delayed feedback: the neuron's own state, and the feedback
+    `[B, most + 1, N]` that arrives in the next steps.
+    """
+
+    neuron: State
     current: Tensor
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
-from spikegrad.diagnose.explain_delays import of_delayed
+from spikegrad.diagnose.explain_delays import of_delayed, of_delayed_feedback
 from spikegrad.diagnose.explained import Explained, Explanation, together
 from spikegrad.diagnose.probe import HAND_ON, outputs_of
 from spikegrad.diagnose.summary import parts
@@ -165,6 +165,8 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
 def of_neuron(layer: Neuron | Recurrent, x: Tensor | None) -> tuple[str, str, str]:
     """Backend, reason and advice of neurons that ran by themselves; x: None on a CPU."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+    if isinstance(layer, Recurrent) and isinstance(layer.connection, DelayedLinear):
+        return of_delayed_feedback(layer, layer.connection, x)
     scan = "recurrent" if isinstance(layer, Recurrent) else getattr(neuron, "scan", "")
     definition = neuron.definition()
     if definition is not None:

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from spikegrad import kernels
 from spikegrad.nn.delayed import DelayedLinear
+from spikegrad.nn.recurrent import Recurrent
 
-__all__ = ["of_delayed"]
+__all__ = ["of_delayed", "of_delayed_feedback"]
 
 
 def of_delayed(layer: DelayedLinear, x: Tensor) -> tuple[str, str, str, str]:
@@ -24,3 +25,17 @@ def of_delayed(layer: DelayedLinear, x: Tensor) -> tuple[str, str, str, str]:
         return "reference", "", reason, "use_backend(network, 'auto')" if named else ""
     said = f"{count} taps" if count > 1 else "one tap"
     return choice.backend, "synapses", f"a kernel for delays, {said} a synapse", ""
+
+
+def of_delayed_feedback(
+    layer: Recurrent, connection: DelayedLinear, x: Tensor | None
+) -> tuple[str, str, str]:
+    """Backend, reason and advice of feedback with delays."""
+    taps = connection.taps()
+    given = {"weight": taps.values, "edges": connection.edges}
+    choice = kernels.choose("delayed_linear", layer.asked, x, given)
+    steps = 1 + int(taps.first.min())
+    at_once = "one step" if steps == 1 else f"{steps} steps"
+    reason = f"delayed feedback, {at_once} at a time, because of its shortest delay"
+    advice = "" if steps > 1 else "a shortest delay of more than 0 lets more steps run at once"
+    return choice.backend, reason, advice

@@ -10,6 +10,7 @@ from spikegrad.functional.cuba import cuba_lif
 from spikegrad.functional.decay import decay, time_constant
 from spikegrad.functional.delayed import delayed_lif
 from spikegrad.functional.delayed_linear import delayed_linear
+from spikegrad.functional.delayed_recurrent import delayed_recurrent
 from spikegrad.functional.encode import delta, direct, latency, poisson
 from spikegrad.functional.first_spike import first_spike
 from spikegrad.functional.lif import integrate_and_fire, lif
@@ -42,6 +43,7 @@ __all__ = [
     "decay",
     "delayed_lif",
     "delayed_linear",
+    "delayed_recurrent",
     "delta",
     "dense_weight",
     "direct",

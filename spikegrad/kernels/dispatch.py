@@ -33,6 +33,7 @@ __all__ = [
     "conv2d",
     "cuba_lif",
     "delayed_linear",
+    "delayed_recurrent",
     "found_step",
     "integrate_and_fire",
     "li",
@@ -234,6 +235,27 @@ def recurrent(
             warn_once("recurrent", str(error))
     say_dense(args.get("edges"), args["weight"], choice.reason)
     return functional.recurrent(x, state, neuron=neuron, **args)
+
+
+def delayed_recurrent(
+    x: Tensor,
+    state: Any = None,
+    *,
+    taps: Taps,
+    edges: Edges | None = None,
+    neuron: Callable[..., Any],
+    backend: str = "auto",
+    trace: bool = False,
+) -> Any:
+    """`functional.delayed_recurrent`, step by step, or as many at once as the shortest delay lets:
+    the neuron by the backend that it is bound to, the feedback by the chosen one.
+    """
+    how: dict[str, Any] = {"taps": taps, "edges": edges, "neuron": neuron, "trace": trace}
+    if type(x) is Packed:
+        run = partial(delayed_recurrent, backend=backend, **how)
+        return by_segments(run, x, state)
+    product = partial(delayed_linear, backend=backend)
+    return functional.delayed_recurrent(x, state, product=product, **how)
 
 
 def step(

@@ -12,6 +12,7 @@ from spikegrad.functional.recurrent import check_feedback
 from spikegrad.nn.base import Neuron, Stateful, does_as_its_class, has_own_forward
 from spikegrad.nn.connection import Linear
 from spikegrad.nn.current import reads_packed
+from spikegrad.nn.delayed import DelayedLinear
 from spikegrad.nn.tape import taped
 from spikegrad.ragged import Packed
 from spikegrad.types import Backend, State
@@ -24,9 +25,10 @@ class Recurrent(Stateful):
 
     neuron: a spiking layer; its scan is called (`bound`), never its `forward`; features: N, for a
     dense weight `[N, N]` without a bias; connection: instead of features a `Linear` from N to N,
-    with connectivity, a bias or a parametrized weight as it likes, whose weight is read: neither
-    its `forward` nor its hooks are called. State: `RecurrentState`. A weight starts uniform in
-    +-1/sqrt(fan-in).
+    with connectivity, a bias or a parametrized weight as it likes, or a `DelayedLinear`, whose
+    delays count from the one step that feedback takes anyway; its weight is read: neither its
+    `forward` nor its hooks are called. State: `RecurrentState`, with delays `DelayedFeedbackState`.
+    A weight starts uniform in +-1/sqrt(fan-in).
     Raises UserError where features and connection are both given, or neither, and TypeError for
     another kind of neuron or connection.
 
@@ -41,7 +43,11 @@ class Recurrent(Stateful):
     """
 
     def __init__(
-        self, neuron: Neuron, features: int | None = None, *, connection: Linear | None = None
+        self,
+        neuron: Neuron,
+        features: int | None = None,
+        *,
+        connection: Linear | DelayedLinear | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(neuron, Neuron) or not hasattr(neuron, "surrogate"):
@@ -88,7 +94,8 @@ class Recurrent(Stateful):
                     "put the spikes of the step before among the inputs yourself, step by step",
                 )
             )
-        if not does_as_its_class(self.connection, Linear):
+        kind = DelayedLinear if isinstance(self.connection, DelayedLinear) else Linear
+        if not does_as_its_class(self.connection, kind):
             raise TypeError(
                 message(
                     "expected a connection without a forward of its own in Recurrent",
@@ -102,6 +109,15 @@ class Recurrent(Stateful):
             check_current(rows)
             check_feedback(weight, rows, edges)
             x = x.map(bias.add) if type(x) is Packed else x + bias
+        if isinstance(self.connection, DelayedLinear):
+            later = partial(
+                kernels.delayed_recurrent,
+                taps=self.connection.taps(),
+                edges=edges,
+                neuron=self.neuron.bound(),
+                backend=self.asked,
+            )
+            return taped(later, self.neuron.tape, x, state)
         run = partial(
             kernels.recurrent,
             weight=weight,
@@ -128,9 +144,9 @@ def size_of(features: int | None) -> int:
 
 
 def check_feeds_back(connection: object) -> None:
-    """A `Linear` from some neurons to as many."""
-    if not isinstance(connection, Linear):
-        expected = "expected connection as a spikegrad Linear"
+    """A `Linear`, with delays or without, from some neurons to as many."""
+    if not isinstance(connection, (Linear, DelayedLinear)):
+        expected = "expected connection as a spikegrad Linear or DelayedLinear"
         remedy = "Recurrent reads a weight; write other feedback step by step"
         raise TypeError(message(expected, type(connection).__name__, remedy))
     if connection.in_features != connection.out_features:

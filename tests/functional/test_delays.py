@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from spikegrad import functional as F
 from spikegrad.errors import UserError
 from spikegrad.functional.taps import gaussian_taps, integer_taps, interpolated_taps
 from spikegrad.nn.connectivity import connect
-from spikegrad.types import PendingState, Taps
+from spikegrad.surrogate import arctan
+from spikegrad.types import DelayedFeedbackState, PendingState, Taps
 
 MOST = 4
 
@@ -209,3 +211,80 @@ def test_taps_and_states_that_do_not_fit() -> None:
         F.delayed_linear(x, torch.zeros(2, 4, 2), taps=taps)
     with pytest.raises(UserError, match="expected a finite sigma > 0 steps"):
         gaussian_taps(weight, torch.ones(2, 3), most=4, sigma=0.0)
+
+
+def feedback_taps(kind: str, weight: Tensor, delay: Tensor) -> Taps:
+    if kind == "at least 2":
+        return integer_taps(weight, delay.clamp(min=2), most=MOST)
+    return all_taps(weight, delay)[kind]
+
+
+def fed_back_by_hand(x: Tensor, taps: Taps, beta: float) -> Tensor:
+    """LIF neurons with feedback, synapse by synapse and tap by tap."""
+    steps, batch, n = x.shape
+    total = torch.cat([x, x.new_zeros(MOST + 1, batch, n)])
+    u, spikes = x.new_zeros(batch, n), []
+    for t in range(steps):
+        u = beta * u + total[t]
+        s = (u >= 1.0).to(x.dtype)
+        u = u - s
+        for o, j, k in itertools.product(range(n), range(n), range(taps.values.shape[-1])):
+            arrives = t + 1 + int(taps.first.expand(n, n)[o, j]) + k
+            total[arrives, :, o] += taps.values[o, j, k] * s[:, j]
+        spikes.append(s)
+    return torch.stack(spikes)
+
+
+@pytest.mark.parametrize("kind", ["integer", "at least 2", "one", "interpolation", "gaussian"])
+def test_feedback_is_that_of_a_loop_over_spikes(kind: str) -> None:
+    weight, delay = drawn(4, 4) - 0.3, drawn(4, 4, seed=1) * MOST
+    taps, x = feedback_taps(kind, weight, delay), drawn(14, 2, 4, seed=2)
+    neuron = partial(F.lif, beta=0.5)
+    s, state = F.delayed_recurrent(x, taps=taps, neuron=neuron)
+    assert torch.equal(s, fed_back_by_hand(x, taps, 0.5))
+    assert 0.05 < float(s.mean()) < 0.95
+    alone, _ = F.lif(x, beta=0.5)
+    assert not torch.equal(alone, s)
+    first, between = F.delayed_recurrent(x[:5], taps=taps, neuron=neuron)
+    second, end = F.delayed_recurrent(x[5:], between, taps=taps, neuron=neuron)
+    assert torch.equal(torch.cat([first, second]), s)
+    assert torch.allclose(end.current, state.current)
+
+
+def test_without_a_delay_feedback_is_the_ordinary_one() -> None:
+    weight, x = drawn(4, 4) - 0.3, drawn(14, 2, 4, seed=2)
+    taps = integer_taps(weight, torch.zeros(4, 4), most=1)
+    neuron = partial(F.lif, beta=0.5)
+    s, _ = F.delayed_recurrent(x, taps=taps, neuron=neuron)
+    assert torch.equal(s, F.recurrent(x, weight=weight, neuron=neuron)[0])
+
+
+def test_every_gradient_of_feedback() -> None:
+    neuron = partial(F.lif, beta=0.5, surrogate=arctan(2.0).soft(), detach_reset=False)
+
+    def run(x: Tensor, weight: Tensor, delay: Tensor, current: Tensor) -> Tensor:
+        taps = interpolated_taps(weight, delay, most=MOST)
+        state = DelayedFeedbackState(None, current)
+        y, after = F.delayed_recurrent(x, state, taps=taps, neuron=neuron)
+        return torch.cat([y.flatten(), after.current.flatten(), after.neuron.v.flatten()])
+
+    delay = torch.tensor([[0.3, 1.4], [2.6, 3.7]], dtype=torch.float64)
+    leaves = (drawn(6, 2, 2), drawn(2, 2, seed=1), delay, drawn(2, MOST + 1, 2, seed=3))
+    for leaf in leaves:
+        leaf.requires_grad_()
+    assert torch.autograd.gradcheck(run, leaves)
+
+
+def test_feedback_that_does_not_fit() -> None:
+    neuron, x = partial(F.lif, beta=0.5), torch.ones(3, 2, 4)
+    taps = integer_taps(torch.ones(3, 4), torch.ones(3, 4), most=2)
+    with pytest.raises(UserError, match="one from 4 to 3"):
+        F.delayed_recurrent(x, taps=taps, neuron=neuron)
+    taps = integer_taps(torch.ones(4, 4), torch.ones(4, 4), most=2)
+    with pytest.raises(
+        TypeError, match="expected a DelayedFeedbackState or None, got PendingState"
+    ):
+        F.delayed_recurrent(x, PendingState(torch.zeros(2, 3, 4)), taps=taps, neuron=neuron)
+    state = DelayedFeedbackState(None, torch.zeros(2, 2, 4))
+    with pytest.raises(UserError, match=r"state.current of shape \[2, 3, 4\], got \[2, 2, 4\]"):
+        F.delayed_recurrent(x, state, taps=taps, neuron=neuron)

@@ -106,7 +106,7 @@ def test_in_a_module_and_the_backends_agree() -> None:
     assert torch.equal(torch.cat([first, second]), y)
     sg.nn.use_backend(net, "reference")
     assert torch.equal(net(x)[0], y)
-    assert float(y.sum()) > 0
+    assert float(y.detach().sum()) > 0
 
 
 @pytest.mark.parametrize("connectivity", [None, 0.4])
@@ -295,3 +295,69 @@ def test_bad_types_and_inputs() -> None:
         layer(torch.ones(4, 1, 3).double())
     with pytest.raises(sg.UserError, match=r"expected state.current of shape \[1, 5, 2\]"):
         layer(torch.ones(4, 1, 3), PendingState(torch.zeros(1, 4, 2)))
+
+
+def fed(learn: str | None = "interpolation", **how: Any) -> sg.Sequential:
+    torch.manual_seed(0)
+    back = DelayedLinear(16, 16, most=6.0, learn=learn, **how)
+    with torch.no_grad():
+        back.weight.mul_(2.0)
+    lif = sg.LIF(10.0, surrogate="triangle")
+    recurrent = sg.Recurrent(lif, connection=back)
+    return sg.Sequential(sg.Linear(30, 16), recurrent, sg.Linear(16, 3), sg.LI(10.0))
+
+
+@pytest.mark.parametrize("how", [{}, {"connectivity": 0.4}, {"bias": False, "per": "input"}])
+@pytest.mark.parametrize("learn", [None, "interpolation"])
+def test_feedback_with_delays_in_chunks_streams_and_lengths(
+    learn: str | None, how: dict[str, Any]
+) -> None:
+    net, x = dyadic(fed(learn, **how)).eval(), spikes()
+    with torch.no_grad():
+        whole, end = net(x)
+        first, states = net(x[:7])
+        second, states = net(x[7:], states)
+        assert torch.equal(torch.cat([first, second]), whole)
+        assert torch.equal(states[1].current, end[1].current)
+        padded, _ = net(x, lengths=torch.tensor([24, 3, 11, 1]))
+        assert torch.equal(padded[:11, 2], whole[:11, 2])
+        step = sg.stream(net, batch=4)
+        for t, x_t in enumerate(x):
+            assert torch.equal(step(x_t), whole[t])
+        sg.nn.use_backend(net, "reference")
+        assert torch.equal(net(x)[0], whole)
+    rate = next(iter(sg.diagnose.firing_rates(net, x).values()))
+    assert 0.02 < rate < 0.98
+    with torch.no_grad():
+        net[1].connection.weight.zero_()
+    assert not torch.equal(net(x)[0], whole)
+
+
+@pytest.mark.parametrize("learn", ["interpolation", "gaussian"])
+def test_feedback_with_delays_has_every_gradient(learn: str) -> None:
+    net, x, found = fed(learn).double(), spikes(), []
+    for backend in ("auto", "reference"):
+        sg.nn.use_backend(net, backend)
+        with sg.record(net) as tapes:
+            value = net(x)[0].square().sum()
+        assert float(next(iter(tapes.values())).spikes.sum()) > 0
+        found.append(torch.autograd.grad(value, list(net.parameters())))
+    for (name, _), ours, want in zip(net.named_parameters(), *found, strict=True):
+        assert torch.allclose(ours, want, atol=1e-9), name
+        assert float(want.abs().sum()) > 0, name
+
+
+def test_feedback_with_delays_is_explained_and_trained() -> None:
+    x = spikes().float()
+    said = {each.layers: each for each in explain(fed(), x)}
+    assert "delayed feedback, one step at a time" in said[("1",)].reason
+    later = fed(None, delays=torch.full((16, 16), 3.0))
+    said = {each.layers: each for each in explain(later, x)}
+    assert "delayed feedback, 4 steps at a time" in said[("1",)].reason
+    net = fed("gaussian")
+    batches = [(x.transpose(0, 1).contiguous(), torch.arange(4) % 3)]
+    before = net[1].connection.delay().detach().clone()
+    sg.fit(net, batches, sequence=True, epochs=3, progress=False)
+    assert float(net[1].connection.sigma) == 0.5
+    assert not torch.equal(before, net[1].connection.delay())
+    assert summary(net, x).rows[1].parameters == 2 * 16 * 16 + 16
