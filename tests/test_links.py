@@ -38,5 +38,5 @@ def test_links_of_a_page_lead_somewhere(page):
 
 def test_every_page_and_example_is_in_the_index():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    for file in (*(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")):
+    for file in (*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.py")):
         assert file.name == "index.md" or f"{file.name})" in index, file.name
