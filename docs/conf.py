@@ -30,6 +30,8 @@ nb_execution_timeout = 100
 nb_output_stderr = "remove"  # kernels that are compiled at their first use say so
 nb_merge_streams = True
 
+# Without it every layer would repeat the text of torch about `forward` and `extra_repr`.
+autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

@@ -23,6 +23,8 @@ FIXED = {
 }
 FENCED = re.compile(r"^( *)(`{3,})[^\n]*\n.*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+NAMED = re.compile(r"\[([\w-]+\.md)\](\((?:[^)\s#]*/)?\1(?:#[^)\s]*)?\))")
+"""A link whose text is the name of a page: the site shows the title instead."""
 
 
 def place(path: str) -> str:
@@ -62,5 +64,6 @@ def rewritten(text: str, path: str, wanted: Callable[[str], None]) -> str:
         return f"{link.group(1)}{os.path.relpath(there, here)}{mark}{anchor}{link.group(3)}"
 
     return "".join(
-        LINK.sub(change, piece) if is_prose else piece for is_prose, piece in prose(text)
+        LINK.sub(change, NAMED.sub(r"[]\2", piece)) if is_prose else piece
+        for is_prose, piece in prose(text)
     )

@@ -54,6 +54,13 @@ def test_links_change_in_prose_and_stay_in_code() -> None:
     assert wanted == ["examples/x.py", "docs/tutorials/neurons.md", "spikegrad/nn"]
 
 
+def test_the_name_of_a_page_becomes_its_title() -> None:
+    made = rewritten(
+        "[data.md](data.md) ([data.md](data.md#x)) [my data](data.md)", "docs/a.md", [].append
+    )
+    assert made == "[](data.md) ([](data.md#x)) [my data](data.md)"
+
+
 def test_every_link_of_the_sources_leads_to_a_source(sources: Path) -> None:
     count = 0
     for page in sources.rglob("*.md"):
