@@ -41,7 +41,7 @@ class Call(NamedTuple):
     "surrogate", of a product "weight" and "edges", of a layer "feedback" (whether it has one) and
     "feedback_edges", of a pool "kernel"; bound: of "recurrent" the neuron's own arguments; by_name:
     whether one backend was asked for by its name; ahead: x is the input of the layer before, whose
-    output is this one's.
+    output is this one's; of sequences of different length args have `ragged`, and x has their rows.
     """
 
     entry: str
@@ -62,6 +62,11 @@ class Call(NamedTuple):
     def sparse(self) -> bool:
         """Whether a connection has some synapses alone."""
         return any(self.args.get(name) is not None for name in ("edges", "feedback_edges"))
+
+    @property
+    def ragged(self) -> bool:
+        """Whether samples have different lengths."""
+        return bool(self.args.get("ragged"))
 
 
 class Part(NamedTuple):
@@ -99,7 +104,9 @@ class Backend:
     type, besides tensors, in which its layers pass spikes to its next layer, or None; sparse:
     whether its `linear`, `recurrent` and `layer` take `edges=` (and `layer` `feedback_edges=`),
     `Edges | None`, beside the weights: others are not asked about connections with some synapses
-    alone; offers: the entry points that it overrides.
+    alone; ragged: whether its `layer` takes `starts=`, a list of the first row of every step and
+    the number of rows, with x `[1, rows, I]` of samples sorted by length: others run such samples
+    between two ends at a time; offers: the entry points that it overrides.
     """
 
     name: ClassVar[str]
@@ -107,6 +114,7 @@ class Backend:
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     packs: ClassVar[type | None] = None
     sparse: ClassVar[bool] = False
+    ragged: ClassVar[bool] = False
     offers: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
@@ -285,6 +293,10 @@ class Backend:
 
     def packed(self, x: Tensor) -> Any:
         """The zeros and ones of x as `packs`, for its `layer`; None where x has other values."""
+        return None
+
+    def packed_rows(self, x: Tensor, index: Tensor) -> Any:
+        """The same of the rows `index` of x `[rows, N]`, as `[1, R, N]`, without a gradient."""
         return None
 
     def stilled(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from spikegrad.kernels.backend import Call
 from spikegrad.kernels.choice import Choice, found
 from spikegrad.kernels.registry import get
+from spikegrad.ragged import Packed
 from spikegrad.step import Step
 from spikegrad.types import Edges
 
@@ -26,13 +27,15 @@ def choose_layer(
     edges: Edges | None = None,
     feedback_edges: Edges | None = None,
     ahead: bool = False,
+    ragged: bool = False,
 ) -> Choice | str:
     """What runs a connection and its neurons in one call, or why nothing does.
 
     x: the input, or what the layer before passes on; neuron: a step, or a scan by its name; None:
     a connection alone; backends: those that the layers ask for; feedback: of what the neurons
     return; edges, feedback_edges: of connections with some synapses alone; ahead: x enters the
-    layer before. The function is a backend's `layer`, or its `linear` where there are no neurons.
+    layer before; ragged: x has the rows of sequences of different length. The function is a
+    backend's `layer`, or its `linear` where there are no neurons.
     """
     asked = "auto"
     for word in backends:
@@ -47,6 +50,7 @@ def choose_layer(
         "feedback": feedback,
         "edges": edges,
         "feedback_edges": feedback_edges,
+        "ragged": ragged and neuron is not None,
     }
     entry = "linear" if neuron is None else "layer"
     return found(Call(entry, entry, x, neuron, args, {}, asked != "auto", ahead), asked)
@@ -77,9 +81,16 @@ def choose_normed(
     return found(Call("normed", "normed", x, neuron, args, {}, backend != "auto"), backend)
 
 
-def packed(x: Tensor, backend: str) -> Any:
-    """The zeros and ones of x as a backend's `layer` reads them fastest; None for other values."""
-    return get(backend).packed(x)
+def packed(x: Tensor | Packed, backend: str) -> Any:
+    """The zeros and ones of x, a tensor or sequences of different length, as a backend's `layer`
+    reads them fastest; None for other values.
+    """
+    if not isinstance(x, Packed):
+        return get(backend).packed(x)
+    source = x.source()
+    if source is None:
+        return get(backend).packed(x.rows)
+    return get(backend).packed_rows(*source)
 
 
 def stilled(x: Tensor, backend: str) -> Tensor:

@@ -84,6 +84,8 @@ def refusal(backend: Backend, call: Call) -> str:
         return f"{backend.name} does not read the {type(x).__name__} of the layer before"
     if call.sparse and not backend.sparse:
         return f"{backend.name} has no kernel for connections with some synapses alone"
+    if call.ragged and not backend.ragged:
+        return f"{backend.name} has no kernel for sequences of different length"
     return backend.missing() or backend.refuses(call)
 
 

@@ -163,7 +163,7 @@ def check_not_in_function() -> None:
 def as_numbers(x: Any) -> Any:
     """A current's numbers, packed sequences of them; anything else as it is."""
     if type(x) is Packed:
-        return x.map(Current.numbers) if type(x.rows) is Current else x
+        return x.map(Current.numbers) if type(x.like) is Current else x
     return x.numbers() if type(x) is Current else x
 
 

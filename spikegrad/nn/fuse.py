@@ -18,7 +18,7 @@ from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
-from spikegrad.ragged import Packed
+from spikegrad.ragged import Packed, Packing
 from spikegrad.types import State
 
 __all__ = ["Block", "block_at", "run_block"]
@@ -51,8 +51,8 @@ def block_at(
     block = shape_of(layers, position)
     if isinstance(block, str):
         return block
-    if type(x) is Packed:
-        return "sequences of different length"
+    ragged = type(x) is Packed
+    x = x.like if ragged else x
     if isinstance(x, Tensor) and x.dim() > 3:
         return "features in several dimensions"
     if not ahead and block.neuron is None and isinstance(x, Tensor) and is_static(x):
@@ -67,6 +67,7 @@ def block_at(
         edges=block.connection.edges,
         feedback_edges=None if block.feedback is None else block.feedback.connection.edges,
         ahead=ahead,
+        ragged=ragged,
     )
     return choice if isinstance(choice, str) else block._replace(choice=choice)
 
@@ -102,6 +103,8 @@ def run_block(
     """
     linear, choice = block.connection, block.choice
     assert choice is not None
+    packing = x.packing if type(x) is Packed else None
+    x = x.rows if type(x) is Packed else x
     if isinstance(x, Tensor) or x.columns != linear.in_features:
         seen = x if isinstance(x, Tensor) else x.whole
         check_features("Linear", seen, f"[T, B, {linear.in_features}]", linear.in_features, 2)
@@ -109,12 +112,14 @@ def run_block(
     weight, bias = linear.weight, linear.bias
     if block.neuron is None:
         seen = told(block, witness)
-        return choice.function(x, weight=weight, bias=bias, **edges, witness=seen), None
+        y = choice.function(x, weight=weight, bias=bias, **edges, witness=seen)
+        return lying(y, packing), None
     feedback = None
     if block.feedback is not None:
         feedback, bias, more = fed_back(block.feedback, linear, x)
         edges |= more
     neuron, tape = block.neuron, block.neuron.tape
+    ragged = {} if packing is None else {"starts": packing.first_rows}
     try:
         y, after = choice.function(
             x,
@@ -123,6 +128,7 @@ def run_block(
             bias=bias,
             feedback=feedback,
             **edges,
+            **ragged,
             neuron=neuron.law,
             args=neuron.law_arguments(),
             lean=neuron.lean,
@@ -133,10 +139,16 @@ def run_block(
         if witness is not None:
             witness[-1] = (block, None)
         current = kernels.linear(x, weight=weight, bias=linear.bias, edges=linear.edges)
-        return (block.feedback or neuron)(current, state)
+        return (block.feedback or neuron)(lying(current, packing), state)
+    y = lying(y, packing)
     if tape is not None:
         tape.add_output(y)
     return y, after
+
+
+def lying(rows: Any, packing: Packing | None) -> Any:
+    """Rows as what they are: of sequences of different length, or as they come."""
+    return rows if packing is None else Packed(rows, packing)
 
 
 def fed_back(

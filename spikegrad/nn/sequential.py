@@ -178,7 +178,8 @@ class Sequential(Threaded, nn.Sequential):
         passes_on = reader is not None
         y, state = run_block(block, x, before[end - 1], pass_on=passes_on, witness=self.witness)
         # Numbers, from a recorded layer for example, are looked at again.
-        return y, [*[None] * (block.width - 1), state], None if isinstance(y, Tensor) else reader
+        read = isinstance(rows_of(y), Tensor)
+        return y, [*[None] * (block.width - 1), state], None if read else reader
 
     def advance_normed(
         self, layers: list[nn.Module], at: int, x: Tensor, before: Sequence[State], found: Normed
@@ -283,10 +284,11 @@ def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[A
     assert block.choice is not None
     spikes = packed(x, block.choice.backend)
     if spikes is not None:
-        return spikes, block
-    given = stilled(x, block.choice.backend)
+        return Packed(spikes, x.packing) if type(x) is Packed else spikes, block
+    rows = rows_of(x)
+    given = stilled(rows, block.choice.backend)
     check_input(network, given)
-    return given, block if given is x else None
+    return x if given is rows else given, block if given is rows else None
 
 
 def check_input(network: Sequential, x: Tensor) -> None:

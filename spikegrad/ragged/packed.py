@@ -30,22 +30,54 @@ class Packed:
     ([2.0, 1.0, 4.0], [2.0, 4.0, 0.0, 8.0])
     """
 
-    __slots__ = ("packing", "rows")
+    __slots__ = ("_rows", "_whole", "packing")
 
     def __init__(self, rows: Any, packing: Packing) -> None:
-        self.rows, self.packing = rows, packing
+        self._rows, self.packing = rows, packing
+        self._whole: Tensor | None = None  # padded, until somebody reads the rows
 
     @classmethod
     def of(cls, x: Tensor, packing: Packing) -> Packed:
-        """The real steps of a padded x `[T, B, *features]`."""
+        """The real steps of a padded x `[T, B, *features]`, copied when somebody reads the rows."""
+        made = cls(None, packing)
+        made._whole = x
+        return made
+
+    @property
+    def rows(self) -> Any:
+        """All real steps as `[1, R, *features]`."""
+        if self._whole is not None:
+            rows, index = self.gathered()
+            self._rows = rows.index_select(0, index.to(rows.device)).unsqueeze(0)
+            self._whole = None
+        return self._rows
+
+    @property
+    def like(self) -> Any:
+        """The rows, or before anybody has read them a tensor of their kind."""
+        x = self._whole
+        if x is None:
+            return self._rows
+        size = (1, self.packing.rows, *x.shape[2:])
+        return x.detach().new_zeros(()).expand(size).requires_grad_(x.requires_grad)
+
+    def source(self) -> tuple[Tensor, Tensor] | None:
+        """Where the rows are to be read, `[rows, N]` and which of them, if nobody has read them and
+        nobody wants their gradient.
+        """
+        x = self._whole
+        return self.gathered() if x is not None and x.dim() == 3 and not x.requires_grad else None
+
+    def gathered(self) -> tuple[Tensor, Tensor]:
+        """Rows among which the real steps are, and which they are."""
+        x, packing = self._whole, self.packing
+        assert x is not None
         step, sample = packing.places
         if x.shape[0] > 1 and x.stride(0) == 0:  # the same at every step
-            rows, index = x[0], sample
-        elif x.transpose(0, 1).is_contiguous():
-            rows, index = x.transpose(0, 1).flatten(0, 1), sample * packing.steps + step
-        else:
-            rows, index = x.flatten(0, 1), packing.index
-        return cls(rows.index_select(0, index.to(x.device)).unsqueeze(0), packing)
+            return x[0], sample
+        if x.transpose(0, 1).is_contiguous():
+            return x.transpose(0, 1).flatten(0, 1), sample * packing.steps + step
+        return x.flatten(0, 1), packing.index
 
     def padded(self) -> Tensor:
         """The whole tensor `[T, B, *features]`, with zeros where there is no step."""
@@ -60,7 +92,7 @@ class Packed:
     @property
     def shape(self) -> torch.Size:
         """Of the padded tensor."""
-        return torch.Size((self.packing.steps, self.packing.batch, *self.rows.shape[2:]))
+        return torch.Size((self.packing.steps, self.packing.batch, *self.like.shape[2:]))
 
     def dim(self) -> int:
         """Of the padded tensor."""
@@ -70,7 +102,7 @@ class Packed:
         if name.startswith("_") or name in Packed.__slots__:
             raise AttributeError(name)
         if name in ("dtype", "device", "requires_grad", "is_floating_point"):
-            return getattr(self.rows, name)
+            return getattr(self.like, name)
         if name.endswith("_"):
             raise in_place(name)
         return getattr(self.padded(), name)

@@ -68,6 +68,12 @@ class Packing:
         return torch.nn.functional.pad(self.alive.sum(1).cumsum(0), (1, 0))
 
     @cached_property
+    def first_rows(self) -> list[int]:
+        """`starts` as numbers."""
+        found: list[int] = self.starts.tolist()
+        return found
+
+    @cached_property
     def rows(self) -> int:
         """The number of rows: all lengths added up."""
         return int(self.lengths.sum())

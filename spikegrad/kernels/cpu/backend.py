@@ -26,6 +26,7 @@ class CPU(Backend):
     devices = ("cpu",)
     packs = cpu.Spikes
     sparse = True
+    ragged = True
 
     def missing(self) -> str:
         """Why the library is not there, or ""; the first call builds and loads it."""
@@ -113,6 +114,10 @@ class CPU(Backend):
     def packed(self, x: Tensor) -> cpu.Spikes | None:
         """`cpu.packed`."""
         return cpu.packed(x)
+
+    def packed_rows(self, x: Tensor, index: Tensor) -> cpu.Spikes | None:
+        """`cpu.packed_rows`."""
+        return cpu.packed_rows(x, index)
 
     def stilled(self, x: Tensor) -> Tensor:
         """`cpu.stilled`."""

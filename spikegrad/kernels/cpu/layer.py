@@ -71,12 +71,15 @@ def layer(
     lean: bool = False,
     pass_on: bool = False,
     witness: list[Any] | None = None,
+    starts: list[int] | None = None,
 ) -> tuple[Any, State]:
     """`linear`, then a scan with args, fed back through a weight if there is one.
 
-    x: `[T, B, I]`, or the current `[T, B, N]` without a weight; state: the neuron's, with feedback
-    a `RecurrentState`; edges, feedback_edges: of a weight or feedback `[E]`, whose product runs
-    before the neurons, or step by step; neuron: a step, or a scan of `functional` by its name;
+    x: `[T, B, I]`, or the current `[T, B, N]` without a weight, or with starts rows `[1, R, I]` of
+    samples of different length (`ragged.Packing`: the first row of every step, and R); state: the
+    neuron's, with feedback a `RecurrentState`; edges, feedback_edges: of a weight or feedback
+    `[E]`, whose product runs before the neurons, or step by step; neuron: a step, or a scan of
+    `functional` by its name;
     lean: keep little for the backward pass and compute the rest again; pass_on: return `Spikes`
     instead of numbers; witness: takes what the kernel met, a `Met`. A weight that is not finite
     gives what the reference gives where T times B is at least 256; in smaller calls, along some
@@ -91,13 +94,15 @@ def layer(
     outputs = given.shape[2] if weight is None else weight.shape[0]
     inner, last = state if feedback is not None and state is not None else (state, None)
     n = usual("rows", neuron, given.x.dtype, args) if inner is None else None
-    n = n or named("rows", neuron, given.current(outputs), inner, args)
+    batch = starts[1] if starts else given.shape[1]
+    like = given.x.new_zeros(()).expand(1, batch, outputs)
+    n = n or named("rows", neuron, like, inner, args)
     first = None
     if feedback is not None and last is not None:
-        check_state_tensor(last, "state.s", given.current(outputs), given.x.dtype)
+        check_state_tensor(last, "state.s", like, given.x.dtype)
         first = fed_first(last, feedback, feedback_edges)
     fed = (feedback, feedback_edges, first)
-    out = call(given, weight, bias, fed, n, lean=lean, dense=not pass_on)
+    out = call(given, weight, bias, fed, n, lean=lean, dense=not pass_on, starts=starts or [])
     if witness is not None:
         choice, _, came = seen[0] if seen else (out.choice, None, given)
         witness.append(Met(choice, n, came))
@@ -126,6 +131,7 @@ def call(
     *,
     lean: bool = False,
     dense: bool = True,
+    starts: list[int],
 ) -> LayerOutputs:
     """The operator; fed: the feedback's weight and edges, and what it adds to the first step."""
     feedback, edges, first = fed
@@ -137,6 +143,7 @@ def call(
     keep = n.wanted(given.x, weight, bias, feedback, first)
     # A trace needs shapes that do not depend on values.
     places = keep and not dense and p.spikes and p.support and not torch.compiler.is_compiling()
+    places = places and not starts
     return LayerOutputs(
         *run(
             n.loaded.key,
@@ -156,5 +163,6 @@ def call(
             dense,
             places,
             list(shares),
+            starts,
         )
     )

@@ -27,7 +27,10 @@ class LayerCall(NamedTuple):
     states: `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; keep: a backward pass may
     follow; lean: for it states are kept now and then alone; dense: outputs are wanted as numbers;
     places: bits are passed on with a gradient at the places of the support alone; shares: of ones,
-    the largest up to which the products follow the spikes: forward, of the weight, of the input.
+    the largest up to which the products follow the spikes: forward, of the weight, of the input;
+    starts: of samples of different length, sorted by it, the first row of every step and the number
+    of rows; T and B of x are 1 and that number then, and of all outputs but one a sample. Empty
+    where samples have one length.
     """
 
     program: int
@@ -47,6 +50,15 @@ class LayerCall(NamedTuple):
     dense: bool
     places: bool
     shares: list[float]
+    starts: list[int]
+
+    @property
+    def batch(self) -> int:
+        """How many samples there are."""
+        if self.starts:
+            return self.starts[1]
+        batch: int = sizes_of(self.x, self.in_bits, self.weight)[1]
+        return batch
 
 
 class LayerOutputs(NamedTuple):
@@ -87,20 +99,21 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes."""
     call = LayerCall(*args)
     p, x, params = PROGRAMS[call.program], call.x, call.params
-    steps, batch, inputs = sizes_of(x, call.in_bits, call.weight)
+    steps, each, inputs = sizes_of(x, call.in_bits, call.weight)
     outputs = inputs if call.weight is None else call.weight.shape[0]
-    one, rows = (batch, outputs), (tiles(outputs), steps * batch)
-    words = (steps, batch, tiles(outputs))
+    one, rows = (call.batch, outputs), (tiles(outputs), steps * each)
+    words = (steps, each, tiles(outputs))
     static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
     packs = call.weight is not None and call.in_bits is None and not static
-    segments = -(-steps // max(1, SEGMENT_ROWS // batch)) if call.keep and call.lean else 0
+    long = len(call.starts) - 1 if call.starts else steps
+    segments = -(-long // max(1, SEGMENT_ROWS // call.batch)) if call.keep and call.lean else 0
     kept, states = call.keep and not call.lean, len(p.states)
     support = p.spikes and p.support and (call.keep or call.places)
 
     def made(there: bool, shape: tuple[int, ...], dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there else (0,), dtype=dtype)
 
-    y = params.new_empty((steps, batch, outputs))
+    y = params.new_empty((steps, each, outputs))
     if not call.dense and p.spikes:
         many = (torch.library.get_ctx().new_dynamic_size(),) if call.places else y.shape
         y = params.new_empty(()).expand(many)
@@ -112,8 +125,8 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
         current=made(kept and p.reads_input, (*rows, TILE)),
         bits=made(p.spikes, words, torch.int64),
         support=made(support, words, torch.int64),
-        packed=x.new_empty((steps, batch, tiles(inputs)) if packs else (0,), dtype=torch.int64),
-        marks=made(segments > 0, (segments, states, tiles(outputs) * batch * TILE)),
+        packed=x.new_empty((steps, each, tiles(inputs)) if packs else (0,), dtype=torch.int64),
+        marks=made(segments > 0, (segments, states, tiles(outputs) * call.batch * TILE)),
         ends=params.new_empty((states, *one)),
         choice=x.new_empty((3,), dtype=torch.int64),
         steady=params.new_empty(()).expand(one) if call.places else made(False, one),
@@ -180,6 +193,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         need.states,
         call.lean,
         call.shares,
+        call.starts,
     )
     states = of_states(padded(dstates, p), call.states) if need.states else None
     params = of_tiles(sums, call.params, p) if need.params else None
@@ -238,10 +252,12 @@ def fake_layer_backward(
     need_states: bool,
     lean: bool,
     shares: list[float],
+    starts: list[int],
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
     p = PROGRAMS[program]
     _, batch, inputs = sizes_of(x, in_bits, weight)
+    batch = starts[1] if starts else batch
     outputs = inputs if weight is None else weight.shape[0]
 
     def made(there: bool, *shape: int, dtype: torch.dtype = params.dtype) -> Tensor:

@@ -15,6 +15,7 @@ __all__ = [
     "Spikes",
     "arrived",
     "packed",
+    "packed_rows",
     "register",
     "sizes_of",
     "stilled",
@@ -28,6 +29,8 @@ def register() -> None:
     """Schemas and shapes of the operators."""
     define("pack", fake_pack, "bits ones")
     torch.library.register_fake("spikegrad::pack", fake_pack)
+    define("pack_rows", fake_pack_rows, "bits ones")
+    torch.library.register_fake("spikegrad::pack_rows", fake_pack_rows)
     define("same_every_step(Tensor x) -> bool")
     torch.library.register_fake(
         "spikegrad::same_every_step", lambda x: False
@@ -37,6 +40,12 @@ def register() -> None:
 def fake_pack(x: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs' shapes and dtypes."""
     words = x.new_empty((*x.shape[:2], tiles(x.shape[2])), dtype=torch.int64)
+    return words, x.new_empty((1,), dtype=torch.int64)
+
+
+def fake_pack_rows(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """The same."""
+    words = x.new_empty((1, len(index), tiles(x.shape[1])), dtype=torch.int64)
     return words, x.new_empty((1,), dtype=torch.int64)
 
 
@@ -94,6 +103,17 @@ def packed(x: Tensor) -> Spikes | None:
     return Spikes(x, bits, None, x.shape[2]) if ones.item() >= 0 else None
 
 
+def packed_rows(x: Tensor, index: Tensor) -> Spikes | None:
+    """The rows `index` of x `[rows, N]` as `Spikes` `[1, R, N]` where they are zeros and ones, for
+    nobody who wants a gradient; None for other values.
+    """
+    if torch.compiler.is_compiling() or not x.is_contiguous():
+        return None
+    bits, ones = torch.ops.spikegrad.pack_rows(x.detach(), index)
+    edge = x.new_zeros(()).expand(1, len(index), x.shape[1])
+    return Spikes(edge, bits, None, x.shape[1]) if ones.item() >= 0 else None
+
+
 def stilled(x: Tensor) -> Tensor:
     """x `[T, B, N]`, as one step seen T times where all steps are equal and nobody wants its
     gradient.
@@ -112,10 +132,6 @@ class Arrival(NamedTuple):
     support: Tensor | None
     steady: Tensor | None
     shape: torch.Size
-
-    def current(self, outputs: int) -> Tensor:
-        """A current `[T, B, N]` of zeros without memory, to check states and parameters against."""
-        return self.x.new_zeros(()).expand(*self.shape[:2], outputs)
 
 
 def arrived(x: Tensor | Spikes) -> Arrival:

@@ -74,7 +74,7 @@ Three linear_backward(const Tensor& grad_y, const Tensor& x, const Maybe& in_bit
   const Needs needs{ones_of(choice, all), need_x, need_weight, once};
   const ConnectionCall call = met(all, needs.ones);
   return by_type(dtype, [&]<class T>() {
-    ConnectionBack<T> back(call, needs, false, segment_steps(s.batch));
+    ConnectionBack<T> back(call, needs, false, segment_steps(s.batch) * s.batch);
     back.from(grad_y);
     back.finish();
     return Three(back.dx, back.dweight, back.dbias);

@@ -38,11 +38,11 @@ struct ConnectionBack : Sizes {
   Places in_places;           // of the input's support
   Tensor dx, dweight, dbias;  // empty where nobody needs them
 
-  // piece: steps whose gradients exist at a time.
-  ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, int64_t piece)
+  // most: rows whose gradients exist at a time.
+  ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, int64_t most)
       : Sizes(c.sizes()), call(c), needs(n), dtype(c.x.scalar_type()), tiles(tiles_of(outputs)),
         words(tiles_of(inputs)), stride(padded<T>(outputs)), constant(is_constant),
-        most_rows(std::min(rows(), piece * batch)), dx(none(dtype)), dweight(none(dtype)),
+        most_rows(std::min(rows(), most)), dx(none(dtype)), dweight(none(dtype)),
         dbias(none(dtype)) {
     if (needs.weight) choose_weight();
     if (needs.x && !needs.once) choose_input();
@@ -103,7 +103,7 @@ struct ConnectionBack : Sizes {
   void choose_input() {
     const uint64_t* support = words_of(call.in_support);
     if (call.x.dim() == 1) {
-      in_places = Places(support, steps, batch, words);
+      in_places = Places(support, Timeline(steps, batch), words);
       SG_CHECK(in_places.count() == call.x.numel(), "x must have one element a place");
       dx = pooled({call.x.numel()}, dtype);
     } else {
@@ -160,9 +160,8 @@ struct ConnectionBack : Sizes {
   Tensor numbers(int64_t r0, int64_t n) {
     if (constant) return torch::stable::select(call.x, 0, 0);
     if (!spikes()) {
-      Tensor x = call.x;
-      return torch::stable::reshape(torch::stable::narrow(x, 0, r0 / batch, n / batch),
-                                    {n, inputs});
+      Tensor all = torch::stable::reshape(call.x, {rows(), inputs});
+      return torch::stable::narrow(all, 0, r0, n);
     }
     unpack(words_of(call.in_bits) + r0 * words, n, inputs, room());
     return view_of(room(), n, inputs, inputs, dtype);

@@ -18,11 +18,11 @@
 
 namespace spikegrad {
 
-// What of every step is kept for the backward pass, rows from step `origin` on: numbers
-// [kinds][tile][rows][64], masks [kinds][tile][rows], and the current [tile][rows][64].
+// What of steps [origin, last) is kept for the backward pass: numbers [kinds][tile][rows][64],
+// masks [kinds][tile][rows], and the current [tile][rows][64].
 template <class T>
 struct Kept {
-  int64_t origin = 0, rows = 0;
+  int64_t origin = 0, last = 0, rows = 0;
   T *reals = nullptr, *current = nullptr;
   uint64_t* masks = nullptr;
   T** few = nullptr;  // [tile][groups] where numbers go on that are kept in the support alone
@@ -37,15 +37,17 @@ bool is_compacted(const Program& p, const Kept<T>& kept, int64_t tiles) {
   return p.within && tiles * kept.rows * kTile * static_cast<int64_t>(sizeof(T)) > kSmall;
 }
 
-// Where the numbers of a group begin that are kept in the support alone; b: its first sample.
+// Where the numbers of a group begin that are kept in the support alone; before: the rows of the
+// groups before it.
 template <class T>
-T* part_of(T* reals, int64_t rows, int64_t batch, int64_t tile, int64_t b) {
-  return reals + (tile * rows + b * (rows / batch)) * kTile;
+T* part_of(const Kept<T>& kept, int64_t tile, int64_t before) {
+  return kept.reals + (tile * kept.rows + before) * kTile;
 }
 
 template <class T>
 struct Layer : Source<T> {
-  int64_t steps, batch, outputs, tiles;
+  const Timeline* time;
+  int64_t batch, outputs, tiles;
   const T* first;         // [B, N], added at the first step, or null
   uint16_t* back_list;    // [B][N + kListSlack] the spikes of the step before
   int32_t* back_count;    // [B]
@@ -55,9 +57,16 @@ struct Layer : Source<T> {
   const T* params;  // [tiles][kinds][64], or [kinds] where all neurons are alike
   T* states;        // [kinds][tile][B][64]
   Kept<T> kept;
-  uint64_t *bits, *support;  // words of every step, row and tile, so far apart, or null
-  int64_t word_t, word_b, word_tile;
-  T* y;  // [T, B, N]: spikes, or what the neurons return, or null
+  uint64_t *bits, *support;  // words of every row and tile, so far apart, or null
+  int64_t word_b, word_tile;
+  bool one_step;  // words of one step alone
+  T* y;           // [T, B, N]: spikes, or what the neurons return, or null
+
+  // The given or computed current of a sample's step.
+  const T* current_at(int64_t t, int64_t b) const {
+    const int64_t by_t = time->ragged ? time->row(t) * this->current_b : t * this->current_t;
+    return this->current + by_t + b * this->current_b;
+  }
 };
 
 // The current of one row and tile.
@@ -66,9 +75,9 @@ template <class T>
                                               Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
   if (f.current) {
-    load_row(f.current + t * f.current_t + b * f.current_b + tile * kTile, n, sum);
+    load_row(f.current_at(t, b) + tile * kTile, n, sum);
   } else {
-    f.template follow<kVectors<T>>(tile, t * f.batch + b, sum);
+    f.template follow<kVectors<T>>(tile, f.time->row(t, b), sum);
   }
   if (f.back_weights && f.back_count[b]) {
     Lane<T> back[kVectors<T>] = {};
@@ -91,7 +100,7 @@ template <class T>
 RowsAt<T> currents_at(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n, T* room) {
   const bool whole = columns_of(tile, f.outputs) == kTile;
   if (f.current && whole && !f.back_weights && !f.back && !(t == 0 && f.first))
-    return {f.current + t * f.current_t + b * f.current_b + tile * kTile, f.current_b};
+    return {f.current_at(t, b) + tile * kTile, f.current_b};
   for (int64_t k = 0; k < n; ++k) {
     Lane<T> sum[kVectors<T>];
     current_of(f, tile, t, b + k, sum);
@@ -138,11 +147,13 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
   // cache line.
   T* place = few ? places[b0 / kGroup] : nullptr;
   RowsStep<T> c = rows_step(f, tile);
-  for (int64_t t = t0; t < t1; ++t)
-    for (int64_t b = b0; b < b1; b += kGroup) {
-      const int64_t row = t * f.batch + b, word = t * f.word_t + b * f.word_b + tile * f.word_tile;
-      const int64_t keep = tile * f.kept.rows + row - f.kept.origin * f.batch;
-      c.rows = std::min(kGroup, b1 - b);
+  for (int64_t t = t0; t < t1; ++t) {
+    const int64_t end = std::min(b1, f.time->alive(t));
+    for (int64_t b = b0; b < end; b += kGroup) {
+      const int64_t row = f.time->row(t, b);
+      const int64_t word = (f.one_step ? b : row) * f.word_b + tile * f.word_tile;
+      const int64_t keep = tile * f.kept.rows + row - f.time->row(f.kept.origin);
+      c.rows = std::min(kGroup, end - b);
       const RowsAt<T> in = currents_at(f, tile, t, b, c.rows, x);
       c.x = in.at, c.x_row = in.apart;
       c.states = f.states + (tile * f.batch + b) * kTile;
@@ -160,12 +171,14 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       run(c);
       if (f.y) write_outputs(f, c, tile, row);
     }
+  }
   if (few && !several) places[b0 / kGroup] = place;
 }
 
 template <class T>
 struct LayerBack {
-  int64_t steps, batch, outputs, tiles;
+  const Timeline* time;
+  int64_t batch, outputs, tiles;
   const T* grad_y;  // by strides, or at the places alone, or null
   int64_t grad_t, grad_b, grad_n;
   const Places* places;  // of the support, where the gradient or what is kept is of it alone
@@ -178,12 +191,19 @@ struct LayerBack {
   const T* params;  // as in Layer
   T* carry;         // gradients of the states, [kinds][tile][B][64]
   Kept<T> kept;
-  bool compacted;   // what is kept is of the support alone
-  const T* before;  // states at kept.origin
-  T* out;           // dI, rows of padded N from step `origin` on
+  bool compacted;         // what is kept is of the support alone
+  const int64_t* groups;  // [groups] the kept rows of the groups before each
+  const T* before;        // states at kept.origin
+  T* out;                 // dI, rows of padded N from step `origin` on
   int64_t origin;
   bool total;    // add up over time: one row a sample
   double* sums;  // [tile][groups][learned][64], added to
+
+  const T* grad_at(int64_t t, int64_t b) const {
+    return grad_y + (time->ragged ? time->row(t) * grad_b : t * grad_t) + b * grad_b;
+  }
+  // Whether a gradient comes in at the last step of a sample.
+  bool last_at(int64_t t, int64_t b) const { return grad_last && b >= time->alive(t + 1); }
 };
 
 // The gradient that comes in at one row and tile. few: where those of the support alone go on.
@@ -198,10 +218,10 @@ template <class T>
     for (int v = 0; v < kVectors<T>; ++v)
       sum[v] = expand_load<T>(static_cast<unsigned>(word >> (v * kLanes<T>)), few);
   } else if (f.grad_y) {
-    const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile * f.grad_n;
+    const T* from = f.grad_at(t, b) + tile * kTile * f.grad_n;
     if (f.grad_n == 1) {
       load_row(from, n, sum);
-      if (t > 0 && f.grad_t) fetch(from - f.grad_t, false);
+      if (t > 0 && f.grad_t) fetch(f.grad_at(t - 1, b) + tile * kTile, false);
     } else {
       alignas(64) T row[kTile];
       for (int j = 0; j < n; ++j) row[j] = from[j * f.grad_n];
@@ -210,7 +230,7 @@ template <class T>
   }
   const int64_t at = b * f.outputs + tile * kTile;
   if (f.grad_steady) add_row(f.grad_steady + at, n, sum);
-  if (f.grad_last && t == f.steps - 1) add_row(f.grad_last + at, n, sum);
+  if (f.last_at(t, b)) add_row(f.grad_last + at, n, sum);
   if (f.back) add_row(f.back + b % kGroup * kTile, kTile, sum);
 }
 
@@ -219,12 +239,11 @@ template <class T>
 RowsAt<T> incoming_at(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n,
                       T* room) {
   const bool alone = !f.few_gradients && f.grad_y && f.grad_n == 1 && !f.grad_steady && !f.back &&
-                     !(f.grad_last && t == f.steps - 1);
+                     !f.last_at(t, b + n - 1);
   if (alone && columns_of(tile, f.outputs) == kTile) {
-    const T* from = f.grad_y + t * f.grad_t + b * f.grad_b + tile * kTile;
     for (int64_t k = 0; t > 0 && f.grad_t && k < n; ++k)
-      fetch(from - f.grad_t + k * f.grad_b, false);
-    return {from, f.grad_b};
+      fetch(f.grad_at(t - 1, b + k) + tile * kTile, false);
+    return {f.grad_at(t, b) + tile * kTile, f.grad_b};
   }
   const T* few = f.few_gradients ? f.grad_y + f.places->start(tile, b / kGroup, t) : nullptr;
   for (int64_t k = 0; k < n; ++k) {
@@ -239,8 +258,7 @@ RowsAt<T> incoming_at(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b,
 template <class T>
 const T* few_at(const LayerBack<T>& f, int64_t tile, int64_t t, int64_t b) {
   const int64_t group = b / kGroup, first = f.places->start(tile, group, f.kept.origin);
-  return part_of(f.kept.reals, f.kept.rows, f.batch, tile, b) + f.places->start(tile, group, t) -
-         first;
+  return part_of(f.kept, tile, f.groups[group]) + f.places->start(tile, group, t) - first;
 }
 
 template <class T>
@@ -265,31 +283,34 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
   const Scratch<T> sums(p.learned * kTile);
   std::memset(sums, 0, p.learned * kTile * sizeof(T));
   const int n = columns_of(tile, f.outputs);
-  const int64_t step = f.batch * kTile, words = f.batch * f.tiles;
   RowsBack<T> c = rows_back(f, tile);
   c.sums = sums;
-  for (int64_t t = t1; t-- > t0;)
-    for (int64_t b = b0; b < b1; b += kGroup) {
-      const int64_t keep = tile * f.kept.rows + (t - f.kept.origin) * f.batch + b;
-      const int64_t at = (tile * f.batch + b) * kTile, word = (t * f.batch + b) * f.tiles + tile;
-      c.rows = std::min(kGroup, b1 - b);
+  for (int64_t t = t1; t-- > t0;) {
+    const int64_t end = std::min(b1, f.time->alive(t)), before = f.time->back(t);
+    const int64_t step = before * kTile, words = before * f.tiles;
+    for (int64_t b = b0; b < end; b += kGroup) {
+      const int64_t row = f.time->row(t, b);
+      const int64_t keep = tile * f.kept.rows + row - f.time->row(f.kept.origin);
+      const int64_t at = (tile * f.batch + b) * kTile, word = row * f.tiles + tile;
+      c.rows = std::min(kGroup, end - b);
       const RowsAt<T> in = incoming_at(f, tile, t, b, c.rows, incoming);
       c.grad = in.at, c.grad_row = in.apart;
       if (f.kept.reals) c.reals = f.kept.reals + keep * kTile, c.reals_before = c.reals - step;
-      if (f.kept.masks) c.masks = f.kept.masks + keep, c.masks_before = c.masks - f.batch;
+      if (f.kept.masks) c.masks = f.kept.masks + keep, c.masks_before = c.masks - before;
       c.x = f.kept.current ? f.kept.current + keep * kTile : nullptr;
       c.x_before = c.x ? c.x - step : nullptr;
       if (f.spikes) c.spikes = f.spikes + word, c.spikes_before = c.spikes - words;
       if (f.support) c.support = f.support + word, c.support_before = c.support - words;
       c.first = t == f.kept.origin ? f.before + at : nullptr;
       c.carry = f.carry + at;
-      c.dx = f.out + ((f.total ? 0 : (t - f.origin) * f.batch) + b) * c.dx_row + tile * kTile;
+      c.dx = f.out + (f.total ? b : row - f.time->row(f.origin)) * c.dx_row + tile * kTile;
       const T* few = f.compacted ? few_at(f, tile, t, b) : nullptr;
       c.few = f.compacted ? &few : nullptr;
       run(c);
       for (int64_t k = 0; n < kTile && k < c.rows; ++k)
         std::memset(c.dx + k * c.dx_row + n, 0, (kTile - n) * sizeof(T));
     }
+  }
   const int64_t part = (tile * groups_of(f.batch) + b0 / kGroup) * p.learned * kTile;
   for (int64_t k = 0; k < p.learned; ++k)
     for (int j = 0; j < n; ++j) f.sums[part + k * kTile + j] += sums[k * kTile + j];

@@ -20,7 +20,7 @@ struct BackCall {
 };
 
 template <class T>
-struct Back : Sizes {
+struct Back : LayerSizes {
   const BackCall& call;
   const LayerCall& layer;
   const Program& p;
@@ -39,13 +39,15 @@ struct Back : Sizes {
   Places places;  // of this layer's own support
   Tensor dfeedback, dfirst, sums;
   LayerBack<T> f{};
+  std::vector<int64_t> groups_before;
+  Scratch<uint64_t> before;  // of a segment's rows the spikes of the step before
 
   explicit Back(const BackCall& c)
-      : Sizes(c.layer.in.sizes()), call(c), layer(c.layer), p(layer.program), e(layer),
+      : LayerSizes(c.layer.sizes()), call(c), layer(c.layer), p(layer.program), e(layer),
         dtype(layer.params.scalar_type()), tiles(e.tiles), stride(padded<T>(outputs)),
         constant(may_be_constant(layer.in, c.needs) && !layer.feedback.has_value()),
         piece(constant && !c.lean ? steps : segment_steps(batch)),
-        in(layer.in, c.needs, constant, piece), dfeedback(none(dtype)), dfirst(none(dtype)),
+        in(layer.in, c.needs, constant, piece * batch), dfeedback(none(dtype)), dfirst(none(dtype)),
         sums(none(ScalarType::Double)) {
     if (layer.feedback.has_value()) choose_feedback();
     if (call.need_first) dfirst = fresh_tensor({batch, outputs}, dtype);
@@ -65,8 +67,7 @@ struct Back : Sizes {
     if (call.need_feedback) dfeedback = pooled(sizes_of(*layer.feedback), dtype);
     if (layer.sparse_feedback()) {
       T* const dw = call.need_feedback ? mutable_data<T>(dfeedback) : nullptr;
-      sparse.emplace(layer.back_synapses(), weight, words_of(call.bits), s, steps, batch, stride,
-                     dw);
+      sparse.emplace(layer.back_synapses(), weight, words_of(call.bits), s, time, stride, dw);
       return;
     }
     back_weight = back_support ? transposed(weight, outputs, outputs)
@@ -91,14 +92,14 @@ struct Back : Sizes {
     else
       std::memset(carry, 0, p.smooth * e.size * sizeof(T));
     to_tiles(layer.states, p.states, batch, outputs, false, start.get());
-    f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
+    f.time = &time, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
     f.program = &p, f.params = e.f.params;
     f.carry = carry, f.before = start, f.out = dI, f.total = constant;
     if (p.reads_spikes) f.spikes = words_of(call.bits);
     if (p.reads_support) f.support = words_of(call.support);
     auto at = [](const Tensor& t) { return t.numel() ? const_cast<T*>(data<T>(t)) : nullptr; };
     uint64_t* const all_masks = const_cast<uint64_t*>(words_of(call.masks));
-    f.kept = {0, rows(), at(call.reals), at(call.current), all_masks, nullptr, true};
+    f.kept = {0, steps, rows(), at(call.reals), at(call.current), all_masks, nullptr, true};
     prepare_gradients();
   }
 
@@ -106,7 +107,7 @@ struct Back : Sizes {
     f.few_gradients = call.grad_y.has_value() && call.grad_y->dim() == 1;
     if (is_compacted(p, f.kept, tiles) || f.few_gradients) {
       SG_CHECK(words_of(call.support), "expected the words of the support");
-      places = Places(words_of(call.support), steps, batch, tiles);
+      places = Places(words_of(call.support), time, tiles);
       f.places = &places;
     }
     f.grad_y = data<T>(call.grad_y);
@@ -125,7 +126,7 @@ struct Back : Sizes {
     again = Scratch<T>(p.states * e.size);
     reals = Scratch<T>(p.reals * size * kTile), masks = Scratch<uint64_t>(p.masks * size);
     if (p.reads_input) current = Scratch<T>(size * kTile);
-    f.kept = {0, piece * batch, reals, current, masks, nullptr, true};
+    f.kept = {0, piece, piece * batch, reals, current, masks, nullptr, true};
     e.f.states = again;
     e.f.bits = const_cast<uint64_t*>(words_of(call.bits));
     Tensor packed;
@@ -136,25 +137,33 @@ struct Back : Sizes {
   void feedback_step(int64_t t, int64_t t0) {
     T* gradient = dI;
     // The slot behind the segment holds the first step of the segment after it.
-    const T* next = t < steps - 1 ? gradient + (t + 1 - t0) * batch * stride : nullptr;
+    const T* next = t < steps - 1 ? gradient + (time.row(t + 1) - time.row(t0)) * stride : nullptr;
     const int64_t groups = groups_of(batch), each = sparse && sparse->by_tiles() ? groups : 1;
-    if (next && sparse) sparse->begin(next);
+    const int64_t now = time.alive(t), later = time.alive(t + 1);
+    if (next && sparse) sparse->begin(next, later);
     parallel(tiles * groups / each, 1, [&](int64_t begin, int64_t end) {
       const Scratch<T> back(kGroup * kTile);
       for (int64_t piece = begin * each; piece < end * each; ++piece) {
         const int64_t tile = piece / groups, b0 = piece % groups * kGroup;
-        const int64_t b1 = std::min(batch, b0 + kGroup), n = b1 - b0;
+        if (b0 >= now) continue;
+        // Nothing comes back to samples that have no step after this one.
+        const int64_t b1 = std::min(now, b0 + kGroup), n = std::min(b1, later) - b0;
         LayerBack<T> mine = f;
-        if (next && sparse)
+        if (n <= 0)
+          mine.back = nullptr;
+        else if (sparse)
           sparse->step(t, tile, b0, n, next, back.get());
-        else if (next && back_support)
-          sampled_tile(words_of(call.support) + (t * batch + b0) * tiles + tile, tiles,
+        else if (back_support)
+          sampled_tile(words_of(call.support) + time.row(t, b0) * tiles + tile, tiles,
                        next + b0 * stride, stride, n, back_weight + tile * kTile * stride, stride,
                        outputs, back.get());
-        else if (next)
+        else
           dense_tile(next + b0 * stride, stride, n, back_weight + tile * outputs * kTile, outputs,
                      back.get());
-        mine.back = next ? back.get() : nullptr;
+        if (n > 0) {
+          mine.back = back.get();
+          std::memset(back + n * kTile, 0, (b1 - b0 - n) * kTile * sizeof(T));
+        }
         layer_backward(mine, tile, b0, b1, t, t + 1);
       }
     });
@@ -179,16 +188,28 @@ struct Back : Sizes {
 
   // The feedback weight saw the spikes of the step before.
   void feedback_products(int64_t t0, int64_t t1) {
-    const int64_t from = std::max<int64_t>(1, t0), n = (t1 - from) * batch;
-    if (!call.need_feedback || n <= 0) return;
-    const T* gradient = dI + (from - t0) * batch * stride;
-    const uint64_t* bits = words_of(call.bits) + (from - 1) * batch * tiles;
+    const int64_t from = std::max<int64_t>(1, t0);
+    if (!call.need_feedback || t1 <= from) return;
+    const int64_t n = time.row(t1) - time.row(from);
+    const T* gradient = dI + (time.row(from) - time.row(t0)) * stride;
+    const uint64_t* bits = words_before(from, t1);
     if (sparse)
-      sparse->products(gradient, from * batch, n, !back_started);
+      sparse->products(gradient, bits, n, !back_started);
     else
       weight_gradient(Rows<T>{gradient, stride, true}, n, outputs, bits, outputs, back_total.get(),
                       static_cast<T*>(nullptr), !back_started);
     back_started = true;
+  }
+
+  // Words of the spikes of the step before, of the rows of steps [from, t1).
+  const uint64_t* words_before(int64_t from, int64_t t1) {
+    const uint64_t* bits = words_of(call.bits);
+    if (!time.ragged) return bits + time.row(from - 1) * tiles;
+    if (!before) before = Scratch<uint64_t>(piece * batch * tiles);
+    uint64_t* to = before;
+    for (int64_t t = from; t < t1; to += time.alive(t++) * tiles)
+      std::memcpy(to, bits + time.row(t - 1) * tiles, time.alive(t) * tiles * sizeof(uint64_t));
+    return before;
   }
 
   void through_time() {
@@ -199,14 +220,17 @@ struct Back : Sizes {
         const T* from = data<T>(call.marks) + k * p.states * e.size;
         std::memcpy(start, from, p.states * e.size * sizeof(T));
         std::memcpy(again, from, p.states * e.size * sizeof(T));
-        f.kept.origin = t0;
+        f.kept.origin = t0, f.kept.last = t1;
         e.keep(f.kept);
         e.run(t0, t1);
       }
       if (back && t1 < steps)
-        std::memmove(dI + (t1 - t0) * batch * stride, dI, batch * stride * sizeof(T));
+        std::memmove(dI + (time.row(t1) - time.row(t0)) * stride, dI,
+                     time.alive(t1) * stride * sizeof(T));
+      groups_before = kept_before(time, f.kept);
+      f.groups = groups_before.data();
       segment(t0, t1);
-      if (!constant) in.products(filled(), t0 * batch, (t1 - t0) * batch);
+      if (!constant) in.products(filled(), time.row(t0), time.row(t1) - time.row(t0));
       if (back) feedback_products(t0, t1);
     }
     if (constant) in.products(filled(), 0, batch);
@@ -224,7 +248,7 @@ struct Back : Sizes {
 
 void check_kept(const BackCall& call) {
   const Program& p = call.layer.program;
-  const Sizes s = call.layer.in.sizes();
+  const LayerSizes s = call.layer.sizes();
   const int64_t all = tiles_of(s.outputs) * s.rows(), words = call.lean ? 0 : all;
   SG_CHECK(call.reals.numel() == p.reals * words * kTile && call.masks.numel() == p.masks * words &&
                call.current.numel() == (p.reads_input ? words * kTile : 0),
@@ -248,11 +272,13 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
                                const Tensor& current, const Tensor& bits, const Tensor& support,
                                const Tensor& marks, const Tensor& choice, bool need_x,
                                bool need_weight, bool need_feedback, bool need_first,
-                               bool need_states, bool lean, const std::vector<double>& shares) {
+                               bool need_states, bool lean, const std::vector<double>& shares,
+                               const std::vector<int64_t>& starts) {
   const Program& p = program_of(program);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  check_layer({p, all, feedback, back_starts, back_targets, first, states, params});
-  const Sizes s = all.sizes();
+  const LayerCall asked{p, all, feedback, back_starts, back_targets, first, states, params, starts};
+  check_layer(asked);
+  const LayerSizes s = asked.sizes();
   const ScalarType dtype = params.scalar_type();
   for (const Maybe* one : {&grad_steady, &grad_last})
     check_tensor(*one, {s.batch, s.outputs}, dtype,
@@ -261,7 +287,7 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
                "a state's gradient must be a contiguous [B, N]");
   const int64_t ones = ones_of(choice, all);
   const LayerCall layer{p,     met(all, ones), feedback, back_starts, back_targets,
-                        first, states,         params};
+                        first, states,         params,   starts};
   const Needs needs{ones, need_x, need_weight};
   const BackCall call{layer,   needs, grad_y,  grad_last, grad_ends,     grad_steady, reals, masks,
                       current, bits,  support, marks,     need_feedback, need_first,  lean};

@@ -8,13 +8,28 @@
 
 namespace spikegrad {
 
+// T, B, I and N of a layer's call, whose rows may be fewer than T B.
+struct LayerSizes : Sizes {
+  Timeline time;
+  int64_t rows() const { return time.rows(); }
+};
+
 // A layer's operator is given this, forward and backward. With back_starts and back_targets the
-// feedback is [E], a number for each of some synapses (sparse.h).
+// feedback is [E], a number for each of some synapses (sparse.h). starts: of samples of different
+// length the first row of every step and the number of rows; what comes in is [1, rows, I] then,
+// and to the connection nothing but rows. Empty: samples of one length.
 struct LayerCall {
   const Program& program;
   ConnectionCall in;
   const Maybe &feedback, &back_starts, &back_targets, &first;
   const Tensor &states, &params;
+  const std::vector<int64_t>& starts;
+  LayerSizes sizes() const {
+    const Sizes rows = in.sizes();
+    if (starts.empty()) return {rows, Timeline(rows.steps, rows.batch)};
+    const Timeline time(starts);
+    return {{time.steps, time.batch, rows.inputs, rows.outputs}, time};
+  }
   bool sparse_feedback() const { return feedback.has_value() && back_starts.has_value(); }
   Synapses back_synapses() const {
     return synapses_of(*back_starts, *back_targets, in.sizes().outputs);
@@ -39,7 +54,12 @@ inline void check_layer(const LayerCall& call) {
   const ScalarType dtype = call.params.scalar_type();
   check_connection(call.in, dtype);
   SG_CHECK(p.wide == (dtype == ScalarType::Double), "a program of another dtype");
-  const auto [steps, batch, inputs, outputs] = call.in.sizes();
+  if (!call.starts.empty()) {
+    SG_CHECK(call.in.sizes().steps == 1 && call.in.x.dim() == 3, "rows must be [1, rows, N]");
+    check_starts(call.starts, call.in.sizes().batch);
+  }
+  const LayerSizes sizes = call.sizes();
+  const int64_t batch = sizes.batch, outputs = sizes.outputs;
   check_feedback(call, outputs, dtype);
   SG_CHECK(!call.feedback.has_value() || p.spikes, "feedback is of spikes");
   check_tensor(call.first, {batch, outputs}, dtype,
@@ -117,42 +137,54 @@ void run_steps(Layer<T>& f, const Fed<T>& fed, int64_t t0, int64_t t1) {
     return;
   }
   // A step's words lie tile by tile until all tiles are done, for the same reason.
-  const int64_t stride = (f.batch + 7) / 8 * 8, row = f.batch * f.tiles;
+  const Timeline& time = *f.time;
+  const int64_t stride = (f.batch + 7) / 8 * 8;
+  auto words_at = [&](int64_t t) { return f.bits + time.row(t) * f.tiles; };
   const Scratch<uint64_t> words(2 * f.tiles * stride);
   Layer<T> step = f;
-  step.bits = words, step.word_t = 0, step.word_b = 1, step.word_tile = stride;
+  step.bits = words, step.one_step = true, step.word_b = 1, step.word_tile = stride;
   step.support = f.support ? step.bits + f.tiles * stride : nullptr;
   auto list = [&](const uint64_t* bits, int64_t b) {
     f.back_count[b] = static_cast<int32_t>(
         list_row(bits + b * f.tiles, f.tiles, f.back_list + b * (f.outputs + kListSlack)));
   };
-  auto spread = [&](const uint64_t* bits) {
+  auto spread = [&](const uint64_t* bits, int64_t samples) {
     if (!fed.sparse) return;
-    sparse_product(fed.synapses, fed.sparse, bits, static_cast<const T*>(nullptr), f.batch,
+    sparse_product(fed.synapses, fed.sparse, bits, static_cast<const T*>(nullptr), samples,
                    static_cast<const T*>(nullptr), fed.rows.get(), padded<T>(f.outputs));
     step.back = fed.rows;
   };
   if (t0 == 0 && f.back_weights) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
-  for (int64_t b = 0; t0 > 0 && f.back_weights && b < f.batch; ++b)
-    list(f.bits + (t0 - 1) * row, b);
-  if (t0 > 0) spread(f.bits + (t0 - 1) * row);
+  for (int64_t b = 0; t0 > 0 && f.back_weights && b < time.alive(t0); ++b)
+    list(words_at(t0 - 1), b);
+  if (t0 > 0) spread(words_at(t0 - 1), time.alive(t0));
   for (int64_t t = t0; t < t1; ++t) {
     parallel_each(f.tiles, 1,
                   [&](int64_t tile) { layer_forward(step, tile, 0, f.batch, t, t + 1); });
-    uint64_t* bits = f.bits + t * row;
-    parallel_each(f.batch, 64, [&](int64_t b) {
+    uint64_t* bits = words_at(t);
+    uint64_t* support = f.support ? f.support + time.row(t) * f.tiles : nullptr;
+    parallel_each(time.alive(t), 64, [&](int64_t b) {
       for (int64_t tile = 0; tile < f.tiles; ++tile) {
         bits[b * f.tiles + tile] = step.bits[tile * stride + b];
-        if (f.support) f.support[t * row + b * f.tiles + tile] = step.support[tile * stride + b];
+        if (support) support[b * f.tiles + tile] = step.support[tile * stride + b];
       }
       if (t + 1 < t1 && f.back_weights) list(bits, b);
     });
-    if (t + 1 < t1) spread(bits);
+    if (t + 1 < t1) spread(bits, time.alive(t + 1));
   }
 }
 
+// The kept rows of the groups before each.
 template <class T>
-struct Engine : Sizes {
+std::vector<int64_t> kept_before(const Timeline& time, const Kept<T>& kept) {
+  std::vector<int64_t> made;
+  for (int64_t b = 0; b < time.batch; b += kGroup)
+    made.push_back(time.rows_before(kept.origin, kept.last, b));
+  return made;
+}
+
+template <class T>
+struct Engine : LayerSizes {
   Connection<T> in;
   const Program& program;
   const int64_t tiles, size;  // size: of one state in tiles
@@ -162,12 +194,12 @@ struct Engine : Sizes {
   Layer<T> f{};
 
   explicit Engine(const LayerCall& call)
-      : Sizes(call.in.sizes()), in(call.in), program(call.program), tiles(tiles_of(outputs)),
+      : LayerSizes(call.sizes()), in(call.in), program(call.program), tiles(tiles_of(outputs)),
         size(tiles * batch * kTile) {
     f.params = data<T>(call.params);
     if (program.each) f.params = params = tile_params(f.params, program.parameters, outputs);
-    f.steps = steps, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
-    f.word_t = batch * tiles, f.word_b = tiles, f.word_tile = 1;
+    f.time = &time, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
+    f.one_step = false, f.word_b = tiles, f.word_tile = 1;
     f.program = &program, f.first = data<T>(call.first);
     if (!call.feedback.has_value()) return;
     const bool sparse = call.sparse_feedback();
@@ -194,9 +226,9 @@ struct Engine : Sizes {
     f.kept = kept;
     if (!kept.keep || !is_compacted(program, kept, tiles)) return;
     parts.clear();
+    const std::vector<int64_t> before = kept_before(time, kept);
     for (int64_t tile = 0; tile < tiles; ++tile)
-      for (int64_t b = 0; b < batch; b += kGroup)
-        parts.push_back(part_of(kept.reals, kept.rows, batch, tile, b));
+      for (const int64_t rows : before) parts.push_back(part_of(kept, tile, rows));
     f.kept.few = parts.data();
   }
   // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
@@ -208,8 +240,9 @@ struct Engine : Sizes {
     with.current_t = batch * stride, with.current_b = stride, with.list = nullptr;
     for (int64_t t = t0; t < t1; t += piece) {
       const int64_t last = std::min(t1, t + piece);
-      currents(in.source, t * batch, (last - t) * batch, outputs, currents_memory.get(), stride);
-      with.current = currents_memory - t * batch * stride;
+      const int64_t first = time.row(t), many = time.row(last) - first;
+      currents(in.source, first, many, outputs, currents_memory.get(), stride);
+      with.current = currents_memory - first * stride;
       run_steps(with, fed, t, last);
     }
   }

@@ -29,7 +29,8 @@ Layered forward(const LayerCall& call, const How& how) {
   const bool keep = how.keep && !how.lean, dense = how.dense || !p.spikes;
   const int64_t rows = e.rows(), tiles = e.tiles, piece = segment_steps(e.batch);
   const int64_t segments = how.keep && how.lean ? (e.steps + piece - 1) / piece : 0;
-  const std::vector<int64_t> whole{e.steps, e.batch, e.outputs}, row{e.steps, e.batch, tiles};
+  const int64_t lead = e.time.ragged ? 1 : e.steps, each = rows / lead;
+  const std::vector<int64_t> whole{lead, each, e.outputs}, row{lead, each, tiles};
   const Pages pages = p.within ? Pages::small : Pages::large;
   Tensor y = pooled_if(dense, whole, dtype), last = none(dtype), steady = none(dtype), packed;
   Tensor reals = pooled_if(keep && p.reals, {p.reals, tiles, rows, int64_t{kTile}}, dtype, pages);
@@ -43,7 +44,7 @@ Layered forward(const LayerCall& call, const How& how) {
   to_tiles(call.states, p.states, e.batch, e.outputs, false, states.get());
   e.f.states = states;
   auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
-  e.keep({0, rows, at(reals), at(current), words_of(masks), nullptr, keep});
+  e.keep({0, e.steps, rows, at(reals), at(current), words_of(masks), nullptr, keep});
   e.f.bits = words_of(bits), e.f.support = words_of(support), e.f.y = at(y);
   for (int64_t k = 0; k < segments; ++k) {
     const int64_t size = p.states * e.size;
@@ -58,7 +59,11 @@ Layered forward(const LayerCall& call, const How& how) {
     y = ghost<T>(whole, dtype);
   if (call.feedback.has_value()) {
     last = fresh_tensor({e.batch, e.outputs}, dtype);
-    unpack(e.f.bits + (rows - e.batch) * tiles, e.batch, e.outputs, mutable_data<T>(last));
+    for (int64_t t = 0; t < e.steps; ++t) {  // of the samples that end with this step
+      const int64_t left = e.time.alive(t + 1), ended = e.time.alive(t) - left;
+      unpack(e.f.bits + e.time.row(t, left) * tiles, ended, e.outputs,
+             mutable_data<T>(last) + left * e.outputs);
+    }
   }
   const Tensor ends = from_tiles(states.get(), p.states, e.batch, e.outputs, dtype);
   return {y, last, reals, masks, current, bits, support, packed, marks, ends, choice, steady};
@@ -69,15 +74,16 @@ Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Mayb
               const Maybe& weight, const Maybe& bias, const Maybe& feedback,
               const Maybe& back_starts, const Maybe& back_targets, const Maybe& first,
               const Tensor& states, const Tensor& params, bool keep, bool lean, bool dense,
-              bool places, const std::vector<double>& shares) {
+              bool places, const std::vector<double>& shares, const std::vector<int64_t>& starts) {
   const Program& p = program_of(program);
   const ConnectionCall in{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  const LayerCall call{p, in, feedback, back_starts, back_targets, first, states, params};
+  const LayerCall call{p, in, feedback, back_starts, back_targets, first, states, params, starts};
   check_layer(call);
   SG_CHECK(weight.has_value() || ((x.stride(2) == 1 || x.size(2) == 1) &&
                                   (x.stride(1) == x.size(2) || x.size(1) == 1)),
            "a current must be dense in [B, N]");
-  SG_CHECK(!places || (p.support && p.spikes && !dense), "places are of bits with a support");
+  SG_CHECK(!places || (p.support && p.spikes && !dense && starts.empty()),
+           "places are of bits with a support, of samples of one length");
   const How how{keep, lean, dense, places};
   return by_type(params.scalar_type(), [&]<class T>() { return forward<T>(call, how); });
 }

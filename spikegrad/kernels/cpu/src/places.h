@@ -6,6 +6,7 @@
 #pragma once
 
 #include "spikes.h"
+#include "timeline.h"
 
 namespace spikegrad {
 
@@ -16,12 +17,13 @@ inline int64_t groups_of(int64_t batch) { return (batch + kGroup - 1) / kGroup; 
 class Places {
  public:
   Places() = default;
-  Places(const uint64_t* words, int64_t steps, int64_t batch, int64_t tiles)
-      : words_(words), steps_(steps), batch_(batch), tiles_(tiles), groups_(groups_of(batch)),
-        starts_(tiles * groups_ * steps + 1) {
+  Places(const uint64_t* words, const Timeline& time, int64_t tiles)
+      : words_(words), time_(time), steps_(time.steps), tiles_(tiles),
+        groups_(groups_of(time.batch)), starts_(tiles * groups_ * steps_ + 1) {
+    const int64_t steps = steps_, batch = time.batch;
     parallel_each(steps, std::max<int64_t>(1, 16384 / (batch * tiles)), [&](int64_t t) {
       for (int64_t group = 0; group < groups_; ++group) {
-        const int64_t last = std::min(batch, (group + 1) * kGroup);
+        const int64_t last = std::min(time_.alive(t), (group + 1) * kGroup);
         for (int64_t tile = 0; tile < tiles; ++tile) {
           int64_t count = 0;
           for (int64_t b = group * kGroup; b < last; ++b) count += ones(tile, t, b);
@@ -35,20 +37,22 @@ class Places {
   explicit operator bool() const { return words_ != nullptr; }
   int64_t count() const { return starts_[tiles_ * groups_ * steps_]; }
   uint64_t word(int64_t tile, int64_t t, int64_t b) const {
-    return words_[(t * batch_ + b) * tiles_ + tile];
+    return words_[time_.row(t, b) * tiles_ + tile];
   }
   // The first value of a group's step.
   int64_t start(int64_t tile, int64_t group, int64_t t) const {
     return starts_[(tile * groups_ + group) * steps_ + t];
   }
-  // Rows [first, first + n) of a tile, `stride` apart -> their places among all values.
+  // Rows [first, first + n) of a tile, `stride` apart -> their places among all values; of
+  // sequences of one length.
   template <class T>
   void put(int64_t tile, int64_t first, int64_t n, const T* from, int64_t stride, T* all) const {
-    int64_t t = first / batch_, b = first % batch_;
+    const int64_t batch = time_.batch;
+    int64_t t = first / batch, b = first % batch;
     T* to = all + start(tile, b / kGroup, t);
     for (int64_t k = b / kGroup * kGroup; k < b; ++k) to += ones(tile, t, k);
     for (int64_t r = 0; r < n; ++r) {
-      if (b == batch_) b = 0, ++t;
+      if (b == batch) b = 0, ++t;
       if (b % kGroup == 0) to = all + start(tile, b / kGroup, t);
       compress_row(word(tile, t, b++), from + r * stride, to);
     }
@@ -59,7 +63,8 @@ class Places {
     return __builtin_popcountll(word(tile, t, b));
   }
   const uint64_t* words_ = nullptr;
-  int64_t steps_ = 0, batch_ = 0, tiles_ = 0, groups_ = 0;
+  Timeline time_;
+  int64_t steps_ = 0, tiles_ = 0, groups_ = 0;
   Scratch<int64_t> starts_;
 };
 

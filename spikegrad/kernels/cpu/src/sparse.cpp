@@ -98,7 +98,7 @@ std::tuple<Tensor, Tensor> sparse_linear_backward(const Tensor& grad_y, const Te
     if (!need_x) return std::tuple(dx, dweight);
     const uint64_t* support = words_of(in_support);
     Places places;
-    if (x.dim() == 1) places = Places(support, s.steps, s.batch, tiles_of(s.inputs));
+    if (x.dim() == 1) places = Places(support, Timeline(s.steps, s.batch), tiles_of(s.inputs));
     SG_CHECK(x.dim() == 3 || places.count() == x.numel(), "x must have one element a place");
     dx = x.dim() == 1 ? pooled({x.numel()}, dtype) : pooled({s.steps, s.batch, s.inputs}, dtype);
     T* to = mutable_data<T>(dx);

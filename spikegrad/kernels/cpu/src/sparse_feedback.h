@@ -12,10 +12,11 @@ class SparseFeedback {
   // spikes, support: words [T, B, tiles], support null for everywhere; stride: of rows of gradients
   // [N]; dw [E], or null: nobody needs it.
   SparseFeedback(const Synapses& synapses, const T* weight, const uint64_t* spikes,
-                 const uint64_t* support, int64_t steps, int64_t batch, int64_t stride, T* dw)
-      : synapses_(synapses), weight_(weight), spikes_(spikes), support_(support), batch_(batch),
+                 const uint64_t* support, const Timeline& time, int64_t stride, T* dw)
+      : synapses_(synapses), weight_(weight), spikes_(spikes), support_(support), time_(time),
         stride_(stride), tiles_(tiles_of(synapses.outputs)), dw_(dw) {
-    const int64_t rows = steps * batch, all = steps * groups_of(batch) * synapses.outputs;
+    const int64_t batch = time.batch, rows = time.rows();
+    const int64_t all = time.steps * groups_of(batch) * synapses.outputs;
     const int64_t wanted = support ? ones(support, rows * tiles_) : rows * synapses.outputs;
     if (!in_groups(wanted, rows, batch, synapses.outputs)) return;
     turned_ = Scratch<T>(groups_of(batch) * synapses.outputs * kGroup);
@@ -26,19 +27,19 @@ class SparseFeedback {
   // Whether one thread must take all groups of a tile: they add to the same gradients.
   bool by_tiles() const { return with_weight_; }
 
-  // Before a step; next: the gradients of the step after.
-  void begin(const T* next) const {
+  // Before a step; next: the gradients of the step after, of so many samples.
+  void begin(const T* next, int64_t samples) const {
     if (!turned_) return;
-    const int64_t groups = groups_of(batch_), outputs = synapses_.outputs;
+    const int64_t groups = groups_of(samples), outputs = synapses_.outputs;
     parallel_each(tiles_ * groups, 1, [&](int64_t k) {
       const int64_t j = k % tiles_ * kTile, group = k / tiles_, b = group * kGroup;
-      turn_group(next + b * stride_, stride_, std::min(kGroup, batch_ - b), j,
+      turn_group(next + b * stride_, stride_, std::min(kGroup, samples - b), j,
                  std::min(outputs, j + kTile), turned_ + group * outputs * kGroup);
     });
   }
   // out [n][64]: what comes back at step t to samples [b0, b0 + n) of a tile.
   void step(int64_t t, int64_t tile, int64_t b0, int64_t n, const T* next, T* out) const {
-    const int64_t at = (t * batch_ + b0) * tiles_ + tile;
+    const int64_t at = time_.row(t, b0) * tiles_ + tile;
     if (turned_)
       sparse_group(synapses_, weight_, tile, turned_ + b0 * synapses_.outputs, n, out, spikes_ + at,
                    tiles_, with_weight_ ? dw_ : nullptr);
@@ -46,18 +47,19 @@ class SparseFeedback {
       sparse_tile(synapses_, weight_, tile, support_ ? support_ + at : nullptr, tiles_,
                   next + b0 * stride_, stride_, n, out);
   }
-  // The weights' gradient from rows [r0, r0 + n) of gradients, whose spikes are a step earlier.
-  void products(const T* gradient, int64_t r0, int64_t n, bool fresh) const {
+  // The weights' gradient from n rows of gradients; before: the spikes of the step before each.
+  void products(const T* gradient, const uint64_t* before, int64_t n, bool fresh) const {
     if (with_weight_) return;
-    sparse_weight_gradient(synapses_, spikes_ + (r0 - batch_) * tiles_,
-                           static_cast<const T*>(nullptr), gradient, stride_, n, fresh, dw_);
+    sparse_weight_gradient(synapses_, before, static_cast<const T*>(nullptr), gradient, stride_, n,
+                           fresh, dw_);
   }
 
  private:
   const Synapses synapses_;
   const T* weight_;
   const uint64_t *spikes_, *support_;
-  const int64_t batch_, stride_, tiles_;
+  const Timeline time_;
+  const int64_t stride_, tiles_;
   T* dw_;
   Scratch<T> turned_;  // [groups][N][32], where groups of samples are walked together
   bool with_weight_ = false;

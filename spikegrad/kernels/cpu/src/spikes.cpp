@@ -17,6 +17,24 @@ std::tuple<Tensor, Tensor> pack_spikes(const Tensor& x) {
   return {bits, many};
 }
 
+// pack_rows(x [rows, N], index [R]) -> (bits [1, R, words], ones [1]) of some rows, as pack.
+std::tuple<Tensor, Tensor> pack_rows(const Tensor& x, const Tensor& index) {
+  SG_CHECK(x.dim() == 2 && x.is_contiguous(), "x must be a contiguous [rows, N]");
+  SG_CHECK(index.dim() == 1 && index.is_contiguous() && index.scalar_type() == ScalarType::Long,
+           "an index must be int64 [R]");
+  const int64_t rows = index.numel(), columns = x.size(1), words = tiles_of(columns);
+  const int64_t* at = data<int64_t>(index);
+  SG_CHECK(std::all_of(at, at + rows, [&](int64_t r) { return r >= 0 && r < x.size(0); }),
+           "an index must be of rows that are there");
+  Tensor bits = pooled({1, rows, words}, ScalarType::Long);
+  Tensor many = fresh_tensor({1}, ScalarType::Long);
+  uint64_t* to = words_of(bits);
+  const bool spikes =
+      by_type(x.scalar_type(), [&]<class T>() { return pack(data<T>(x), rows, columns, to, at); });
+  mutable_data<int64_t>(many)[0] = spikes ? ones(to, rows * words) : -1;
+  return {bits, many};
+}
+
 // same_every_step(x [T, B, N]) -> whether all steps are equal; the first difference ends it.
 bool same_every_step(const Tensor& x) {
   SG_CHECK(x.dim() == 3 && x.is_contiguous(), "x must be a contiguous [T, B, N]");
@@ -33,5 +51,6 @@ bool same_every_step(const Tensor& x) {
 
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("pack", TORCH_BOX(&spikegrad::pack_spikes));
+  m.impl("pack_rows", TORCH_BOX(&spikegrad::pack_rows));
   m.impl("same_every_step", TORCH_BOX(&spikegrad::same_every_step));
 }

@@ -30,16 +30,18 @@ inline int64_t rows_a_thread(int64_t columns) {
   return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns));
 }
 
-// x [R, N] -> bits; false when a value is neither 0 nor 1.
+// x [R, N] -> bits; false when a value is neither 0 nor 1. index: which rows, or null: all of them.
 template <class T>
-bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits) {
+bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits,
+          const int64_t* index = nullptr) {
   const int64_t words = tiles_of(columns);
   std::atomic<bool> real{false};
   parallel(rows, rows_a_thread(columns), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end && !real.load(std::memory_order_relaxed); ++r) {
       bool odd = false;
       for (int64_t w = 0; w < words; ++w)
-        bits[r * words + w] = ones_of(x + r * columns + w * kTile, columns_of(w, columns), odd);
+        bits[r * words + w] =
+            ones_of(x + (index ? index[r] : r) * columns + w * kTile, columns_of(w, columns), odd);
       if (odd) real.store(true, std::memory_order_relaxed);
     }
   });
