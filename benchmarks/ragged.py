@@ -1,9 +1,10 @@
 """`python -m benchmarks.ragged`: samples of different length beside the padded batch.
 
 As in spoken digits: 700 inputs of which 3 % spike, 256 LIF neurons, feed-forward and recurrent, 20
-leaky integrators; 100 steps, lengths from 30 to 100. Padding is silent, or spikes as the samples do:
-products follow spikes, so that silent padding costs the padded batch little. Forward, cross-entropy
-of the mean over time and backward, in turns of one process; of each way the least time counts.
+leaky integrators; 100 steps, lengths from 30 to 100. Padding is silent, or spikes as the samples
+do: products follow spikes, so that silent padding costs the padded batch little. Forward,
+cross-entropy of the mean over time and backward, in turns of one process; of each way the least
+time counts.
 """
 
 from __future__ import annotations

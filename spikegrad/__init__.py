@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         record,
         stream,
     )
+    from spikegrad.ragged import Events
     from spikegrad.step import Parameter, TimeConstant
     from spikegrad.surrogate import Surrogate, spike
     from spikegrad.train import evaluate, fit, load, predict
@@ -74,6 +75,7 @@ __all__ = [
     "Conv2d",
     "DelayedLinear",
     "Dropout",
+    "Events",
     "Flatten",
     "Linear",
     "Loop",
@@ -123,6 +125,7 @@ _ROOMS = (
     "kernels",
     "neurons",
     "nn",
+    "ragged",
     "report",
     "step",
     "surrogate",
@@ -139,6 +142,7 @@ _HOMES = {
     ),
     "surrogate": "Surrogate spike",
     "train": "evaluate fit load predict",
+    "ragged": "Events",
     "step": "Parameter TimeConstant",
     "types": "cut map_state",
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spikegrad.functional.conv import Pair
 from spikegrad.functional.steps import as_step
+from spikegrad.ragged import EventRows
 from spikegrad.step import Step
 from spikegrad.types import Edges, PendingState, State, Taps, Value
 
@@ -297,6 +298,10 @@ class Backend:
 
     def packed_rows(self, x: Tensor, index: Tensor) -> Any:
         """The same of the rows `index` of x `[rows, N]`, as `[1, R, N]`, without a gradient."""
+        return None
+
+    def packed_events(self, x: EventRows, rows: int) -> Any:
+        """The same of events in so many rows; None where one is a count above 1."""
         return None
 
     def stilled(self, x: Tensor) -> Tensor:

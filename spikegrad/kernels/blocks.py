@@ -87,6 +87,8 @@ def packed(x: Tensor | Packed, backend: str) -> Any:
     """
     if not isinstance(x, Packed):
         return get(backend).packed(x)
+    if x.events is not None:
+        return get(backend).packed_events(x.events, x.packing.rows)
     source = x.source()
     if source is None:
         return get(backend).packed(x.rows)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikegrad.checks import check_choice
 from spikegrad.functional import direct, over_time
+from spikegrad.ragged import Events
 from spikegrad.types import State
 
 __all__ = ["Classifier"]
@@ -42,10 +43,12 @@ class Classifier(nn.Module):
 
     def forward(self, x: Any, states: State = None, lengths: Tensor | None = None) -> Tensor:
         """Scores `[B, C]`; from states other than rest only when given; lengths: of sequences, the
-        steps of every sample.
+        steps of every sample; x may be `Events`.
         """
         sequence = x if self.steps is None else self.encoder(x, self.steps)
         how = {} if lengths is None else {"lengths": lengths}
         out = self.network(sequence, states, **how)
         y = out[0] if isinstance(out, tuple) else out
+        if isinstance(sequence, Events):
+            how = {"lengths": sequence.lengths}
         return over_time(y, self.readout, **how)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message
 from spikegrad.nn.now import NOW
 from spikegrad.ragged import (
+    Events,
     Packed,
     Packing,
     check_lengths,
@@ -19,7 +22,7 @@ from spikegrad.ragged import (
 from spikegrad.tracing import untraced
 from spikegrad.types import State
 
-__all__ = ["over_lengths"]
+__all__ = ["over_events", "over_lengths"]
 
 
 @untraced
@@ -45,6 +48,23 @@ def over_lengths(
     if bool((found == steps).all()):
         out: tuple[Any, State] = call(x, state, **named)
         return out
-    packing = Packing(found, steps)
-    y, after = call(Packed.of(x, packing), packed_state(state, packing), **named)
-    return padded(y), unpacked_state(after, state, packing)
+    return over_packed(call, Packed.of(x, Packing(found, steps)), state, **named)
+
+
+@untraced
+def over_events(
+    call: Callable[..., Any], x: Events, state: State = None, *, like: Tensor, **named: Any
+) -> tuple[Any, State]:
+    """The same over events; like: a tensor of the dtype and on the device of the layer's own."""
+    if NOW.keeper is not None:
+        expected = "expected events in the call of the outermost network"
+        raise UserError(message(expected, "events within Module.flow", "pass them to the network"))
+    return over_packed(call, Packed.of_events(x, like), state, **named)
+
+
+def over_packed(
+    call: Callable[..., Any], x: Packed, state: State, **named: Any
+) -> tuple[Any, State]:
+    """A call with packed sequences, from and to the order of the batch."""
+    y, after = call(x, packed_state(state, x.packing), **named)
+    return padded(y), unpacked_state(after, state, x.packing)

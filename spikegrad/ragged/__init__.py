@@ -1,5 +1,6 @@
 """Sequences of different length in one batch: how they lie in rows, and events."""
 
+from spikegrad.ragged.events import EventRows, Events
 from spikegrad.ragged.lengths import as_lengths, check_lengths, mask_of
 from spikegrad.ragged.packed import Packed, padded
 from spikegrad.ragged.packing import Packing
@@ -8,6 +9,8 @@ from spikegrad.ragged.states import packed_state, unpacked_state
 from spikegrad.ragged.taking import with_lengths
 
 __all__ = [
+    "EventRows",
+    "Events",
     "Packed",
     "Packing",
     "as_lengths",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.errors import UserError, message
+from spikegrad.ragged.events import EventRows, Events
 from spikegrad.ragged.packing import Packing
 
 __all__ = ["Packed", "padded"]
@@ -34,7 +35,7 @@ class Packed:
 
     def __init__(self, rows: Any, packing: Packing) -> None:
         self._rows, self.packing = rows, packing
-        self._whole: Tensor | None = None  # padded, until somebody reads the rows
+        self._whole: Tensor | EventRows | None = None  # until somebody reads the rows
 
     @classmethod
     def of(cls, x: Tensor, packing: Packing) -> Packed:
@@ -43,13 +44,23 @@ class Packed:
         made._whole = x
         return made
 
+    @classmethod
+    def of_events(cls, events: Events, like: Tensor) -> Packed:
+        """Events, whose numbers, of the dtype of `like`, are made when somebody reads the rows."""
+        packing = Packing(events.lengths, events.shape[0])
+        made = cls(None, packing)
+        made._whole = events.in_rows(packing, like)
+        return made
+
     @property
     def rows(self) -> Any:
         """All real steps as `[1, R, *features]`."""
-        if self._whole is not None:
+        if isinstance(self._whole, EventRows):
+            self._rows = self._whole.numbers(self.packing.rows)
+        elif self._whole is not None:
             rows, index = self.gathered()
             self._rows = rows.index_select(0, index.to(rows.device)).unsqueeze(0)
-            self._whole = None
+        self._whole = None
         return self._rows
 
     @property
@@ -58,6 +69,8 @@ class Packed:
         x = self._whole
         if x is None:
             return self._rows
+        if isinstance(x, EventRows):
+            return x.like.new_zeros(()).expand(1, self.packing.rows, x.size)
         size = (1, self.packing.rows, *x.shape[2:])
         return x.detach().new_zeros(()).expand(size).requires_grad_(x.requires_grad)
 
@@ -66,12 +79,19 @@ class Packed:
         nobody wants their gradient.
         """
         x = self._whole
-        return self.gathered() if x is not None and x.dim() == 3 and not x.requires_grad else None
+        if not isinstance(x, Tensor) or x.dim() != 3 or x.requires_grad:
+            return None
+        return self.gathered()
+
+    @property
+    def events(self) -> EventRows | None:
+        """The events that the rows are to be made of, if nobody has read them."""
+        return self._whole if isinstance(self._whole, EventRows) else None
 
     def gathered(self) -> tuple[Tensor, Tensor]:
         """Rows among which the real steps are, and which they are."""
         x, packing = self._whole, self.packing
-        assert x is not None
+        assert isinstance(x, Tensor)
         step, sample = packing.places
         if x.shape[0] > 1 and x.stride(0) == 0:  # the same at every step
             return x[0], sample

@@ -13,7 +13,7 @@ from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
 from spikegrad.kernels.cpu.spike_pool_operator import obstacle as obstacle_to_pool
 from spikegrad.kernels.cpu.spike_pool_operator import spike_pool
-from spikegrad.kernels.cpu.spikes import Spikes, packed, packed_rows, stilled
+from spikegrad.kernels.cpu.spikes import Spikes, packed, packed_events, packed_rows, stilled
 from spikegrad.kernels.cpu.step import step
 from spikegrad.kernels.cpu.step_report import made_of_step
 from spikegrad.kernels.cpu.stream import MOST, Stream
@@ -43,6 +43,7 @@ __all__ = [
     "measure",
     "obstacle_to_pool",
     "packed",
+    "packed_events",
     "packed_rows",
     "recurrent",
     "spike_pool",

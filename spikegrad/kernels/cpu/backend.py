@@ -12,6 +12,7 @@ from spikegrad.functional.conv import Pair
 from spikegrad.kernels import cpu
 from spikegrad.kernels.backend import Backend, Call, Part, Streamed
 from spikegrad.kernels.obstacles import definition_of, no_form
+from spikegrad.ragged import EventRows
 from spikegrad.step import Step
 from spikegrad.types import PendingState, State, Value
 
@@ -118,6 +119,10 @@ class CPU(Backend):
     def packed_rows(self, x: Tensor, index: Tensor) -> cpu.Spikes | None:
         """`cpu.packed_rows`."""
         return cpu.packed_rows(x, index)
+
+    def packed_events(self, x: EventRows, rows: int) -> cpu.Spikes | None:
+        """`cpu.packed_events`."""
+        return cpu.packed_events(x, rows)
 
     def stilled(self, x: Tensor) -> Tensor:
         """`cpu.stilled`."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.kernels.cpu.schema import define
+from spikegrad.ragged import EventRows
 
 __all__ = [
     "TILE",
@@ -15,6 +16,7 @@ __all__ = [
     "Spikes",
     "arrived",
     "packed",
+    "packed_events",
     "packed_rows",
     "register",
     "sizes_of",
@@ -112,6 +114,19 @@ def packed_rows(x: Tensor, index: Tensor) -> Spikes | None:
     bits, ones = torch.ops.spikegrad.pack_rows(x.detach(), index)
     edge = x.new_zeros(()).expand(1, len(index), x.shape[1])
     return Spikes(edge, bits, None, x.shape[1]) if ones.item() >= 0 else None
+
+
+def packed_events(x: EventRows, rows: int) -> Spikes | None:
+    """Events as `Spikes` `[1, rows, size]`; None where one is a count above 1."""
+    if torch.compiler.is_compiling() or x.counts is not None or x.like.device.type != "cpu":
+        return None
+    words = tiles(x.size)
+    bits = torch.zeros(rows * words, dtype=torch.int64)
+    one = torch.ones((), dtype=torch.int64)
+    # Every pair of row and unit is there once, so that a sum of bits is what they are together.
+    bits.index_add_(0, x.rows * words + x.units // TILE, one << x.units % TILE)
+    edge = x.like.detach().new_zeros(()).expand(1, rows, x.size)
+    return Spikes(edge, bits.view(1, rows, words), None, x.size)
 
 
 def stilled(x: Tensor) -> Tensor:

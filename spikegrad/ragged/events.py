@@ -1,0 +1,210 @@
+"""Recordings of spikes as lists of events: times and units, without a frame of zeros."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikegrad.checks import check_choice, check_positive
+from spikegrad.errors import UserError, message
+from spikegrad.ragged.packing import Packing
+
+__all__ = ["EventRows", "Events"]
+
+EDGE = 1e-6
+"""Of a step: an event so little before a step counts as its first, or as little as its number
+format tells apart: a time is rarely a multiple of dt to the last digit."""
+
+
+class EventRows(NamedTuple):
+    """Events of sequences of different length in their rows (`Packing`).
+
+    rows, units: int64 `[E]`, each pair once; counts: how many events it is, None for one each;
+    size: units; like: a tensor of the dtype and on the device that numbers shall have.
+    """
+
+    rows: Tensor
+    units: Tensor
+    counts: Tensor | None
+    size: int
+    like: Tensor
+
+    def numbers(self, count: int) -> Tensor:
+        """As `[1, R, units]`."""
+        made = self.like.new_zeros(count, self.size)
+        values = torch.ones(()) if self.counts is None else self.counts
+        made[self.rows, self.units] = values.to(made)
+        return made.unsqueeze(0)
+
+
+class Events:
+    """A recording of spikes, or a batch of them: `network(events)` runs each to its own end.
+
+    times: `[E]`, rising; whole numbers are steps, others ms; units: int64 `[E]`, 0 to size - 1;
+    size: how many units there are; duration: of the recording, in the unit of times, None: up to
+    the step of the last event; dt: the length of a step (ms): an event is in step floor(t / dt);
+    several: what several events of one unit in one step are, "one" spike or their "count".
+
+    step, unit, sample: int64 `[E]`, which step, unit and sample every event is of; lengths: int64
+    `[B]`, the steps of every sample.
+    Raises UserError for times that do not rise, and times or units out of range.
+
+    >>> events = Events([0.2, 0.4, 3.1], [1, 1, 0], size=2)
+    >>> events.lengths.tolist(), events.dense().squeeze(1).tolist()
+    ([4], [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+    """
+
+    def __init__(
+        self,
+        times: Any,
+        units: Any,
+        size: int,
+        *,
+        duration: float | None = None,
+        dt: float = 1.0,
+        several: Literal["one", "count"] = "one",
+    ) -> None:
+        check_positive(dt, "dt", unit="ms")
+        check_choice(several, "several", ("one", "count"))
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise UserError(message("expected size >= 1, the number of units", repr(size)))
+        at, of = vector(times, "times"), vector(units, "units")
+        if len(at) != len(of):
+            got = f"{len(at)} times and {len(of)} units"
+            raise UserError(message("expected as many times as units", got))
+        if of.is_floating_point():
+            raise TypeError(message("expected units as whole numbers", str(of.dtype)))
+        check_rising(at)
+        check_range(of, 0, size, "units", f"0 to size - 1 = {size - 1}")
+        self.step, self.unit = steps_at(at, dt), of.to(torch.int64)
+        self.sample = torch.zeros_like(self.unit)
+        self.lengths = torch.tensor([steps_of(self.step, at, duration, dt)])
+        self.size, self.dt, self.several = size, float(dt), several
+
+    @classmethod
+    def batch(cls, recordings: Sequence[Events]) -> Events:
+        """Several recordings, or batches of them, as one batch.
+
+        Raises UserError for none, and for recordings of other sizes, dt or `several`.
+
+        >>> one, two = Events([0], [0], size=3), Events([0, 4], [2, 2], size=3)
+        >>> Events.batch([one, two]).lengths.tolist()
+        [1, 5]
+        """
+        if not recordings:
+            raise UserError(message("expected at least one recording", "none"))
+        first = recordings[0]
+        for name in ("size", "dt", "several"):
+            found = {getattr(each, name) for each in recordings}
+            if len(found) > 1:
+                got = " and ".join(map(str, sorted(found)))
+                raise UserError(message(f"expected recordings of the same {name}", got))
+        made = cls.__new__(cls)
+        made.size, made.dt, made.several = first.size, first.dt, first.several
+        made.step = torch.cat([each.step for each in recordings])
+        made.unit = torch.cat([each.unit for each in recordings])
+        made.lengths = torch.cat([each.lengths for each in recordings])
+        before = [0]
+        for each in recordings:
+            before.append(before[-1] + len(each.lengths))
+        made.sample = torch.cat(
+            [each.sample + n for each, n in zip(recordings, before, strict=False)]
+        )
+        return made
+
+    @property
+    def shape(self) -> torch.Size:
+        """`[T, B, units]` of the padded frame that is not made."""
+        return torch.Size((int(self.lengths.max()), len(self.lengths), self.size))
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return len(self.step)
+
+    def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The padded frame `[T, B, units]`."""
+        made = torch.zeros(self.shape, dtype=dtype)
+        at = (self.step, self.sample, self.unit)
+        made.index_put_(at, torch.ones((), dtype=dtype), accumulate=self.several == "count")
+        return made
+
+    def in_rows(self, packing: Packing, like: Tensor) -> EventRows:
+        """In the rows of a packing of these lengths; like: a tensor of the wanted dtype."""
+        rank = torch.empty(packing.batch, dtype=torch.int64)
+        rank[packing.order] = torch.arange(packing.batch)
+        rows = packing.starts[self.step] + rank[self.sample]
+        pairs, counts = (rows * self.size + self.unit).unique(return_counts=True)
+        many = counts if self.several == "count" and bool((counts > 1).any()) else None
+        row, unit = pairs.div(self.size, rounding_mode="floor"), pairs % self.size
+        put = [None if part is None else part.to(like.device) for part in (row, unit, many)]
+        return EventRows(put[0], put[1], put[2], self.size, like)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        lengths = self.lengths.tolist()
+        return f"Events({len(self)} of {self.size} units, lengths {lengths}, dt {self.dt:g} ms)"
+
+
+def steps_at(times: Tensor, dt: float) -> Tensor:
+    """The steps of events: times themselves, or those in ms cut into steps."""
+    if not times.is_floating_point():
+        return times.to(torch.int64)
+    exact = times.double() / dt
+    return (exact + EDGE + 2 * torch.finfo(times.dtype).eps * exact).floor().to(torch.int64)
+
+
+def vector(values: Any, name: str) -> Tensor:
+    """Numbers `[E]`, on the CPU."""
+    try:
+        tensor = isinstance(values, Tensor)
+        found = values.detach().cpu() if tensor else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(message(f"expected {name} as numbers [E]", f"{error}")) from None
+    if found.dim() != 1:
+        raise UserError(message(f"expected {name} [E]", str(list(found.shape))))
+    if not found.numel() and found.is_floating_point():
+        return found.long()  # an empty list says nothing of its kind
+    return found
+
+
+def check_rising(times: Tensor) -> None:
+    """Finite times from 0 on, none before the one in front of it."""
+    if times.is_floating_point() and not bool(torch.isfinite(times).all()):
+        raise UserError(message("expected finite times", "NaN or infinity"))
+    falls = (times[1:] < times[:-1]).nonzero().flatten()
+    if len(falls):
+        k = int(falls[0]) + 1
+        got = f"{times[k].item():g} after {times[k - 1].item():g} (event {k})"
+        remedy = "sort both: order = times.argsort(stable=True)"
+        raise UserError(message("expected times that rise", got, remedy))
+    if len(times) and float(times[0]) < 0:
+        raise UserError(message("expected times from 0 on", f"{times[0].item():g} (event 0)"))
+
+
+def check_range(values: Tensor, low: int, high: int, name: str, words: str) -> None:
+    """Values from low to below high."""
+    wrong = ((values < low) | (values >= high)).nonzero().flatten()
+    if len(wrong):
+        k = int(wrong[0])
+        got = f"{values[k].item()} (event {k})"
+        raise UserError(message(f"expected {name} from {words}", got))
+
+
+def steps_of(step: Tensor, times: Tensor, duration: float | None, dt: float) -> int:
+    """The steps of a recording."""
+    least = int(step[-1]) + 1 if len(step) else 1
+    if duration is None:
+        return least
+    check_positive(duration, "duration")
+    in_ms = times.is_floating_point() or isinstance(duration, float)
+    steps = math.ceil(duration / dt - EDGE) if in_ms else int(duration)
+    if least > max(steps, 1):
+        got = f"an event at {times[-1].item():g}, in step {least - 1} of {steps}"
+        remedy = "leave out the events behind the end, or give a longer duration"
+        expected = f"expected events before the duration of {duration:g}"
+        raise UserError(message(expected, got, remedy))
+    return max(steps, 1)
