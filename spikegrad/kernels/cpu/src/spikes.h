@@ -39,6 +39,9 @@ bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits,
   parallel(rows, rows_a_thread(columns), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end && !real.load(std::memory_order_relaxed); ++r) {
       bool odd = false;
+      // Rows that lie anywhere come too late unless somebody asks for them.
+      for (int64_t c = 0; index && r + 1 < end && c < columns; c += 64 / sizeof(T))
+        __builtin_prefetch(x + index[r + 1] * columns + c);
       for (int64_t w = 0; w < words; ++w)
         bits[r * words + w] =
             ones_of(x + (index ? index[r] : r) * columns + w * kTile, columns_of(w, columns), odd);
