@@ -30,11 +30,16 @@ ROOMS = {
 """{room: what is in it}, in the order of the site."""
 
 
+def alphabetical(name: str) -> tuple[str, str]:
+    """The order of names: `Schedule` before `schedule`, always."""
+    return name.lower(), name
+
+
 def public(room: str) -> list[str]:
     """Every public name of a room, sorted."""
     module = import_module(f"spikegrad.{room}")
     models = module.models() if room == "neurons" else {}
-    return sorted({*module.__all__, *models}, key=str.lower)
+    return sorted({*module.__all__, *models}, key=alphabetical)
 
 
 def first_sentence(thing: Any) -> str:
@@ -131,7 +136,7 @@ def overview() -> str:
     made += ["``import spikegrad as sg``: these names are at the top.", ""]
     rows = []
     every = {*spikegrad.__all__, *import_module("spikegrad.neurons").models()} - {"__version__"}
-    for name in sorted(every, key=str.lower):
+    for name in sorted(every, key=alphabetical):
         thing = getattr(spikegrad, name)
         if inspect.ismodule(thing):
             rows.append((f":doc:`sg.{name} <{name}>`", f"{ROOMS[name]} (a room)."))

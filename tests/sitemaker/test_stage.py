@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,22 @@ def test_a_name_in_no_room_is_an_error(monkeypatch) -> None:
     monkeypatch.setattr(sg, "__all__", [*sg.__all__, "version"])
     with pytest.raises(LookupError, match=r"spikegrad.version is in no room"):
         rooms.home("version")
+
+
+def test_pages_are_the_same_in_every_process() -> None:
+    code = "from docs.sitemaker import rooms; print(rooms.page('surrogate'), rooms.overview())"
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(made) == 1
+    assert b"sg.surrogate" in made.pop()
 
 
 def test_every_command_and_option_is_in_the_reference(sources: Path) -> None:
