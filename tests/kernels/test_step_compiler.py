@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -167,6 +168,30 @@ print("ready", flush=True)
 sys.stdin.readline()
 assert torch.equal(kernels.step(step, x, backend="cpu")[0], step(x)[0])
 """
+
+
+@pytest.mark.parametrize("name", ["g++", "clang++"])
+def test_a_compiled_header_that_is_of_no_use(
+    name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second program uses the compiled header; the third finds it damaged, the fourth whole."""
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.setenv("CXX", name)
+    x = torch.rand(5, 2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(4):
+            step = fresh()
+            assert torch.equal(kernels.step(step, x)[0], step(x)[0])
+            found = list((cache / "steps").glob("*.gch"))
+            if number == 1:
+                assert found[0].stat().st_size > 1 << 20
+                found[0].write_bytes(b"not a header")
+            elif number == 2 and found:
+                found[0].unlink()  # g++ leaves it where it is, and takes the header itself
+        (compiled,) = (cache / "steps").glob("*.gch")
+        assert compiled.stat().st_size > 1 << 20
 
 
 def test_two_processes_at_once(tmp_path: Path) -> None:

@@ -183,7 +183,15 @@ def compile_into(path: Path, text: str, chosen: InstructionSet) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
         source, made = Path(folder) / "step.cpp", Path(folder) / path.name
         source.write_text(text, encoding="utf-8")
-        compile_alone(source, made, chosen, SOURCES, header=compiled_header(path.parent, chosen))
+        header = compiled_header(path.parent, chosen)
+        try:
+            compile_alone(source, made, chosen, SOURCES, header=header)
+        except BuildError:
+            if header is None:
+                raise
+            # clang++ refuses a compiled header when a file behind it has moved; g++ ignores it.
+            compiled_form(header).unlink(missing_ok=True)
+            compile_alone(source, made, chosen, SOURCES)
         content = hashlib.sha256(made.read_bytes()).hexdigest()
         sum_of(made).write_text(content, encoding="ascii")
         os.replace(sum_of(made), sum_of(path))
@@ -197,18 +205,23 @@ def compiled_header(folder: Path, chosen: InstructionSet) -> Path | None:
     """
     name = digest("", chosen)
     header = folder / f"{name}.h"
-    compiled = Path(f"{header}.gch")
+    compiled = compiled_form(header)
     if not compiled.exists():
         with locked(header.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=folder) as aside:
             made = Path(aside) / header.name
             made.write_text(INCLUDES, encoding="utf-8")
+            os.replace(made, header)  # before it is compiled: clang++ writes down where it was
             try:
-                compile_alone(made, Path(aside) / compiled.name, chosen, SOURCES)
+                compile_alone(header, Path(aside) / compiled.name, chosen, SOURCES)
             except BuildError:
                 return None
-            os.replace(made, header)
             os.replace(Path(aside) / compiled.name, compiled)
     return header
+
+
+def compiled_form(header: Path) -> Path:
+    """Where compilers look for the compiled form of a header."""
+    return Path(f"{header}.gch")
 
 
 def digest(text: str, chosen: InstructionSet) -> str:
