@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-__all__ = ["conv2d"]
+__all__ = ["conv2d", "met"]
 
 Pair = tuple[int, int]
 
@@ -31,5 +32,23 @@ def conv2d(
     >>> conv2d(torch.ones(4, 2, 1, 6, 6), weight=torch.ones(8, 1, 3, 3)).shape
     torch.Size([4, 2, 8, 4, 4])
     """
-    y = torch.nn.functional.conv2d(x.flatten(0, 1), weight, bias, stride, padding, dilation, groups)
+    rows, stride, padding = met(x.flatten(0, 1), weight, stride, padding)
+    y = torch.nn.functional.conv2d(rows, weight, bias, stride, padding, dilation, groups)
     return y.unflatten(0, x.shape[:2])
+
+
+def met(
+    rows: Tensor, weight: Tensor, stride: Pair, padding: Pair | str
+) -> tuple[Tensor, Pair, Pair | str]:
+    """Rows `[R, C, H, W]`, stride and padding of the same convolution; for a kernel of 1 x 1 with a
+    stride the pixels that it meets alone, and a stride of 1.
+
+    Not only because that is less to read: in the gradient of such a kernel torch 2.13 on a CPU
+    writes beyond a buffer where images are channels-last and have few channels, and the process
+    ends or goes on with damaged memory.
+    """
+    if tuple(weight.shape[2:]) != (1, 1) or tuple(stride) == (1, 1):
+        return rows, stride, padding
+    if not isinstance(padding, str) and tuple(padding) != (0, 0):
+        rows = pad(rows, (padding[1], padding[1], padding[0], padding[0]))
+    return rows[:, :, :: stride[0], :: stride[1]], (1, 1), (0, 0)

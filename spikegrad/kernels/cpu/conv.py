@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d as dense
 from torch.nn.functional import pad
 
-from spikegrad.functional.conv import Pair
+from spikegrad.functional.conv import Pair, met
 from spikegrad.kernels.cpu.eager import refuse
 from spikegrad.kernels.cpu.schema import define
 
@@ -44,6 +44,7 @@ def conv2d(
     rows = x.flatten(0, 1)
     bits = spikes_of(rows, weight, stride, padding) if plain else None
     if bits is None:
+        rows, stride, padding = met(rows, weight, stride, padding)
         y = dense(rows_last(rows), weight, bias, stride, padding, dilation, groups)
         return y.unflatten(0, x.shape[:2])
     words = [*stride, *padding, weight.shape[0]]
