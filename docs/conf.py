@@ -26,7 +26,7 @@ highlight_language = "none"
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 100
+nb_execution_timeout = 600
 nb_output_stderr = "remove"  # kernels that are compiled at their first use say so
 nb_merge_streams = True
 

@@ -1,7 +1,7 @@
-"""The Python blocks of README.md and docs/ run, as a reader would run them, and so do the cells.
+"""The Python blocks of README.md and docs/ run, as a reader would run them.
 
 Blocks of one page share a namespace and run in their order, in an empty folder. A block right after
-a line `<!-- no-test: reason -->` is skipped.
+a line `<!-- no-test: reason -->` is skipped. Tutorials run where the site is built (`make docs`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(
-    r"^( *)(`{3,})[ \t]*(\{code-cell\}|\w*)[^\n]*\n(.*?)^\1\2[ \t]*$", re.MULTILINE | re.DOTALL
-)
-OPTION = re.compile(r"\A(?::[a-z-]+:[^\n]*\n)+")
+FENCE = re.compile(r"^( *)(`{3,})[ \t]*(\w*)[^\n]*\n(.*?)^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
 SKIP = re.compile(r"<!-- no-test: (\S.*?) -->\s*\Z")
 
 
@@ -33,13 +30,11 @@ def blocks(text: str) -> list[Block]:
     """The ```python blocks of a page."""
     found = []
     for match in FENCE.finditer(text):
-        if match.group(3) not in ("python", "py", "{code-cell}"):
+        if match.group(3) not in ("python", "py"):
             continue
         skip = SKIP.search(text[: match.start()])
         indent = len(match.group(1))
         code = "".join(line[indent:] or "\n" for line in match.group(4).splitlines(keepends=True))
-        if match.group(3) == "{code-cell}":  # options, for the site alone
-            code = OPTION.sub(lambda options: "\n" * options.group().count("\n"), code)
         line = text.count("\n", 0, match.start()) + 2
         found.append(Block(line, code, skip.group(1) if skip else ""))
     return found
@@ -101,11 +96,6 @@ def test_blocks_are_found_with_their_lines_and_reasons():
     assert [block.line for block in found] == [4, 13, 19]
     assert [block.reason for block in found] == ["", "needs a GPU", ""]
     assert found[2].code == "if first:\n\n    second = first + 1\n"
-
-
-def test_cells_of_a_tutorial_run_without_their_options():
-    (cell,) = blocks("Text\n\n```{code-cell}\n:tags: [hide-input]\n:name: a\nx = 1\n```\n")
-    assert cell == Block(4, "\n\nx = 1\n", "")
 
 
 def test_blocks_of_a_page_share_their_names_and_a_failure_is_one():

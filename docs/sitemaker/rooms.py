@@ -22,6 +22,7 @@ ROOMS = {
     "verify": "The theory as checks",
     "analysis": "Measures of spike trains",
     "report": "Figures and pages",
+    "ragged": "Sequences of different length, recordings as events",
     "kernels": "Backends",
     "step": "A neuron as one step",
     "types": "States and words",
