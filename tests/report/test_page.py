@@ -19,6 +19,7 @@ from spikegrad.report import write_report
 from spikegrad.report.page import html, run_content
 from spikegrad.report.page.parts import cleaned, packed, packed_bits
 from spikegrad.surrogate import get, names
+from spikegrad.train.batch import Batch
 from spikegrad.train.behind import Behind, shown
 from spikegrad.train.measures import table_of
 from spikegrad.train.objective import Objective
@@ -167,7 +168,7 @@ def test_targets_of_a_regression_are_kept_beside_the_predictions():
     behind = Behind()
     targets, scores = torch.rand(4, 2), torch.rand(4, 2)
     scores[0, 0] = float("nan")
-    behind.add(Objective("membrane_mean"), torch.rand(4, 9), targets, scores)
+    behind.add(Objective("membrane_mean"), Batch(torch.rand(4, 9), targets, None), scores)
     pairs = behind.data()["pairs"]
     assert len(pairs) == 7
     expected = [[float(targets[0, 1]), float(scores[0, 1])]]
