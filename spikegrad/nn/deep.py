@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from spikegrad.checks import check_positive
+from spikegrad.checks import check_choice
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.branch import Join, Residual
@@ -59,6 +59,7 @@ def sew_resnet(
     torch.Size([4, 2, 10])
     """
     check_shape(shape)
+    check_choice(join, "join", ("add", "and", "iand"))  # concat would change the channels
     check_counts("channels", channels)
     check_counts("blocks", blocks)
     if len(blocks) != len(channels):
@@ -133,8 +134,9 @@ def vgg(
         layers.append(MaxPool2d(2))
     flat = before * (shape[1] >> len(channels)) * (shape[2] >> len(channels))
     layers.append(Flatten())
+    if len(dense) > 0:
+        check_counts("dense", dense)
     for size in dense:
-        check_positive(size, "dense")
         drop = [Dropout(dropout)] if dropout else []
         layers += [*drop, Linear(flat, size, bias=False), BatchNorm(size), neuron(size)]
         flat = size

@@ -152,7 +152,8 @@ class BatchNorm(Layer):
         var = added_up(spread.square().sum(axes) * weight) / n
         y = spread * torch.rsqrt(var + self.eps).reshape(shape)
         self.remember(mean, var, int(n) * repeats)
-        return (y.to(rows.dtype) * gain.reshape(shape)) + self.bias.reshape(shape)
+        y = y.to(rows.dtype) * gain.reshape(shape)
+        return y if self.bias is None else y + self.bias.reshape(shape)  # BNTT has none
 
     def remember(self, mean: Tensor, var: Tensor, count: int) -> None:
         """Move the running moments towards this batch's (variance made unbiased)."""

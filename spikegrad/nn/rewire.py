@@ -1,7 +1,8 @@
 """Synapses that come and go: pruning, growth, and both at once.
 
 A connection that was made with `connectivity=` keeps its weight's `nn.Parameter`, whose size
-changes; an optimiser's momenta follow it where the optimiser is given.
+changes; an optimiser's momenta follow it where the optimiser is given. Where it is not, they stay
+in their places, which are those of other synapses then.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spikegrad.checks import check_number
 from spikegrad.errors import UserError, message
 from spikegrad.nn.connection import Linear
 from spikegrad.nn.edged import stored
@@ -73,6 +75,7 @@ def grow(
     edges = edges_to_change(connection)
     if isinstance(many, bool) or not isinstance(many, int):
         raise TypeError(message("expected a whole number of synapses to grow", repr(many)))
+    check_number(weight, "weight")
     if many < 0:
         raise UserError(message("expected a number of synapses >= 0", str(many)))
     places = places_of(edges)
@@ -109,6 +112,18 @@ def rewire(
     """
     moved = prune(connection, share, optimizer=optimizer)
     return grow(connection, moved, gradient=gradient, optimizer=optimizer, generator=generator)
+
+
+def check_optimizer(optimizer: object, own: torch.nn.Parameter) -> None:
+    """An optimiser of this weight, or none."""
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        expected = "expected optimizer as a torch.optim.Optimizer"
+        raise TypeError(message(expected, type(optimizer).__name__))
+    if not any(p is own for group in optimizer.param_groups for p in group["params"]):
+        expected = "expected the optimizer that holds this connection's weight"
+        raise UserError(message(expected, "one that does not"))
 
 
 def edges_to_change(connection: Linear) -> Edges:
@@ -191,6 +206,7 @@ def change(
     """
     own, edges = stored(connection), connection.edges
     assert edges is not None
+    check_optimizer(optimizer, own)
     many = len(own)
 
     def moved(values: Tensor, new: float) -> Tensor:

@@ -210,6 +210,10 @@ def test_recipes_refuse_what_does_not_fit() -> None:
         models.sew_resnet([28, 28], 10)
     with pytest.raises(UserError, match="at least 4 pixels a side"):
         models.sew_resnet([1, 2, 2], 10, channels=[4, 8, 8], blocks=[1, 1, 1])
+    with pytest.raises(UserError, match="concat"):
+        models.sew_resnet([1, 28, 28], 10, join="concat")
+    with pytest.raises(UserError, match="dense as whole numbers"):
+        models.vgg([1, 28, 28], 10, dense=[1.5])
     with pytest.raises(UserError, match="at most 2 groups"):
         models.vgg([1, 4, 4], 10)
     with pytest.raises(UserError, match=r"dropout in \[0, 1\)"):

@@ -181,6 +181,13 @@ def test_wrong_input_is_named() -> None:
         grow(layer, 1, gradient=torch.ones(30, 20))
     with pytest.raises(UserError, match="expected a finite gradient"):
         grow(layer, 1, gradient=torch.full((20, 30), float("nan")))
+    others = torch.optim.SGD(sparse().parameters(), lr=0.1)
+    with pytest.raises(UserError, match="optimizer that holds this connection's weight"):
+        prune(layer, 0.5, optimizer=others)
+    with pytest.raises(TypeError, match=r"a torch\.optim\.Optimizer, got str"):
+        grow(layer, 1, optimizer="adam")
+    with pytest.raises(TypeError, match="weight"):
+        grow(layer, 1, weight="0")
     with candidates(layer) as found:
         pass
     with pytest.raises(UserError, match="a backward pass through the connection"):
