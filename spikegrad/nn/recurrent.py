@@ -69,31 +69,7 @@ class Recurrent(Stateful):
         Raises TypeError where the neuron or the connection has a forward of its own, which nobody
         would call, and UserError where the neuron returns its membrane, or has several inputs.
         """
-        if has_own_forward(self.neuron, Neuron):
-            raise TypeError(
-                message(
-                    "expected a neuron without a forward of its own in Recurrent",
-                    type(self.neuron).__name__,
-                    "Recurrent calls its scan step by step: override bound() instead",
-                )
-            )
-        if self.neuron.output != "spikes":
-            raise UserError(
-                message(
-                    "expected a neuron that returns its spikes in Recurrent, which feeds them back",
-                    f"output={self.neuron.output!r}",
-                    "omit output, and read membranes with spikegrad.record",
-                )
-            )
-        definition = self.neuron.definition()
-        if definition is not None and definition.inputs:
-            raise UserError(
-                message(
-                    "expected a neuron with one input in Recurrent, which adds the feedback to it",
-                    f"{definition.name} with {', '.join(definition.inputs)}",
-                    "put the spikes of the step before among the inputs yourself, step by step",
-                )
-            )
+        check_fed_back(self.neuron)
         kind = DelayedLinear if isinstance(self.connection, DelayedLinear) else Linear
         if not does_as_its_class(self.connection, kind):
             raise TypeError(
@@ -143,11 +119,40 @@ def size_of(features: int | None) -> int:
     return features
 
 
+def check_fed_back(neuron: Neuron) -> None:
+    """A neuron with one input that returns its spikes, and whose scan is all that it does."""
+    if has_own_forward(neuron, Neuron):
+        raise TypeError(
+            message(
+                "expected a neuron without a forward of its own in Recurrent",
+                type(neuron).__name__,
+                "Recurrent calls its scan step by step: override bound() instead",
+            )
+        )
+    if neuron.output != "spikes":
+        raise UserError(
+            message(
+                "expected a neuron that returns its spikes in Recurrent, which feeds them back",
+                f"output={neuron.output!r}",
+                "omit output, and read membranes with spikegrad.record",
+            )
+        )
+    definition = neuron.definition()
+    if definition is not None and definition.inputs:
+        raise UserError(
+            message(
+                "expected a neuron with one input in Recurrent, which adds the feedback to it",
+                f"{definition.name} with {', '.join(definition.inputs)}",
+                "put the spikes of the step before among the inputs yourself, step by step",
+            )
+        )
+
+
 def check_feeds_back(connection: object) -> None:
     """A `Linear`, with delays or without, from some neurons to as many."""
     if not isinstance(connection, (Linear, DelayedLinear)):
         expected = "expected connection as a spikegrad Linear or DelayedLinear"
-        remedy = "Recurrent reads a weight; write other feedback step by step"
+        remedy = "Recurrent reads a weight; Loop feeds back through any layers"
         raise TypeError(message(expected, type(connection).__name__, remedy))
     if connection.in_features != connection.out_features:
         sizes = f"{connection.in_features} to {connection.out_features}"

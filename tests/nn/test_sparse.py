@@ -251,7 +251,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "both": (lambda lif: sg.Recurrent(lif, 3, connection=sg.Linear(3, 3)), ValueError, "got both"),
     "neither": (lambda lif: sg.Recurrent(lif), ValueError, "either features or a connection"),
     "another kind": (lambda lif: sg.Recurrent(lif, connection=nn.Linear(3, 3)), TypeError,
-                     "connection as a spikegrad Linear, got Linear"),
+                     "connection as a spikegrad Linear or DelayedLinear, got Linear"),
     "not square": (lambda lif: sg.Recurrent(lif, connection=sg.Linear(3, 4)), ValueError,
                    "from N to N neurons, got 3 to 4"),
     "features": (lambda lif: sg.Recurrent(lif, 0), ValueError, "features >= 1"),
