@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from spikegrad.errors import RunError, UserError
-from spikegrad.nn import LIF, BatchNorm, Linear, Sequential
+from spikegrad.nn import BNTT, LIF, BatchNorm, Linear, Sequential
 from spikegrad.nn.norm import standing_in
 from spikegrad.train import fit
 from spikegrad.train.parallel import add_up_gradients
@@ -98,6 +98,22 @@ def normalised(rank: int, counts: tuple[int, ...]) -> None:
     torch.testing.assert_close(norm.bias.grad, alone.bias.grad, **close)
 
 
+def normalised_by_step(rank: int, counts: tuple[int, ...]) -> None:
+    """A norm of its own at every step, over the batches of all processes."""
+    draw = torch.Generator().manual_seed(2)
+    x = torch.rand(4, sum(counts), 5, dtype=torch.float64, generator=draw)
+    begin = sum(counts[:rank])
+    own = x[:, begin : begin + counts[rank]] if counts[rank] else x[:, :1] * 0
+    norm = BNTT(5, steps=4).double()
+    with standing_in(not counts[rank]):
+        y, _ = norm(own)
+    expected = [
+        nn.functional.batch_norm(step, None, None, training=True)[begin : begin + counts[rank]]
+        for step in x
+    ]
+    torch.testing.assert_close(y[:, : counts[rank]], torch.stack(expected))
+
+
 def added_up(rank: int) -> None:
     """A parameter that took part in one process alone, and one that did in none."""
     layer = nn.Linear(2, 2)
@@ -113,6 +129,7 @@ def worker(rank: int, file: str) -> None:
         whole_and_its_gradient(rank, counts)
         mean_and_its_gradient(rank, counts)
         normalised(rank, counts)
+        normalised_by_step(rank, counts)
     added_up(rank)
     divided(rank)
     told_apart(rank)
