@@ -2,8 +2,9 @@
 
 "sew": `sg.nn.models.sew_resnet([1, 28, 28], 10)`, T = 4, B = 16, the same network on the reference
 backend, and in SpikingJelly where that is installed. "skip": two connections into one layer of
-neurons (700-512, twice 512-512), T = 100, B = 128, beside the same without the second connection
-and that connection alone. Turns in one process; the least time of each counts.
+neurons (700-512-512), T = 100, B = 128, beside the same without the second connection and that
+connection alone. The second one reads the spikes that the first one reads (512-512), or in "over"
+those that enter the layer before (700-512). Turns in one process; the least time of each counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,14 +108,17 @@ def sew() -> dict[str, Run]:
 
 
 class Net(sg.Module):
-    """One or two connections into the second layer of neurons."""
+    """One or two connections into the second layer of neurons.
 
-    def __init__(self, skip: bool) -> None:
+    beside: how many inputs the second connection has, 512 of the first layer, or 700; None: none.
+    """
+
+    def __init__(self, beside: int | None) -> None:
         super().__init__()
         surrogate = sg.surrogate.triangle(2.0)
         self.into, self.first = sg.Linear(700, 512), sg.LIF(20.0, surrogate=surrogate)
         self.on, self.second = sg.Linear(512, 512), sg.LIF(20.0, surrogate=surrogate)
-        self.beside = sg.Linear(512, 512) if skip else None
+        self.beside = None if beside is None else sg.Linear(beside, 512)
         self.out, self.readout = sg.Linear(512, 20), sg.LI(20.0)
 
     def flow(self, x: Tensor) -> Any:
@@ -121,23 +126,23 @@ class Net(sg.Module):
         a = self.first(self.into(x))
         current = self.on(a)
         if self.beside is not None:
-            current = current + self.beside(a)
+            current = current + self.beside(a if self.beside.in_features == 512 else x)
         return self.readout(self.out(self.second(current)))
 
 
-def skip() -> dict[str, Run]:
+def skip(beside: int) -> dict[str, Run]:
     """Two connections into one layer, one connection, and the second connection alone."""
     source = torch.Generator().manual_seed(0)
     x = (torch.rand(100, 128, 700, generator=source) < 0.05).float()
     labels = torch.randint(20, (128,), generator=source)
     torch.manual_seed(0)
-    with_skip, without = Net(True), Net(False)
+    with_skip, without = Net(beside), Net(None)
     for network in (with_skip, without):
         sg.nn.calibrate(network, x)
     with sg.record(without, membrane=False) as tapes, torch.no_grad():
         without(x)
-    spikes = tapes["first"].spikes.clone().requires_grad_()
-    alone = sg.Linear(512, 512)
+    spikes = tapes["first"].spikes.clone().requires_grad_() if beside == 512 else x
+    alone = sg.Linear(beside, 512)
 
     def connection() -> None:
         spikes.grad = None
@@ -151,7 +156,11 @@ def skip() -> dict[str, Run]:
     }
 
 
-NETWORKS = {"sew": sew, "skip": skip}
+NETWORKS: dict[str, Callable[[], dict[str, Run]]] = {
+    "sew": sew,
+    "skip": partial(skip, 512),
+    "over": partial(skip, 700),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -71,7 +71,7 @@ def explain(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Explanatio
     made: list[Explained] = []
     for place, seen in enumerate(runs[-1]):
         block = isinstance(seen.what, Block)
-        said = of_block(seen.what, seen.how, names, not made) if block else of_layer(seen, names)
+        said = of_block(seen, names, not made) if block else of_layer(seen, names)
         # A run by another way (an input that is not the same twice) has other calls.
         same = [run[place] for run in runs[1:] if len(run) == len(runs[-1])]
         back = [each.backward for each in same if each.backward is not None]
@@ -259,11 +259,11 @@ def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
     return "torch", "dense", reason, "with fewer spikes (below 25 %) the product is event-driven"
 
 
-def of_block(
-    block: Block, choices: list[Any] | None, names: dict[nn.Module, str], first: bool
-) -> Explained:
+def of_block(seen: Seen, names: dict[nn.Module, str], first: bool) -> Explained:
     """Layers that ran in one call of the kernels."""
-    within = [block.connection, block.feedback or block.neuron]
+    block: Block = seen.what
+    choices: list[Any] | None = seen.how
+    within = seen.layers or [block.connection, block.feedback or block.neuron]
     layers = tuple(names.get(part, "?") for part in within if part is not None)
     if choices is None:  # its neurons have no program, and ran by themselves
         return Explained(layers, "reference", "", "", "", None, "torch's product")

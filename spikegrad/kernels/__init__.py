@@ -4,7 +4,16 @@
 """
 
 from spikegrad.kernels.backend import Backend, Call, Part, Streamed
-from spikegrad.kernels.blocks import choose_layer, choose_normed, choose_pool, packed, stilled
+from spikegrad.kernels.blocks import (
+    choose_layer,
+    choose_normed,
+    choose_pool,
+    packed,
+    passes_on,
+    side_by_side,
+    stilled,
+    unpacked,
+)
 from spikegrad.kernels.choice import Choice
 from spikegrad.kernels.cpu import BuildError
 from spikegrad.kernels.dispatch import (
@@ -72,11 +81,14 @@ __all__ = [
     "max_pool2d",
     "moments",
     "packed",
+    "passes_on",
     "recurrent",
     "register",
     "report_of_step",
+    "side_by_side",
     "spiking",
     "step",
     "stilled",
+    "unpacked",
     "unregister",
 ]

@@ -304,6 +304,17 @@ class Backend:
         """The same of events in so many rows; None where one is a count above 1."""
         return None
 
+    def unpacked(self, given: Any) -> Tensor:
+        """The numbers `[T, B, N]` of `packs`, whoever else reads them."""
+        raise NotImplementedError
+
+    def side_by_side(self, parts: Sequence[Any]) -> tuple[Any, list[int]] | None:
+        """Several `packs` as one, for a layer that several signals enter; None: it cannot.
+
+        The list has the columns that each takes there, which may be more than it has.
+        """
+        return None
+
     def stilled(self, x: Tensor) -> Tensor:
         """x, for its `layer`, as one step seen T times where all its steps are equal."""
         return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,16 @@ from spikegrad.ragged import Packed
 from spikegrad.step import Step
 from spikegrad.types import Edges
 
-__all__ = ["choose_layer", "choose_normed", "choose_pool", "packed", "stilled"]
+__all__ = [
+    "choose_layer",
+    "choose_normed",
+    "choose_pool",
+    "packed",
+    "passes_on",
+    "side_by_side",
+    "stilled",
+    "unpacked",
+]
 
 
 def choose_layer(
@@ -93,6 +103,24 @@ def packed(x: Tensor | Packed, backend: str) -> Any:
     if source is None:
         return get(backend).packed(x.rows)
     return get(backend).packed_rows(*source)
+
+
+def passes_on(y: Any, backend: str) -> bool:
+    """Whether an output is what a backend's layers pass on instead of numbers."""
+    kind = get(backend).packs
+    return kind is not None and isinstance(y, kind)
+
+
+def unpacked(given: Any, backend: str) -> Tensor:
+    """The numbers `[T, B, N]` of what a backend's layer passed on."""
+    return get(backend).unpacked(given)
+
+
+def side_by_side(parts: Sequence[Any], backend: str) -> tuple[Any, list[int]] | None:
+    """What several of a backend's layers passed on as one input, and the columns that each takes;
+    None where it cannot be.
+    """
+    return get(backend).side_by_side(parts)
 
 
 def stilled(x: Tensor, backend: str) -> Tensor:

@@ -15,7 +15,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.branch import Residual
 from spikegrad.nn.connection import Linear
-from spikegrad.nn.current import as_numbers
+from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.lif import LIF
 from spikegrad.nn.module import Module
 from spikegrad.nn.norm import BatchNorm

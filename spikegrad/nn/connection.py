@@ -17,10 +17,12 @@ from spikegrad.checks import check_current, check_like
 from spikegrad.errors import UserError, message
 from spikegrad.kernels import check_backend
 from spikegrad.nn.base import plain
-from spikegrad.nn.current import Current, Layer, Source, as_numbers
+from spikegrad.nn.current import Current, Layer, Source
 from spikegrad.nn.edged import Edged
 from spikegrad.nn.fold import fold, is_static
+from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.now import NOW
+from spikegrad.nn.signal import Signal
 from spikegrad.types import Backend
 
 __all__ = ["AvgPool2d", "Conv2d", "Flatten", "Linear", "MaxPool2d"]
@@ -49,9 +51,8 @@ def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
 def may_wait(x: Any) -> bool:
     """Whether a product of x may be computed later: nothing but this thread's eager torch looks."""
     return (
-        type(x) is Tensor
-        and not torch.compiler.is_compiling()
-        and not x.is_inference()
+        not torch.compiler.is_compiling()
+        and (x.known is None if type(x) is Signal else type(x) is Tensor and not x.is_inference())
         and not is_autocast_enabled(x.device.type)
         and torch._C._functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
@@ -106,7 +107,8 @@ class Linear(Layer, Edged, nn.Linear):
 
     def __call__(self, x: Any) -> Any:
         """The currents; within `Module.flow` for the neurons to compute."""
-        x = as_numbers(x)
+        if type(x) is not Signal or x.known is not None:
+            x = as_numbers(x)
         if NOW.keeper is None or not may_wait(x) or not plain(self, Linear):
             return super().__call__(x)
         if x.dim() > 3 or any(p.is_inference() for p in self.parameters()):
@@ -114,8 +116,10 @@ class Linear(Layer, Edged, nn.Linear):
         self.check(x)
         return Current(Source.of(self, x, (*x.shape[:2], self.out_features)))
 
-    def check(self, x: Tensor) -> None:
+    def check(self, x: Tensor | Signal) -> None:
         """An input that fits."""
+        if isinstance(x, Signal):
+            x = x.like()
         check_current(x)
         if x.dim() < 3 or x.shape[-1] != self.in_features:
             flat = x.dim() > 3 and x[0, 0].numel() == self.in_features
@@ -125,9 +129,14 @@ class Linear(Layer, Edged, nn.Linear):
             raise UserError(message(expected, str(list(x.shape)), remedy + more))
         check_like(x, self.weight, "Linear")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Signal) -> Tensor:
         """Currents `[T, B, *, out]` from x `[T, B, *, in]`."""
         self.check(x)
+        if isinstance(x, Signal):
+            args: dict[str, Any] = {"weight": self.weight, "edges": self.edges}
+            if kernels.choose("linear", self.backend, x.spikes, args).backend == x.backend:
+                return kernels.linear(x.spikes, **args, bias=self.bias, backend=self.backend)
+            x = x.numbers()
         if x.dim() > 3:
             return self.forward(x.flatten(1, -2)).unflatten(1, x.shape[1:-1])
         edges = self.edges

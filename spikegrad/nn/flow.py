@@ -8,12 +8,16 @@ from typing import Any
 
 from torch import nn
 
+from spikegrad import kernels
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message, unknown
-from spikegrad.nn.current import Current, Source, as_numbers
+from spikegrad.nn.current import Current
 from spikegrad.nn.fuse import Block, block_at, run_block
+from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.now import NOW
 from spikegrad.nn.sequential import Sequential
+from spikegrad.nn.signal import Signal
+from spikegrad.nn.sources import joint
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.witness import Seen
 from spikegrad.ragged import Packed, Packing
@@ -25,16 +29,16 @@ RETURNED = "pass the states that this network returned, or None to start from re
 
 
 def over(layer: nn.Module, x: Any, state: State) -> Any:
-    """A layer with a state over x; with the one connection that its current comes from, if the
-    kernels run both in one call.
+    """A layer with a state over x; with the connections that its current comes from, if the
+    kernels run all in one call. The spikes of such a call stay bits.
     """
     rows = x.rows if type(x) is Packed else x
-    source = rows.alone() if type(rows) is Current else None
-    if source is not None:
-        entering = x.map(lambda _: source.x) if type(x) is Packed else source.x
-        block = block_at([source.connection, layer], 0, entering)
+    if type(rows) is Current and rows.waits:
+        connection, entering = read_by(rows)
+        entering = x.map(lambda _: entering) if type(x) is Packed else entering
+        block = "" if connection is None else block_at([connection, layer], 0, entering)
         if isinstance(block, Block) and block.neuron is not None:
-            return together(block, layer, source, entering, state)
+            return together(block, layer, rows, entering, state)
     x = as_numbers(x)
     if NOW.witness is None or isinstance(layer, (Flowing, Sequential)):
         return layer(x, state)
@@ -44,18 +48,39 @@ def over(layer: nn.Module, x: Any, state: State) -> Any:
     return out
 
 
-def together(block: Block, layer: nn.Module, source: Source, x: Any, state: State) -> Any:
-    """A connection and its neurons in one call; x: what entered the connection."""
-    source.check_unchanged()
-    if NOW.witness is None:
-        return run_block(block, x, state, pass_on=False)
-    chosen: list[Any] = []
-    began = time.perf_counter()
-    out = run_block(block, x, state, pass_on=False, witness=chosen)
-    took = time.perf_counter() - began
-    _, how = chosen[0]
-    NOW.witness.saw(Seen((source.connection, layer), block, how, source.x, took), out[0])
-    return out
+def read_by(current: Current) -> tuple[Any, Any]:
+    """The connection into neurons, and what enters it; (None, None) where no one does."""
+    if len(current.sources) == 1:
+        source = current.sources[0]
+        return source.connection, source.bits
+    made = joint(current)
+    return (None, None) if isinstance(made, str) else (made, made.x)
+
+
+def together(block: Block, layer: nn.Module, current: Current, x: Any, state: State) -> Any:
+    """Connections and their neurons in one call; x: what enters them."""
+    for source in current.sources:
+        source.check_unchanged()
+    witness = NOW.witness
+    chosen: list[Any] | None = None if witness is None else []
+    began = time.perf_counter()  # never under torch.compile, where nothing waits
+    y, after = run_block(block, x, state, pass_on=True, witness=chosen)
+    if witness is not None and chosen is not None:
+        took = time.perf_counter() - began
+        layers = (*(source.connection for source in current.sources), layer)
+        witness.saw(Seen(layers, block, chosen[0][1], x, took), y)
+    return signals(y, block), after
+
+
+def signals(y: Any, block: Block) -> Any:
+    """What neurons pass on, for any number of readers; numbers as they are."""
+    assert block.choice is not None
+    backend = block.choice.backend
+    if not kernels.passes_on(y.rows if type(y) is Packed else y, backend):
+        return y
+    if type(y) is Packed:
+        return y.map(lambda rows: Signal(rows, backend))
+    return Signal(y, backend)
 
 
 class Flowing(Stateful):

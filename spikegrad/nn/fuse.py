@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikegrad import kernels
 from spikegrad.functional.recurrent import check_feedback
@@ -18,6 +18,7 @@ from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
+from spikegrad.nn.sources import Joint
 from spikegrad.ragged import Packed, Packing
 from spikegrad.types import State
 
@@ -25,9 +26,11 @@ __all__ = ["Block", "block_at", "run_block"]
 
 
 class Block(NamedTuple):
-    """`width` layers that run in one call, from a connection on; choice: what runs them."""
+    """`width` layers that run in one call, from a connection on, or from several together; choice:
+    what runs them.
+    """
 
-    connection: Linear
+    connection: Linear | Joint
     neuron: Neuron | None
     feedback: Recurrent | None
     width: int
@@ -41,9 +44,7 @@ class Block(NamedTuple):
         return (self.connection.backend, *neuron, *feedback)
 
 
-def block_at(
-    layers: Sequence[nn.Module], position: int, x: Any, *, ahead: bool = False
-) -> Block | str:
+def block_at(layers: Sequence[Any], position: int, x: Any, *, ahead: bool = False) -> Block | str:
     """The block that starts at a position, or why there is none.
 
     ahead: x is what enters the block before, whose spikes will enter this one.
@@ -72,12 +73,12 @@ def block_at(
     return choice if isinstance(choice, str) else block._replace(choice=choice)
 
 
-def shape_of(layers: Sequence[nn.Module], position: int) -> Block | str:
+def shape_of(layers: Sequence[Any], position: int) -> Block | str:
     """The same by the layers alone."""
     first = layers[position]
-    if not plain(first, Linear):
+    if type(first) is not Joint and not plain(first, Linear):
         return f"{type(first).__name__} is not a plain Linear"
-    assert isinstance(first, Linear)
+    assert isinstance(first, (Linear, Joint))
     second = layers[position + 1] if position + 1 < len(layers) else None
     feedback = None
     neuron: Any = second
@@ -152,7 +153,7 @@ def lying(rows: Any, packing: Packing | None) -> Any:
 
 
 def fed_back(
-    feedback: Recurrent, linear: Linear, x: Any
+    feedback: Recurrent, linear: Linear | Joint, x: Any
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
     """The feedback's weight, the bias of both connections, and the edges of the feedback."""
     back = feedback.connection

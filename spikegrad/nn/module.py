@@ -9,8 +9,9 @@ from torch import Tensor
 
 from spikegrad.checks import check_current, check_finite, check_finite_state
 from spikegrad.errors import message
-from spikegrad.nn.current import of_numbers, reads_packed
+from spikegrad.nn.current import reads_packed
 from spikegrad.nn.flow import Flow, Flowing
+from spikegrad.nn.lazy import of_numbers
 from spikegrad.nn.now import NOW
 from spikegrad.ragged import Packed
 from spikegrad.types import State

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from spikegrad.errors import UserError, message
-from spikegrad.nn.current import Layer, as_numbers, takes_packed
+from spikegrad.nn.current import Layer, takes_packed
+from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.lengths import over_events, over_lengths
 from spikegrad.nn.now import NOW
 from spikegrad.ragged import Events, Packed, by_segments

@@ -11,6 +11,7 @@ from spikegrad.kernels.cpu.library import isa, load, loaded
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.measure import measure
 from spikegrad.kernels.cpu.pool2d import max_pool2d
+from spikegrad.kernels.cpu.signals import side_by_side, unpacked
 from spikegrad.kernels.cpu.spike_pool_operator import obstacle as obstacle_to_pool
 from spikegrad.kernels.cpu.spike_pool_operator import spike_pool
 from spikegrad.kernels.cpu.spikes import Spikes, packed, packed_events, packed_rows, stilled
@@ -46,8 +47,10 @@ __all__ = [
     "packed_events",
     "packed_rows",
     "recurrent",
+    "side_by_side",
     "spike_pool",
     "step",
     "stilled",
     "table",
+    "unpacked",
 ]

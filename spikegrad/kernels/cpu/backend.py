@@ -124,6 +124,14 @@ class CPU(Backend):
         """`cpu.packed_events`."""
         return cpu.packed_events(x, rows)
 
+    def unpacked(self, given: cpu.Spikes) -> Tensor:
+        """`cpu.unpacked`."""
+        return cpu.unpacked(given)
+
+    def side_by_side(self, parts: Sequence[cpu.Spikes]) -> tuple[cpu.Spikes, list[int]] | None:
+        """`cpu.side_by_side`."""
+        return cpu.side_by_side(parts)
+
     def stilled(self, x: Tensor) -> Tensor:
         """`cpu.stilled`."""
         return cpu.stilled(x)

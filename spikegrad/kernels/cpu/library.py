@@ -66,6 +66,7 @@ def load_now() -> str:
         layer_operator,
         linear_operator,
         pool2d,
+        signals,
         sparse_operator,
         spike_pool_operator,
         spikes,
@@ -75,6 +76,7 @@ def load_now() -> str:
 
     rooms = (
         spikes,
+        signals,
         step_operator,
         linear_operator,
         sparse_operator,

@@ -10,7 +10,7 @@ from spikegrad.kernels.triton.feedback import recurrent
 from spikegrad.kernels.triton.layer import REASON, layer, linear, normed
 from spikegrad.kernels.triton.module import installed, interpreting, why_missing
 from spikegrad.kernels.triton.run import step
-from spikegrad.kernels.triton.spikes import Spikes
+from spikegrad.kernels.triton.spikes import Spikes, side_by_side
 from spikegrad.kernels.triton.trial import SCAN
 from spikegrad.kernels.triton.verdict import failed, verdicts
 from spikegrad.step import Step
@@ -28,6 +28,7 @@ __all__ = [
     "obstacle_inside",
     "obstacle_to_feedback",
     "recurrent",
+    "side_by_side",
     "step",
     "verdicts",
 ]

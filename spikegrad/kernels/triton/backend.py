@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,16 @@ class Triton(Backend):
     def missing(self) -> str:
         """Why Triton or a GPU is not there, or ""."""
         return triton.available()
+
+    def unpacked(self, given: triton.Spikes) -> Tensor:
+        """Zeros and ones."""
+        return given.numbers()
+
+    def side_by_side(
+        self, parts: Sequence[triton.Spikes]
+    ) -> tuple[triton.Spikes, list[int]] | None:
+        """`triton.side_by_side`."""
+        return triton.side_by_side(parts)
 
     def leaves(self, call: Call) -> str:
         """Products of numbers are torch's."""

@@ -6,12 +6,13 @@ without asking others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["FEWEST", "STEPS", "Spikes", "bytes_of", "edge_of"]
+__all__ = ["FEWEST", "STEPS", "Spikes", "bytes_of", "edge_of", "side_by_side"]
 
 STEPS = 8
 """Of a byte: bit s of byte k is step 8 k + s."""
@@ -61,6 +62,17 @@ class Spikes(NamedTuple):
         steps = torch.arange(STEPS, dtype=torch.uint8, device=self.bits.device)
         bits = (self.bits.unsqueeze(1) >> steps.reshape(-1, 1, 1)) & 1
         return self.edge + bits.flatten(0, 1)[: len(self.edge)].to(self.dtype)
+
+
+def side_by_side(parts: Sequence[Spikes]) -> tuple[Spikes, list[int]] | None:
+    """Spikes of the same steps and samples as those of one layer, and the columns of each; None
+    where shapes or dtypes differ.
+    """
+    first = parts[0]
+    if any(p.shape[:2] != first.shape[:2] or p.dtype != first.dtype for p in parts):
+        return None
+    edge, bits = (torch.cat([p[k] for p in parts], 2) for k in (0, 1))
+    return Spikes(edge, bits), [p.columns for p in parts]
 
 
 def edge_of(like: Tensor, shape: tuple[int, ...]) -> Tensor:

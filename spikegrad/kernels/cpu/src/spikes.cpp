@@ -1,5 +1,5 @@
-// Spikes as bits, for those who want to know before they multiply.
-#include "spikes.h"
+// Spikes as bits, for those who want to know before they multiply, and as numbers again.
+#include "places.h"
 
 namespace spikegrad {
 namespace {
@@ -35,6 +35,38 @@ std::tuple<Tensor, Tensor> pack_rows(const Tensor& x, const Tensor& index) {
   return {bits, many};
 }
 
+// unpack(bits [T, B, words], like, N) -> zeros and ones [T, B, N] of the dtype of `like`.
+Tensor unpack_spikes(const Tensor& bits, const Tensor& like, int64_t columns) {
+  SG_CHECK(bits.dim() == 3 && bits.is_contiguous() && bits.scalar_type() == ScalarType::Long &&
+               bits.size(2) == tiles_of(columns),
+           "bits must be int64 [T, B, words]");
+  const std::vector<int64_t> sizes{bits.size(0), bits.size(1), columns};
+  Tensor x = pooled(sizes, like.scalar_type());
+  by_type(like.scalar_type(), [&]<class T>() {
+    unpack(words_of(bits), sizes[0] * sizes[1], columns, mutable_data<T>(x));
+  });
+  return x;
+}
+
+// take_places(x [T, B, N], words [T, B, tiles]) -> the values of x that the words name, in the
+// order of places.h.
+Tensor take_places(const Tensor& x, const Tensor& words) {
+  SG_CHECK(x.dim() == 3 && x.is_contiguous(), "x must be a contiguous [T, B, N]");
+  const int64_t steps = x.size(0), batch = x.size(1), columns = x.size(2);
+  const int64_t tiles = tiles_of(columns);
+  check_tensor(words, {steps, batch, tiles}, ScalarType::Long, "words must be int64 [T, B, tiles]");
+  const Places places(words_of(words), Timeline(steps, batch), tiles);
+  Tensor values = pooled({places.count()}, x.scalar_type());
+  by_type(x.scalar_type(), [&]<class T>() {
+    const T* from = data<T>(x);
+    T* to = mutable_data<T>(values);
+    parallel_each(tiles, 1, [&](int64_t tile) {
+      places.put(tile, 0, steps * batch, from + tile * kTile, columns, to);
+    });
+  });
+  return values;
+}
+
 // same_every_step(x [T, B, N]) -> whether all steps are equal; the first difference ends it.
 bool same_every_step(const Tensor& x) {
   SG_CHECK(x.dim() == 3 && x.is_contiguous(), "x must be a contiguous [T, B, N]");
@@ -52,5 +84,7 @@ bool same_every_step(const Tensor& x) {
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("pack", TORCH_BOX(&spikegrad::pack_spikes));
   m.impl("pack_rows", TORCH_BOX(&spikegrad::pack_rows));
+  m.impl("unpack", TORCH_BOX(&spikegrad::unpack_spikes));
+  m.impl("take_places", TORCH_BOX(&spikegrad::take_places));
   m.impl("same_every_step", TORCH_BOX(&spikegrad::same_every_step));
 }
