@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
@@ -263,7 +263,7 @@ def of_block(seen: Seen, names: dict[nn.Module, str], first: bool) -> Explained:
     """Layers that ran in one call of the kernels."""
     block: Block = seen.what
     choices: list[Any] | None = seen.how
-    within = seen.layers or [block.connection, block.feedback or block.neuron]
+    within: Sequence[Any] = seen.layers or [block.connection, block.feedback or block.neuron]
     layers = tuple(names.get(part, "?") for part in within if part is not None)
     if choices is None:  # its neurons have no program, and ran by themselves
         return Explained(layers, "reference", "", "", "", None, "torch's product")

@@ -63,7 +63,7 @@ class Signal(Lazy):
         return len(self.shape)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self.numbers().__deepcopy__(memo)  # type: ignore[no-any-return]
+        return self.numbers().__deepcopy__(memo)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.numbers().__reduce_ex__(protocol)

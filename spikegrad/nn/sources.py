@@ -6,7 +6,6 @@ and of the same input one product with the sum of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from spikegrad.nn.connection import Linear
 from spikegrad.nn.current import Current
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.signal import Signal
+from spikegrad.types import Edges
 
 __all__ = ["Joint", "joint"]
 
@@ -27,50 +27,82 @@ class Joint(NamedTuple):
 
     weight: Tensor
     bias: Tensor | None
+    edges: Edges | None
     backend: str
+    in_features: int
     out_features: int
     x: Any
-    edges: None = None
-
-    @property
-    def in_features(self) -> int:
-        """Columns of x."""
-        return self.weight.shape[1]
 
 
 def joint(current: Current) -> Joint | str:
     """The connections of a sum as one, or why they are not."""
     sources = current.sources
-    layers = [source.connection for source in sources]
-    linears = [layer for layer in layers if isinstance(layer, Linear) and layer.edges is None]
-    if len(linears) < len(layers):
-        return "a connection of the sum has some synapses alone"
-    asked = {layer.backend for layer in linears} - {"auto"}
+    layers = [source.connection for source in sources if isinstance(source.connection, Linear)]
+    sparse = {layer.edges is not None for layer in layers}
+    if len(layers) < len(sources) or len(sparse) > 1:
+        return "connections of the sum are of different kinds"
+    asked = {layer.backend for layer in layers} - {"auto"}
     if len(asked) > 1:
-        return f"the connections of the sum ask for several backends, {', '.join(sorted(asked))}"
+        return f"connections of the sum ask for several backends, {', '.join(sorted(asked))}"
     backend = asked.pop() if asked else "auto"
-    biases = [layer.bias for layer in linears if layer.bias is not None]
-    bias = torch.stack(biases).sum(0) if biases else None
-    read: dict[int, tuple[Any, list[Tensor]]] = {}
-    for source, layer in zip(sources, linears, strict=True):
-        read.setdefault(id(source.x), (source.x, []))[1].append(layer.weight)
-    weights = [sum(parts[1:], parts[0]) for _, parts in read.values()]
-    together = beside([x for x, _ in read.values()], weights)
-    if isinstance(together, str):
-        return together
-    x, weight = together
-    return Joint(weight, bias, backend, linears[0].out_features, x)
+    if backend == "reference":
+        return "the reference was chosen by name"
+    signals = [source.x for source in sources]
+    made = of_synapses(signals, layers) if sparse.pop() else of_weights(signals, layers)
+    if isinstance(made, str):
+        return made
+    x, weight, edges, many = made
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    bias = sum(biases[1:], biases[0]) if biases else None
+    return Joint(weight, bias, edges, backend, many, layers[0].out_features, x)
 
 
-def beside(signals: Sequence[Any], weights: list[Tensor]) -> tuple[Any, Tensor] | str:
-    """Signals as one input, and the weight that fits it."""
+Made = tuple[Any, Tensor, Edges | None, int]
+"""What enters, the weight and the edges for it, and how many columns that has."""
+
+
+def of_weights(signals: list[Any], layers: list[Linear]) -> Made | str:
+    """Dense connections; those of one signal have one weight."""
+    read: dict[int, tuple[Any, Tensor]] = {}
+    for x, layer in zip(signals, layers, strict=True):
+        known = read.get(id(x))
+        weight = layer.weight
+        read[id(x)] = (x, weight if known is None else known[1] + weight)
+    entering = beside([x for x, _ in read.values()])
+    if isinstance(entering, str):
+        return entering
+    x, widths = entering
+    weights = [weight for _, weight in read.values()]
+    wide = [pad(w, (0, width - w.shape[1])) for w, width in zip(weights, widths, strict=True)]
+    weight = wide[0] if len(wide) == 1 else torch.cat(wide, 1)
+    return x, weight, None, sum(widths)
+
+
+def of_synapses(signals: list[Any], layers: list[Linear]) -> Made | str:
+    """Connections with some synapses alone: those of one signal after those of another."""
+    entering = beside(signals)
+    if isinstance(entering, str):
+        return entering
+    x, widths = entering
+    edges = [layer.edges for layer in layers if layer.edges is not None]
+    starts, count = [edges[0].starts[:1]], 0
+    for each, width in zip(edges, widths, strict=True):
+        starts.append(each.starts[1:] + count)
+        count += len(each.targets)
+        starts.append(each.starts.new_full((width - each.inputs,), count))
+    targets = torch.cat([each.targets for each in edges])
+    weight = torch.cat([layer.weight for layer in layers])
+    return x, weight, Edges(torch.cat(starts), targets, edges[0].outputs), sum(widths)
+
+
+def beside(signals: list[Any]) -> tuple[Any, list[int]] | str:
+    """Signals as one input, and the columns of each."""
     if len(signals) == 1:
         x = signals[0]
-        return (x.spikes if isinstance(x, Signal) else x), weights[0]
-    backend = next((x.backend for x in signals if isinstance(x, Signal)), None)
-    if backend is None:
-        chosen = kernels.choose("linear", "auto", signals[0], {"weight": weights[0]})
-        backend = chosen.backend
+        return (x.spikes if isinstance(x, Signal) else x), [x.shape[-1]]
+    backend = next((x.backend for x in signals if isinstance(x, Signal)), "")
+    if not backend:
+        return "no signal of the sum comes from neurons"
     parts = []
     for x in signals:
         if isinstance(x, Signal):
@@ -81,8 +113,4 @@ def beside(signals: Sequence[Any], weights: list[Tensor]) -> tuple[Any, Tensor] 
             return "a signal of the sum is no spikes, or of another backend"
         parts.append(part)
     made = kernels.side_by_side(parts, backend)
-    if made is None:
-        return f"{backend} does not take several signals at once"
-    x, widths = made
-    wide = [pad(w, (0, width - w.shape[1])) for w, width in zip(weights, widths, strict=True)]
-    return x, torch.cat(wide, 1)
+    return f"{backend} does not take several signals at once" if made is None else made

@@ -42,6 +42,20 @@ class Graph(sg.Module):
         return self.given(self, x)
 
 
+class Sparse(Graph):
+    """The same with some synapses alone."""
+
+    def __init__(
+        self, flow: Callable[[Any, Tensor], Any], surrogates: tuple[str, str], dtype: Any
+    ) -> None:
+        super().__init__(flow, surrogates, dtype)
+        draw = torch.Generator().manual_seed(3)
+        for name, share in (("ac", 0.2), ("bc", 0.4), ("ac2", 0.1), ("xc", 0.5)):
+            dense = getattr(self, name)
+            some = sg.Linear(dense.in_features, 40, connectivity=share, generator=draw, dtype=dtype)
+            setattr(self, name, some)
+
+
 def end(m: Any, c: Any) -> Any:
     return m.li(m.out(c))
 
@@ -84,10 +98,11 @@ def dyadic(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("surrogates", [("places", "places"), ("tails", "places"), ("tails",) * 2])
+@pytest.mark.parametrize("kind", [Graph, Sparse])
 @pytest.mark.parametrize("flow", FLOWS)
-def test_equals_the_reference(flow: Any, surrogates: tuple[str, str]) -> None:
+def test_equals_the_reference(flow: Any, kind: Any, surrogates: tuple[str, str]) -> None:
     torch.manual_seed(0)
-    network, x = Graph(flow, surrogates, torch.float64), spikes_in(torch.float64)
+    network, x = kind(flow, surrogates, torch.float64), spikes_in(torch.float64)
     x.requires_grad_()
     found = []
     for backend in ("auto", "reference"):
@@ -104,9 +119,10 @@ def test_equals_the_reference(flow: Any, surrogates: tuple[str, str]) -> None:
         assert torch.allclose(mine, want, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("kind", [Graph, Sparse])
 @pytest.mark.parametrize("flow", FLOWS[:3])
-def test_dyadic_spikes_bit_for_bit(flow: Any) -> None:
-    network, x = Graph(flow, ("places", "tails"), torch.float32), spikes_in(torch.float32)
+def test_dyadic_spikes_bit_for_bit(flow: Any, kind: Any) -> None:
+    network, x = kind(flow, ("places", "tails"), torch.float32), spikes_in(torch.float32)
     dyadic(network)
     with sg.record(network) as tapes, torch.no_grad():
         network(x)
@@ -128,7 +144,8 @@ def test_chunks_are_the_whole(flow: Any) -> None:
     assert not linear or torch.equal(torch.cat(parts), whole)
 
 
-def test_a_sum_is_one_call_and_its_spikes_stay_bits() -> None:
+@pytest.mark.parametrize("kind", [Graph, Sparse])
+def test_a_sum_is_one_call_and_its_spikes_stay_bits(kind: Any) -> None:
     kinds = []
 
     def flow(m: Any, x: Tensor) -> Any:
@@ -139,7 +156,7 @@ def test_a_sum_is_one_call_and_its_spikes_stay_bits() -> None:
         kinds.extend([a.known, b.known, c.known])
         return out
 
-    network = Graph(flow, ("places", "places"), torch.float32)
+    network = kind(flow, ("places", "places"), torch.float32)
     with Seen() as seen:
         network(spikes_in(torch.float32))
     layers = [f for f, _ in seen.calls if f.name() == "spikegrad::layer"]
@@ -211,7 +228,7 @@ def test_sequences_of_different_length() -> None:
 
 
 def test_other_sums_are_numbers() -> None:
-    """Sparse connections, several backends, numbers that are no spikes."""
+    """Of numbers that are no spikes."""
 
     def flow(m: Any, x: Tensor) -> Any:
         a = m.lif_a(m.a(x))

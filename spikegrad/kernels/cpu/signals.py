@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from spikegrad.kernels.cpu.eager import below_autograd, refuse
+from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.spikes import TILE, Spikes
 
@@ -25,25 +25,28 @@ def register() -> None:
 
 def unpacked(spikes: Spikes) -> Tensor:
     """Zeros and ones `[T, B, N]`."""
-    x: Tensor = Numbers.apply(spikes.edge, spikes.bits, spikes.support, spikes.columns)
-    return x
+    return numbers(spikes.edge, spikes.bits, spikes.support, spikes.columns)[0]
 
 
-class Numbers(torch.autograd.Function):
-    """The values of an edge."""
+def numbers_of(edge: Tensor, bits: Tensor, support: Tensor | None, many: int) -> tuple[Tensor]:
+    """The values of an edge; support: where its gradient has places alone."""
+    return (torch.ops.spikegrad.unpack(bits.contiguous(), edge, many),)
 
-    @staticmethod
-    def forward(ctx: Any, edge: Tensor, bits: Tensor, support: Tensor | None, many: int) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.places = edge.dim() == 1
-        ctx.save_for_backward(support if ctx.places else None)
-        x: Tensor = torch.ops.spikegrad.unpack(bits.contiguous(), edge, many)
-        return x
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:
-        (support,) = ctx.saved_tensors
-        return None if grad is None else as_edge(grad, support if ctx.places else None), *[None] * 3
+def keep_support(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """What the gradient is taken by."""
+    edge, _, support, _ = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(support if edge.dim() == 1 else None)
+
+
+def gradient_of_numbers(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:
+    """The edge's gradient."""
+    (support,) = ctx.saved_tensors
+    return None if grad is None else as_edge(grad, support), None, None, None
+
+
+numbers = eager(numbers_of, keep_support, gradient_of_numbers)
 
 
 def as_edge(grad: Tensor, support: Tensor | None) -> Tensor:
@@ -72,7 +75,11 @@ def side_by_side(parts: Sequence[Spikes]) -> tuple[Spikes, list[int]] | None:
         edge = torch.cat([p.edge for p in parts])
         steady = side_of_steady(parts, widths)
         return Spikes(edge, bits, support, sum(widths), steady), widths
-    edge = Beside.apply(widths, [p.columns for p in parts], supports(parts), *edges(parts))
+    columns = [p.columns for p in parts]
+    edges = [p.edge for p in parts]
+    (edge,) = beside(
+        widths, columns, *[p.support if p.edge.dim() == 1 else None for p in parts], *edges
+    )
     return Spikes(edge, bits, support_of(parts), sum(widths)), widths
 
 
@@ -105,45 +112,38 @@ def support_of(parts: Sequence[Spikes]) -> Tensor | None:
     )
 
 
-def supports(parts: Sequence[Spikes]) -> list[Tensor | None]:
-    """Of the parts whose edge has places alone."""
-    return [p.support if p.edge.dim() == 1 else None for p in parts]
+def edge_beside(widths: list[int], columns: list[int], *given: Tensor | None) -> tuple[Tensor]:
+    """One edge `[T, B, N]`, zeros without memory, of several.
+
+    given: the supports of the parts, None of those whose edge has all places, then their edges.
+    """
+    supports, edges = given[: len(widths)], given[len(widths) :]
+    pairs = zip(supports, edges, strict=True)
+    known = [edge if support is None else support for support, edge in pairs]
+    first, edge = known[0], edges[0]
+    assert first is not None
+    assert edge is not None
+    return (edge.new_zeros(()).expand(*first.shape[:2], sum(widths)),)
 
 
-def edges(parts: Sequence[Spikes]) -> list[Tensor]:
-    """Of all parts, one behind the other."""
-    return [p.edge for p in parts]
+def keep_supports(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """What the gradients are taken by."""
+    ctx.set_materialize_grads(False)
+    ctx.widths, ctx.columns = inputs[:2]
+    ctx.save_for_backward(*inputs[2 : 2 + len(ctx.widths)])
 
 
-class Beside(torch.autograd.Function):
-    """One edge `[T, B, N]`, zeros without memory, of several."""
+def gradients_beside(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:
+    """Each edge's part."""
+    many = len(ctx.widths)
+    if grad is None:
+        return (None,) * (2 + 2 * many)
+    needed = ctx.needs_input_grad[2 + many :]
+    parts = zip(grad.split(ctx.widths, 2), ctx.columns, ctx.saved_tensors, needed, strict=True)
+    given = [
+        as_edge(part[..., :n], support) if wanted else None for part, n, support, wanted in parts
+    ]
+    return (*[None] * (2 + many), *given)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        widths: list[int],
-        columns: list[int],
-        supports: list[Tensor | None],
-        *edges: Tensor,
-    ) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.widths, ctx.columns = widths, columns
-        ctx.save_for_backward(*supports)
-        shape = next(
-            [*edge.shape[:2]] if support is None else [*support.shape[:2]]
-            for edge, support in zip(edges, supports, strict=True)
-        )
-        return edges[0].new_zeros(()).expand(*shape, sum(widths))
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:
-        given: list[Tensor | None] = [None] * len(ctx.widths)
-        if grad is not None:
-            parts = grad.split(ctx.widths, 2)
-            given = [
-                as_edge(part[..., :many], support) if needed else None
-                for part, many, support, needed in zip(
-                    parts, ctx.columns, ctx.saved_tensors, ctx.needs_input_grad[3:], strict=True
-                )
-            ]
-        return None, None, None, *given
+beside = eager(edge_beside, keep_supports, gradients_beside)
