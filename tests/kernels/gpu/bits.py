@@ -245,3 +245,36 @@ def test_explain_names_the_products() -> None:
     ]
     assert {row.backend for row in rows} == {"triton"}
     assert all(row.backward_ms is not None for row in rows)
+
+
+class Sum(sg.Module):
+    """Two signals, one of them twice, into the same neurons, and their numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.lif_a = sg.Linear(4, 9), sg.LIF(4.0, surrogate=surrogate.arctan(2.0))
+        self.b, self.lif_b = sg.Linear(4, 7), sg.LIF(3.0, surrogate=surrogate.triangle(2.0))
+        self.ac, self.bc, self.more = sg.Linear(9, 5), sg.Linear(7, 5), sg.Linear(9, 5)
+        self.lif_c = sg.LIF(5.0, surrogate=surrogate.arctan(2.0))
+
+    def flow(self, x: Tensor) -> Any:
+        a, b = self.lif_a(self.a(x)), self.lif_b(self.b(x))
+        c = self.lif_c(self.ac(a) + self.bc(b) + self.more(a))
+        return c + a.mean(-1, keepdim=True)
+
+
+def test_sums_of_signals(products_of: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(0)
+    network = Sum().double()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(3.0)
+    x, found = torch.rand(9, 3, 4, dtype=torch.float64), []
+    for backend in ("triton", "reference"):
+        sg.nn.use_backend(network, backend)
+        y, _ = network(x)
+        found.append([y, *torch.autograd.grad(y.square().sum(), list(network.parameters()))])
+    assert products_of == [(9, 3, 16)]
+    assert 0 < found[0][0].mean()
+    for mine, want in zip(*found, strict=True):
+        assert torch.allclose(mine, want, rtol=1e-9, atol=1e-11)
