@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from spikegrad.cli import completion
+from spikegrad.cli.entry import importing
 from spikegrad.errors import RunError, UserError, message
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def diagnose(
     written, but with --write. Exit status 1 where a finding is an error; with --fix, where one
     remains.
     """
-    from spikegrad.train.subject import own_run
+    with importing():
+        from spikegrad.train.subject import own_run
 
     check_write(write, fix)
     if fix and truth:

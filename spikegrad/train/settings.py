@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from spikegrad.errors import SpikegradWarning, UserError, message
 from spikegrad.train.config import RunConfig
 from spikegrad.train.launcher import machines
 
-__all__ = ["check_threads", "for_measuring", "settings"]
+__all__ = ["check_threads", "deterministic", "for_measuring", "settings"]
 
 _MOST = 4  # threads per core
+_COMPILER = "TORCHINDUCTOR_DETERMINISTIC"
 
 
 def check_threads(threads: int, processes: int = 1) -> None:
@@ -66,7 +68,7 @@ def settings(run: RunConfig) -> Iterator[None]:
     Deterministic algorithms are asked for with warnings only: an operation that has none runs, and
     torch names it. Memory is not filled, which would cost time and change nothing here.
     """
-    threads = torch.get_num_threads()
+    threads, compiler = torch.get_num_threads(), os.environ.get(_COMPILER)
     strict = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
@@ -79,10 +81,26 @@ def settings(run: RunConfig) -> Iterator[None]:
             torch.set_num_threads(max(1, _cores() // here))
         if run.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            os.environ[_COMPILER] = "1"
+            deterministic(True, warn_only=True)
             memory.fill_uninitialized_memory = False
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        if compiler is None:
+            os.environ.pop(_COMPILER, None)
+        else:
+            os.environ[_COMPILER] = compiler
+        deterministic(strict, warn_only=warn)
         memory.fill_uninitialized_memory = fill
+
+
+def deterministic(mode: bool, *, warn_only: bool) -> None:
+    """`torch.use_deterministic_algorithms`, which imports torch's compiler to tell it too, without
+    that import: it takes longer than most measurements. A compiler that is imported later reads the
+    environment, see `settings`.
+    """
+    if "torch._inductor.config" in sys.modules:
+        torch.use_deterministic_algorithms(mode, warn_only=warn_only)
+        return
+    torch.set_deterministic_debug_mode(("warn" if warn_only else "error") if mode else "default")
