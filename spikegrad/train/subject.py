@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,20 +74,26 @@ class Subject:
         """What else it takes."""
         return {"loss": self.objective, "classes": self.classes, "lengths": self.lengths}
 
-    def health(self, *, truth: bool | None = False) -> Health:
-        """What `diagnose.health` says, with the threads and algorithms of the config."""
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Threads and algorithms of the config, and dropout that draws as in the first step."""
         with seeding.kept(), settings(for_measuring(self.config.run)):
+            seeding.seed_all(self.config.run.seed, seeding.STEP, 0)
+            yield
+
+    def health(self, *, truth: bool | None = False) -> Health:
+        """What `diagnose.health` says."""
+        with self.measuring():
             return diagnose.health(self.network, self.batch, truth=truth, **self.how)
 
     def fix(self) -> Fixed:
-        """What `diagnose.fix` makes of it, likewise."""
-        with seeding.kept(), settings(for_measuring(self.config.run)):
+        """What `diagnose.fix` makes of it."""
+        with self.measuring():
             return diagnose.fix(self.network, self.batch, **self.how)
 
     def flow(self) -> GradientFlow:
-        """What `diagnose.gradient_flow` says, likewise; dropout draws as in the first step."""
-        with seeding.kept(), settings(for_measuring(self.config.run)):
-            seeding.seed_all(self.config.run.seed, seeding.STEP, 0)
+        """What `diagnose.gradient_flow` says."""
+        with self.measuring():
             how: dict[str, Any] = {"loss": self.objective, "lengths": self.lengths}
             return diagnose.gradient_flow(self.network, self.x, self.labels, **how)
 

@@ -55,6 +55,16 @@ def test_a_recipe_with_changes(capsys: Any) -> None:
     assert out.splitlines()[-1] == "no finding"
 
 
+def test_dropout_draws_as_in_the_first_step(capsys: Any) -> None:
+    """It once drew anew in each call: the figures of one config were never the same twice."""
+    words = ["digits", "--set", "dropout=0.5", "--samples", "20", "--no-truth", "--json"]
+    first, again = (json.loads(said(words, capsys)) for _ in range(2))
+    assert first["loss"] == again["loss"]
+    assert first == again
+    other = json.loads(said([*words, "--set", "seed=1"], capsys))
+    assert other["loss"] != first["loss"]
+
+
 def test_a_dead_network_has_status_1_and_says_what_to_do(capsys: Any) -> None:
     words = ["digits", "--set", "threshold=500", "--set", "batch-norm=false"]
     out = said(words, capsys, status=1)
