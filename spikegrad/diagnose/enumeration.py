@@ -27,14 +27,15 @@ def enumerated(trial: Trial) -> tuple[Vectors, Vectors]:
     exact: Vectors = {}
     for begin, end in pieces(trial.samples << trial.count, trial.room):
         index, bits, noise = patterns(trial, begin, end)
-        still, live = (trial.passed(index, noise, still=s) for s in (True, False))
-        weight = likelihood(still, bits, trial) / trial.samples
-        alone, slopes = trial.losses(still.y, index), trial.slopes(still.y, index)
-        along = [1] * still.y.dim()
+        live = trial.passed(index, noise)
+        weight = likelihood(live, bits, trial) / trial.samples
+        alone, slopes = trial.losses(live.y, index), trial.slopes(live.y, index)
+        along = [1] * live.y.dim()
         along[trial.axis] = -1
         fixed = weight.detach().reshape(along)
-        add(exact, trial.gradient([(weight, alone), (still.y, slopes * fixed)]))
-        add(expected, trial.gradient([(live.y, slopes * fixed)]))
+        add(expected, trial.gradient([(live.y, slopes * fixed)], keep=True))
+        with live.through.closed():
+            add(exact, trial.gradient([(weight, alone), (live.y, slopes * fixed)]))
     return expected, exact
 
 
@@ -43,9 +44,9 @@ def expected_loss(trial: Trial) -> float:
     total = 0.0
     for begin, end in pieces(trial.samples << trial.count, trial.room):
         index, bits, noise = patterns(trial, begin, end)
-        still = trial.passed(index, noise, still=True)
-        weight = likelihood(still, bits, trial).detach() / trial.samples
-        total += float((weight * trial.losses(still.y, index)).sum())
+        live = trial.passed(index, noise)
+        weight = likelihood(live, bits, trial).detach() / trial.samples
+        total += float((weight * trial.losses(live.y, index)).sum())
     return total
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -29,19 +29,37 @@ from spikegrad.step.modes import by_chance
 from spikegrad.surrogate import Surrogate, spike
 from spikegrad.types import Trace
 
-__all__ = ["FIRES", "SILENT", "Matched", "check_matched", "escaping", "freeze"]
+__all__ = ["FIRES", "SILENT", "Matched", "Through", "check_matched", "escaping", "freeze"]
 
 FIRES, SILENT = -1.0, 2.0
+
+
+class Through:
+    """Whether gradients take the way through spikes. It is read while they are computed, so that
+    one forward pass serves for both.
+    """
+
+    def __init__(self) -> None:
+        self.open = True
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Gradients that are computed meanwhile take no way through spikes."""
+        self.open = False
+        try:
+            yield
+        finally:
+            self.open = True
 
 
 @dataclass(frozen=True, repr=False)
 class Matched(Surrogate):
     """A surrogate with the chance of a spike as its primitive.
 
-    still: without a derivative, so that a gradient takes no way through spikes.
+    through: whether it has a derivative.
     """
 
-    still: bool = False
+    through: Through = field(default_factory=Through)
 
     @property
     def area(self) -> float:
@@ -50,21 +68,21 @@ class Matched(Surrogate):
 
     def derivative(self, x: Tensor, slope: Tensor | None = None) -> Tensor:
         """That of the surrogate itself, or 0."""
-        return torch.zeros_like(x) if self.still else super().derivative(x, slope)
+        return super().derivative(x, slope) if self.through.open else torch.zeros_like(x)
 
     def slope_derivative(self, x: Tensor, slope: Tensor) -> Tensor:
         """That of the surrogate itself, or 0."""
-        return torch.zeros_like(x) if self.still else super().slope_derivative(x, slope)
+        return super().slope_derivative(x, slope) if self.through.open else torch.zeros_like(x)
 
     def primitive(self, x: Tensor, slope: Tensor | None = None) -> Tensor:
         """The chance of a spike."""
         return super().primitive(x, slope) / super().area
 
 
-def matched(surrogate: Surrogate, *, still: bool) -> Matched:
+def matched(surrogate: Surrogate, through: Through) -> Matched:
     """The surrogate with its noise."""
     own = {f.name: getattr(surrogate, f.name) for f in fields(Surrogate)}
-    return Matched(**own, still=still)
+    return Matched(**own, through=through)
 
 
 def check_matched(network: nn.Module, names: Mapping[str, Any]) -> None:
@@ -112,22 +130,21 @@ def step_of(layer: Neuron) -> Step | None:
 
 
 @contextmanager
-def escaping(
-    layers: Mapping[str, Any], noise: Mapping[str, Tensor], *, still: bool = False
-) -> Iterator[None]:
+def escaping(layers: Mapping[str, Any], noise: Mapping[str, Tensor]) -> Iterator[Through]:
     """Let layers spike by their noise while the context is open.
 
     layers: modules by name; noise: `[T, B, *features]` of each, read step after step, so that one
-    context is one pass; still: without a gradient through spikes.
+    context is one pass. Yields what closes the way of its gradients through spikes.
     """
+    through = Through()
     try:
         for name, layer in layers.items():
             source = Steps(noise[name])
             if isinstance(layer, Spiking):
-                layer.forward = memoryless(layer, source, still)  # type: ignore[method-assign]
+                layer.forward = memoryless(layer, source, through)  # type: ignore[method-assign]
             else:
-                layer.bound = bound(layer, source, still)
-        yield
+                layer.bound = bound(layer, source, through)
+        yield through
     finally:
         for layer in layers.values():
             for name in ("bound", "forward"):
@@ -146,7 +163,7 @@ class Steps:
         return self.noise[self.at - steps : self.at]
 
 
-def bound(layer: Any, source: Steps, still: bool) -> Callable[[], Callable[..., Any]]:
+def bound(layer: Any, source: Steps, through: Through) -> Callable[[], Callable[..., Any]]:
     """What `layer.bound` is in the meantime: its own step with escape noise, in torch."""
 
     def stepping() -> Callable[..., Any]:
@@ -155,7 +172,7 @@ def bound(layer: Any, source: Steps, still: bool) -> Callable[[], Callable[..., 
         noisy = definition.variant(spike="escape", output=layer.output)
         arguments = dict(layer.step_arguments())
         arguments.pop("generator", None)
-        arguments["surrogate"] = matched(layer.surrogate, still=still)
+        arguments["surrogate"] = matched(layer.surrogate, through)
 
         def run(x: Tensor, state: Any = None, **how: Any) -> Any:
             return noisy(x, state, noise=source.take(len(x)), **arguments, **how)
@@ -165,12 +182,12 @@ def bound(layer: Any, source: Steps, still: bool) -> Callable[[], Callable[..., 
     return stepping
 
 
-def memoryless(layer: Spiking, source: Steps, still: bool) -> Callable[[Tensor], Any]:
+def memoryless(layer: Spiking, source: Steps, through: Through) -> Callable[[Tensor], Any]:
     """What `layer.forward` is in the meantime."""
 
     def run(x: Tensor, *, trace: bool = False) -> Any:
         slope = None if layer.slope is None else layer.slope()
-        record = matched(layer.surrogate, still=still)
+        record = matched(layer.surrogate, through)
         distance = x - layer.threshold()
         chance = record.primitive(distance.detach(), None if slope is None else slope.detach())
         s = by_chance(lambda d: spike(d, record, slope), chance, distance, source.take(len(x))).s

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 
 from spikegrad.diagnose.escape import FIRES, SILENT
-from spikegrad.diagnose.trial import Trial, Vectors, pieces
+from spikegrad.diagnose.trial import Passed, Trial, Vectors, pieces, weighted
 
-__all__ = ["Draw", "one_draw"]
+__all__ = ["Draw", "draws_of"]
+
+GRAPH = 16
+"""A pass with gradients has about so many times the memory of one without."""
 
 
 class Draw(NamedTuple):
@@ -32,35 +35,23 @@ class Draw(NamedTuple):
     best: dict[str, float]
 
 
-def one_draw(trial: Trial, flips: int, trust: dict[str, float], source: torch.Generator) -> Draw:
-    """One draw of noise, with flips of so many units of each layer.
+def draws_of(
+    trial: Trial, draws: int, flips: int, trust: dict[str, float], source: torch.Generator
+) -> list[Draw]:
+    """Draws of noise, with flips of so many units of each layer in each.
 
     trust: what the guess of each layer is multiplied by.
     """
-    every = trial.range(0, trial.samples)
-    noise = {
-        name: torch.rand(size[0], trial.samples, *size[1:], generator=source, dtype=trial.dtype).to(
-            trial.x.device
-        )
-        for name, size in trial.units.items()
-    }
-    live, still = (trial.passed(every, noise, still=s) for s in (False, True))
-    base, slopes = trial.losses(live.y, every), trial.slopes(live.y, every)
-    spikes = list(live.spikes.values())
-    credit = torch.autograd.grad(live.y, spikes, slopes, allow_unused=True, retain_graph=True)
-    surrogate = trial.gradient([(live.y, slopes / trial.samples)])
-    pairs, best = [(still.y, slopes / trial.samples)], {}
-    for (name, fired), guess in zip(live.spikes.items(), credit, strict=True):
-        guessed = torch.zeros_like(fired) if guess is None else guess.contiguous()
-        drawn = drawn_units(still.density[name], flips, source)
-        told = flipped(trial, name, fired.detach(), drawn.units, noise, base)
-        expected = guessed.flatten()[drawn.units]
-        best[name] = float((told * expected).sum() / expected.square().sum().clamp(min=1e-30))
-        worth = trust[name] * guessed
-        error = (told - trust[name] * expected) * drawn.weights
-        worth.view(-1).index_add_(0, drawn.units, error)
-        pairs.append((still.chance[name], worth / trial.samples))
-    return Draw(surrogate, trial.gradient(pairs), best)
+    found = []
+    together = max(1, trial.room // max(flips, GRAPH * trial.samples))
+    for begin, end in pieces(draws, together):
+        group = [begun(trial, flips, source) for _ in range(begin, end)]
+        told = [flipped(trial, name, group) for name in trial.units]
+        found += [
+            ended(trial, each, dict(zip(trial.units, of_layers, strict=True)), trust)
+            for each, *of_layers in zip(group, *told, strict=True)
+        ]
+    return found
 
 
 class Drawn(NamedTuple):
@@ -70,6 +61,60 @@ class Drawn(NamedTuple):
 
     units: Tensor
     weights: Tensor
+
+
+class Begun(NamedTuple):
+    """A draw before its units are flipped. base: the loss of every sample; slopes: its gradient,
+    that of the output; by layer of neurons: guesses `[T, B, *features]`, the surrogate gradient of
+    the spikes, and the units that will be flipped.
+    """
+
+    noise: dict[str, Tensor]
+    live: Passed
+    base: Tensor
+    slopes: Tensor
+    surrogate: Vectors
+    guesses: dict[str, Tensor]
+    drawn: dict[str, Drawn]
+
+
+def begun(trial: Trial, flips: int, source: torch.Generator) -> Begun:
+    """Draw noise, run every sample with it once, and draw the units."""
+    every = trial.range(0, trial.samples)
+    noise = {
+        name: torch.rand(size[0], trial.samples, *size[1:], generator=source, dtype=trial.dtype).to(
+            trial.x.device
+        )
+        for name, size in trial.units.items()
+    }
+    live = trial.passed(every, noise)
+    base, slopes = trial.losses(live.y, every), trial.slopes(live.y, every)
+    spikes = list(live.spikes.values())
+    total = weighted([(live.y, slopes)])
+    credit = torch.autograd.grad(total, spikes, allow_unused=True, retain_graph=True)
+    surrogate = trial.gradient([(live.y, slopes / trial.samples)], keep=True)
+    guesses = {
+        name: torch.zeros_like(fired) if guess is None else guess.contiguous()
+        for (name, fired), guess in zip(live.spikes.items(), credit, strict=True)
+    }
+    drawn = {name: drawn_units(density, flips, source) for name, density in live.density.items()}
+    return Begun(noise, live, base, slopes, surrogate, guesses, drawn)
+
+
+def ended(trial: Trial, draw: Begun, told: dict[str, Tensor], trust: dict[str, float]) -> Draw:
+    """The gradients of a draw; told: by layer, the difference that the spike of each unit makes."""
+    pairs, best = [(draw.live.y, draw.slopes / trial.samples)], {}
+    for name, guessed in draw.guesses.items():
+        drawn = draw.drawn[name]
+        expected = guessed.flatten()[drawn.units]
+        norm = expected.square().sum().clamp(min=1e-30)
+        best[name] = float((told[name] * expected).sum() / norm)
+        worth = trust[name] * guessed
+        error = (told[name] - trust[name] * expected) * drawn.weights
+        worth.view(-1).index_add_(0, drawn.units, error)
+        pairs.append((draw.live.chance[name], worth / trial.samples))
+    with draw.live.through.closed():
+        return Draw(draw.surrogate, trial.gradient(pairs), best)
 
 
 def drawn_units(density: Tensor, flips: int, source: torch.Generator) -> Drawn:
@@ -86,26 +131,27 @@ def drawn_units(density: Tensor, flips: int, source: torch.Generator) -> Drawn:
     return Drawn(units, (whole / (flips * flat[units])).to(density.dtype))
 
 
-def flipped(
-    trial: Trial,
-    name: str,
-    fired: Tensor,
-    units: Tensor,
-    noise: dict[str, Tensor],
-    base: Tensor,
-) -> Tensor:
-    """The loss with a spike of each unit less the loss without, all other noise being the same."""
-    features = fired[0, 0].numel()
-    step, place = units // fired[0].numel(), units % features
-    index = units // features % trial.samples
-    was = fired.flatten()[units] > 0
-    told = []
+def flipped(trial: Trial, name: str, group: list[Begun]) -> tuple[Tensor, ...]:
+    """For each draw the loss with a spike of each of its units less the loss without, all other
+    noise being the same. The units of all draws are flipped side by side.
+    """
+    fired = [draw.live.spikes[name].detach() for draw in group]
+    each = [draw.drawn[name].units for draw in group]
+    units, sizes = torch.cat(each), [len(part) for part in each]
+    features, samples = fired[0][0, 0].numel(), trial.samples
+    step, place = units // fired[0][0].numel(), units % features
+    index = units // features % samples
+    row = index + samples * torch.cat([torch.full_like(u, n) for n, u in enumerate(each)])
+    was = torch.cat([f.flatten()[u] for f, u in zip(fired, each, strict=True)]) > 0
+    noise = {key: torch.cat([draw.noise[key] for draw in group], 1) for key in trial.units}
+    base, told = torch.cat([draw.base for draw in group]), []
     for begin, end in pieces(len(units), trial.room):
-        part, which = slice(begin, end), index[begin:end]
-        other = {key: each.index_select(1, which) for key, each in noise.items()}
-        copies = trial.range(0, end - begin)
+        part = slice(begin, end)
+        other = {key: whole.index_select(1, row[part]) for key, whole in noise.items()}
         turned = torch.where(was[part], SILENT, FIRES).to(trial.dtype)
-        other[name].view(len(fired), end - begin, -1)[step[part], copies, place[part]] = turned
-        now = trial.losses(trial.output(which, other), which)
-        told.append(torch.where(was[part], base[which] - now, now - base[which]))
-    return torch.cat(told) if told else base[:0]
+        copies = trial.range(0, end - begin)
+        other[name].view(len(fired[0]), end - begin, -1)[step[part], copies, place[part]] = turned
+        now = trial.losses(trial.output(index[part], other), index[part])
+        before = base[row[part]]
+        told.append(torch.where(was[part], before - now, now - before))
+    return (torch.cat(told) if told else base[:0]).split(sizes)

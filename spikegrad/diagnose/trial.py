@@ -6,6 +6,7 @@ The copies of a sample lie side by side in the batch, so that one pass runs all 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.diagnose.batch import Batch
-from spikegrad.diagnose.escape import check_matched, escaping, freeze
+from spikegrad.diagnose.escape import Through, check_matched, escaping, freeze
 from spikegrad.diagnose.flow import ready
 from spikegrad.diagnose.gradients import owner
 from spikegrad.diagnose.probe import check_network, output_of, spiking, watched
@@ -23,7 +24,7 @@ from spikegrad.nn.base import use_backend
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.tape import Tape, listened
 
-__all__ = ["Passed", "Trial", "Vectors", "add", "pieces"]
+__all__ = ["Passed", "Trial", "Vectors", "add", "pieces", "weighted"]
 
 Vectors = dict[str, Tensor]
 """By layer, the gradient of its parameters as one vector."""
@@ -36,13 +37,14 @@ MOST = 4_000_000
 class Passed:
     """One pass. y: the output; by layer, `[T, R, *features]`: chance, to spike, of every unit, 0
     where it is refractory, with the graph of the membranes; density: its derivative; spikes, with
-    the graph of the output.
+    the graph of the output; through: what closes the way of gradients through spikes.
     """
 
     y: Tensor
     chance: dict[str, Tensor]
     density: dict[str, Tensor]
     spikes: dict[str, Tensor]
+    through: Through
 
 
 class Trial:
@@ -111,13 +113,18 @@ class Trial:
 
     def losses(self, y: Tensor, index: Tensor) -> Tensor:
         """The loss of every copy alone, `[R]`; index: which sample it is."""
+        labels = self.picked_labels(index)
+        own: Any = [None] * len(index) if labels is None else labels.split(1, self.label_axis)
+        copies = zip(y.split(1, self.axis), own, strict=True)
         with torch.no_grad():
-            return torch.stack([self.one_loss(y.narrow(self.axis, r, 1), index[r : r + 1])
-                                for r in range(len(index))])  # fmt: skip
+            return torch.stack([self.value(*each) for each in copies])
 
     def one_loss(self, y: Tensor, index: Tensor) -> Tensor:
         """The mean loss of an output of copies of samples."""
-        labels = self.picked_labels(index)
+        return self.value(y, self.picked_labels(index))
+
+    def value(self, y: Tensor, labels: Any) -> Tensor:
+        """The loss, which must be a scalar."""
         value = self.loss(y) if labels is None else self.loss(y, labels)
         if value.numel() != 1:
             raise UserError(
@@ -133,15 +140,16 @@ class Trial:
             (found,) = torch.autograd.grad(value, leaf)
         return found
 
-    def passed(self, index: Tensor, noise: Mapping[str, Tensor], *, still: bool) -> Passed:
+    def passed(self, index: Tensor, noise: Mapping[str, Tensor]) -> Passed:
         """Run copies of samples with their noise, recorded."""
-        chances_of = escaping(self.layers, noise, still=still)
-        with torch.enable_grad(), chances_of, listened(self.network) as tapes:
+        chances_of = escaping(self.layers, noise)
+        with torch.enable_grad(), chances_of as through, listened(self.network) as tapes:
             y = output_of(self.network(picked(self.x, index)))
         chance, density = {}, {}
         for name, layer in self.layers.items():
             chance[name], density[name] = chances(layer, tapes[name])
-        return Passed(y, chance, density, {name: tapes[name].spikes for name in self.layers})
+        spikes = {name: tapes[name].spikes for name in self.layers}
+        return Passed(y, chance, density, spikes, through)
 
     def output(self, index: Tensor, noise: Mapping[str, Tensor]) -> Tensor:
         """The output of copies of samples with their noise, without gradients."""
@@ -155,16 +163,13 @@ class Trial:
             value = self.one_loss(y, self.range(0, self.samples))
         return self.gradient([(value, torch.ones_like(value))])
 
-    def gradient(self, pairs: list[tuple[Tensor, Tensor]]) -> Vectors:
-        """The gradient of a sum of tensors times weights, by layer, each as one vector."""
+    def gradient(self, pairs: list[tuple[Tensor, Tensor]], *, keep: bool = False) -> Vectors:
+        """The gradient of a sum of tensors times weights, by layer, each as one vector.
+
+        keep: the graph, for another gradient.
+        """
         wanted = [p for group in self.parameters.values() for p in group]
-        outputs = [(t, w) for t, w in pairs if t.requires_grad]
-        found = torch.autograd.grad(
-            [t for t, _ in outputs],
-            wanted,
-            [w.to(t.dtype) for t, w in outputs],
-            allow_unused=True,
-        )
+        found = torch.autograd.grad(weighted(pairs), wanted, allow_unused=True, retain_graph=keep)
         filled = iter([torch.zeros_like(p) if g is None else g
                        for g, p in zip(found, wanted, strict=True)])  # fmt: skip
         return {name: torch.cat([next(filled).flatten() for _ in group]).double().cpu()
@@ -184,6 +189,15 @@ class Trial:
                     "the truth of its gradient is not measured",
                 )
             )
+
+
+def weighted(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The sum of tensors times weights, of those that have a graph. Weights handed to
+    `torch.autograd.grad` as grad_outputs give the same gradient, but import sympy, which takes
+    longer than all of it.
+    """
+    terms = [(t * w.to(t.dtype)).sum() for t, w in pairs if t.requires_grad]
+    return functools.reduce(torch.add, terms)
 
 
 def chances(layer: Any, tape: Tape) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from spikegrad.diagnose.agreement import Agreement, agreement, exact_agreement
 from spikegrad.diagnose.batch import batch_of
 from spikegrad.diagnose.enumeration import PATTERNS, enumerated
 from spikegrad.diagnose.finding import Finding
-from spikegrad.diagnose.flips import one_draw
+from spikegrad.diagnose.flips import draws_of
 from spikegrad.diagnose.printed import html_lines, html_table
 from spikegrad.diagnose.probe import Loss
 from spikegrad.diagnose.text import columns, finite, share
@@ -211,8 +211,8 @@ def sampled(trial: Trial, draws: int, flips: int, seed: int) -> Truth:
     source = torch.Generator().manual_seed(seed)
     sizes = {name: sum(p.numel() for p in group) for name, group in trial.parameters.items()}
     chosen = {n: torch.randperm(s, generator=source)[:COMPARED] for n, s in sizes.items()}
-    trust = one_draw(trial, flips, dict.fromkeys(trial.units, 1.0), source).best
-    found = [one_draw(trial, flips, trust, source) for _ in range(draws)]
+    trust = draws_of(trial, 1, flips, dict.fromkeys(trial.units, 1.0), source)[0].best
+    found = draws_of(trial, draws, flips, trust, source)
     trained, layers = trial.trained(), []
     for name, index in chosen.items():
         true = torch.stack([draw.exact[name][index] for draw in found])

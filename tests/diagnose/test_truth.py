@@ -17,7 +17,7 @@ from spikegrad.diagnose import truth
 from spikegrad.diagnose.agreement import Agreement, Estimate, agreement, exact_agreement
 from spikegrad.diagnose.batch import batch_of
 from spikegrad.diagnose.enumeration import enumerated, expected_loss
-from spikegrad.diagnose.flips import one_draw
+from spikegrad.diagnose.flips import draws_of
 from spikegrad.diagnose.trial import Trial
 from spikegrad.diagnose.truth import LayerTruth, Truth, check_truth, sampled
 from spikegrad.surrogate import arctan, get, sigmoid, straight_through, triangle
@@ -245,7 +245,7 @@ def test_flips_have_no_bias(trust):
     trial = trial_of(network, batch)
     expected, exact = enumerated(trial)
     source = torch.Generator().manual_seed(0)
-    draws = [one_draw(trial, 10, dict.fromkeys(trial.units, trust), source) for _ in range(80)]
+    draws = draws_of(trial, 80, 10, dict.fromkeys(trial.units, trust), source)
     for layer in exact:
         for true, found in (
             (exact[layer], torch.stack([draw.exact[layer] for draw in draws])),
