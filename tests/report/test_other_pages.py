@@ -15,6 +15,7 @@ from spikegrad.report.page import (
     html,
     verification_content,
     write_page,
+    write_runs,
 )
 
 ATTACK = "</script><script>window.harm=1</script>"
@@ -165,8 +166,62 @@ def test_verify_writes_its_page(tmp_path, capsys):
     assert "in a folder that is there" in capsys.readouterr().err
 
 
+def with_run(folder, name="01-odd & name"):
+    """Give the first run of a comparison a folder, as a comparison that was moved has it."""
+    run = folder / name / "seed-0"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("")
+    held = results()
+    held["trials"][0]["folder"] = f"somewhere/{name}/seed-0"
+    held["trials"][1]["folder"] = "somewhere/../../elsewhere"
+    held["trials"][2]["folder"] = None
+    (folder / "results.json").write_text(json.dumps(held))
+    return run
+
+
+def test_a_comparison_leads_to_the_pages_of_its_runs(folder, capsys):
+    run = with_run(folder)
+    assert main(["report", str(folder)]) == 0
+    rows = block(comparison_content(folder), "trials", "trials")["rows"]
+    assert [row[0] for row in rows] == [ATTACK, ATTACK, "triangle", "triangle"]  # no page yet
+    capsys.readouterr()
+    assert main(["report", str(folder), "--runs"]) == 0
+    written = capsys.readouterr().out.split("\n")[:2]
+    assert written == [str(run / "report.html"), str(folder / "report.html")]
+    rows = block(comparison_content(folder), "trials", "trials")["rows"]
+    link = {"text": ATTACK, "address": "./01-odd%20%26%20name/seed-0/report.html"}
+    assert [row[0] for row in rows] == [link, ATTACK, "triangle", "triangle"]
+
+
+def test_a_damaged_run_is_a_line_and_the_others_get_their_pages(folder, capsys):
+    run = with_run(folder)
+    (run / "result.json").write_text("{")
+    assert main(["report", str(folder), "--runs"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no page: expected JSON in" in out
+    assert out.endswith(str(folder / "report.html"))
+
+
+def test_runs_of_what_is_no_comparison_are_refused(tmp_path, capsys):
+    (tmp_path / "config.toml").write_text("")
+    assert main(["report", str(tmp_path), "--runs"]) == 2
+    assert "expected the folder of a comparison" in capsys.readouterr().err
+
+
+def test_a_link_opens_the_page_of_a_run(folder):
+    run = with_run(folder)
+    write_runs(folder)
+    with chromium() as browser, watched(browser) as (page, said, _):
+        page.goto((folder / "report.html").as_uri() + "#trials")
+        page.click("#part-trials td a")
+        page.wait_for_url((run / "report.html").as_uri() + "**")
+        assert said == []
+        assert page.evaluate("window.harm") is None
+
+
 def test_both_are_drawn_without_a_complaint(folder):
-    write_report(folder)
+    with_run(folder)
+    write_runs(folder)
     write_page(verification_content(verdicts()), folder / "verify.html")
     with chromium() as browser:
         for name in ("report.html", "verify.html"):

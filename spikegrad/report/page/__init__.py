@@ -3,7 +3,7 @@
 from spikegrad.report.page.comparison import comparison_content
 from spikegrad.report.page.run import run_content
 from spikegrad.report.page.verification import verification_content
-from spikegrad.report.page.write import html, write_page, write_report
+from spikegrad.report.page.write import html, write_page, write_report, write_runs
 
 __all__ = [
     "comparison_content",
@@ -12,4 +12,5 @@ __all__ = [
     "verification_content",
     "write_page",
     "write_report",
+    "write_runs",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from spikegrad.errors import UserError, message
 from spikegrad.report.page.parts import (
@@ -11,6 +12,7 @@ from spikegrad.report.page.parts import (
     axis,
     cleaned,
     figure,
+    link,
     series,
     tab,
     table,
@@ -20,7 +22,7 @@ from spikegrad.report.page.parts import (
 from spikegrad.report.recorded import read_json
 from spikegrad.version import __version__
 
-__all__ = ["comparison_content", "is_comparison"]
+__all__ = ["comparison_content", "is_comparison", "runs_of"]
 
 FIGURES = {
     "rate": ("Firing rate", "spikes per neuron and step"),
@@ -44,12 +46,9 @@ def comparison_content(folder: str | Path) -> dict[str, Any]:
         UserError: no results yet, or a damaged file.
     """
     path = Path(folder)
-    held = read_json(path / "results.json", dict, None)
-    if held is None:
-        remedy = f"spikegrad compare --resume {path} finishes it"
-        raise UserError(message(f"expected results in {path}", "no results.json", remedy))
+    held = results(path)
     try:
-        made = tabs(held)
+        made = tabs(held, path)
         title = f"{held['dataset']}: {len(held['variants'])} variants"
         seeds = f"{len(held['seeds'])} seeds"
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -67,7 +66,41 @@ def comparison_content(folder: str | Path) -> dict[str, Any]:
     )
 
 
-def tabs(held: dict[str, Any]) -> list[dict[str, Any] | None]:
+def results(path: Path) -> dict[str, Any]:
+    """What `results.json` holds.
+
+    Raises:
+        UserError: no such file yet, or a damaged one.
+    """
+    held: dict[str, Any] | None = read_json(path / "results.json", dict, None)
+    if held is None:
+        remedy = f"spikegrad compare --resume {path} finishes it"
+        raise UserError(message(f"expected results in {path}", "no results.json", remedy))
+    return held
+
+
+def runs_of(folder: str | Path) -> list[Path]:
+    """The run folders of a comparison that are there.
+
+    Raises:
+        UserError: no results yet, or a damaged file.
+    """
+    path = Path(folder)
+    held = results(path)
+    places = [inside(held, each) for each in held.get("trials") or []]
+    return [path / place for place in places if place is not None and (path / place).is_dir()]
+
+
+def inside(held: dict[str, Any], trial: Any) -> PurePath | None:
+    """Where a run lies in the folder of its comparison, which may have been moved since."""
+    try:
+        place = PurePath(trial["folder"]).relative_to(held["folder"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return None if ".." in place.parts else place
+
+
+def tabs(held: dict[str, Any], path: Path) -> list[dict[str, Any] | None]:
     """Ranking, other figures, pairs, trials."""
     metric = held["metric"]
     others = [measure(held, key, *words) for key, words in FIGURES.items()]
@@ -85,7 +118,7 @@ def tabs(held: dict[str, Any]) -> list[dict[str, Any] | None]:
         ),
         tab("figures", "Figures", others),
         tab("pairs", "Pairs", [pairs(held)]),
-        tab("trials", "Runs", [trials(held)]),
+        tab("trials", "Runs", [trials(held, path)]),
     ]
 
 
@@ -203,13 +236,31 @@ def pairs(held: dict[str, Any]) -> Block:
     return table("pairs", "Pairs", [*columns, "p, adjusted", "difference"], rows, reading(held))
 
 
-def trials(held: dict[str, Any]) -> Block:
-    """Every run with its figures."""
+def trials(held: dict[str, Any], path: Path) -> Block:
+    """Every run with its figures, and its own page where it has one."""
     names = {v["variant"]: v["name"] for v in held["variants"]}
     keys = ["test_accuracy", "val_accuracy", "test_loss", "val_loss", *FIGURES, "ended_by"]
     rows = [
-        [names[t["variant"]], t["seed"], *(t.get(key) for key in keys), t["folder"], t["failed"]]
+        [
+            page_of(names[t["variant"]], held, t, path),
+            t["seed"],
+            *(t.get(key) for key in keys),
+            t["folder"],
+            t["failed"],
+        ]
         for t in held["trials"]
     ]
     heads = [key.replace("_", " ") for key in keys]
-    return table("trials", "Runs", ["variant", "seed", *heads, "folder", "failed"], rows)
+    note = (
+        f"A link leads to the page of a run; `spikegrad report {path} --runs` writes those of all "
+        "runs."
+    )
+    return table("trials", "Runs", ["variant", "seed", *heads, "folder", "failed"], rows, note)
+
+
+def page_of(name: str, held: dict[str, Any], trial: dict[str, Any], path: Path) -> Any:
+    """The name of a run's variant, as a link where the run has a page."""
+    place = inside(held, trial)
+    if place is None or not (path / place / "report.html").is_file():
+        return name
+    return link(name, f"./{quote(place.as_posix())}/report.html")

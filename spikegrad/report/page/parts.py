@@ -23,6 +23,7 @@ __all__ = [
     "axis",
     "cleaned",
     "figure",
+    "link",
     "packed",
     "packed_bits",
     "series",
@@ -68,7 +69,9 @@ def table(
     rows: Iterable[Sequence[Any]],
     note: str = "",
 ) -> Block:
-    """A table that is also a CSV file; numbers in it are numbers, None is an empty cell."""
+    """A table that is also a CSV file; numbers in it are numbers, None is an empty cell,
+    `link` makes one that leads to another page.
+    """
     held = [list(row) for row in rows]
     if not held:
         return {}
@@ -80,6 +83,11 @@ def table(
         "rows": held,
         "note": note,
     }
+
+
+def link(words: str, address: str) -> dict[str, str]:
+    """A cell of a table that leads to a file below the page's own folder."""
+    return {"text": words, "address": address}
 
 
 def axis(title: str, *, kind: str = "linear", **more: Any) -> dict[str, Any]:

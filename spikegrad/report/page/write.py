@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spikegrad.errors import RunError, UserError, message
-from spikegrad.report.page.comparison import comparison_content, is_comparison
+from spikegrad.report.page.comparison import comparison_content, is_comparison, runs_of
 from spikegrad.report.page.run import run_content
 
 __all__ = ["html", "plain_json", "write_page", "write_report"]
@@ -46,6 +46,28 @@ def write_report(run: str | Path) -> Path:
     """
     content = comparison_content(run) if is_comparison(run) else run_content(run)
     return write_page(content, Path(run) / "report.html")
+
+
+def write_runs(folder: str | Path) -> tuple[list[Path], list[str]]:
+    """Write the pages of the runs of a comparison, and then its own, which leads to them.
+
+    Returns:
+        the paths, that of the comparison last; and a line for each run that has no page, with the
+        reason.
+    Raises:
+        UserError: no comparison, no results in it yet, or a damaged file.
+        RunError: a page cannot be written.
+    """
+    if not is_comparison(folder):
+        remedy = "a run has one page alone: omit --runs"
+        raise UserError(message("expected the folder of a comparison", str(folder), remedy))
+    done, left = [], []
+    for run in runs_of(folder):
+        try:
+            done.append(write_report(run))
+        except UserError as error:
+            left.append(f"{run}: no page: {error}")
+    return [*done, write_report(folder)], left
 
 
 def write_page(content: dict[str, Any], path: Path) -> Path:

@@ -68,6 +68,7 @@ function unpacked(held) {
 
 function csv(columns, rows) {
   const cell = (value) => {
+    if (leads(value)) value = value.text;
     let text = value === null || value === undefined ? "" : String(value);
     // A spreadsheet would read a text that begins so as a formula.
     if (typeof value === "string" && /^[=+\-@\t]/.test(text)) text = "'" + text;
@@ -82,9 +83,14 @@ function download(name, columns, rows) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
+// A cell that leads to a file below the folder of the page, and to nothing else.
+function leads(value) {
+  return value !== null && typeof value === "object" && value.address.startsWith("./");
+}
+
 function filled(columns, rows, most) {
   const numeric = columns.map((_, i) => rows.some((r) => typeof r[i] === "number"));
-  const cell = (value, i, tag) => el(tag, { class: numeric[i] ? "number" : "" }, tag === "td" ? number(value) : value);
+  const cell = (value, i, tag) => el(tag, { class: numeric[i] ? "number" : "" }, leads(value) ? el("a", { href: value.address }, value.text) : tag === "td" ? number(value) : value);
   const shown = rows.slice(0, most || rows.length);
   return el("table", {},
     el("thead", {}, el("tr", {}, columns.map((c, i) => cell(c, i, "th")))),
