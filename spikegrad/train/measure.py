@@ -13,7 +13,7 @@ from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape
 from spikegrad.ragged import check_lengths
 from spikegrad.train import seeding
-from spikegrad.train.batch import Batch
+from spikegrad.train.batch import Batch, batch_of
 from spikegrad.train.behind import Behind
 from spikegrad.train.encoder import Encoder
 from spikegrad.train.metrics import Collected, Metrics, check_metrics
@@ -212,12 +212,13 @@ def measured(
     behind: Behind | None = None,
 ) -> Evaluation:
     """`evaluate` for the trainer: at a place, over all processes; `check` runs after each batch,
-    `behind` keeps some samples where one process has them all.
+    `behind` keeps some samples of the whole batches.
     """
     loss, count, right, rates = 0.0, 0, Confusion(), Rates()
+    batches = Remembered(epoch_of(loader))
     collected = Collected(metrics or {})
     with evaluating(network):
-        for index, ((x, labels, lengths), share) in enumerate(shares(epoch_of(loader), place)):
+        for index, ((x, labels, lengths), share) in enumerate(shares(batches, place)):
             seeding.seed_all(seed, seeding.EVALUATE, index, place.rank)
             with recorded(network) as tapes, place.autocast():
                 y, _ = run(network, sequence_of(encode, x, lengths), lengths=lengths)
@@ -230,8 +231,9 @@ def measured(
             scores = objective.scores(y, lengths=lengths)
             right.add(classified(objective, scores, labels), scores)
             collected.add(scores, labels)
-            if behind is not None and place.world == 1:
-                behind.add(objective, Batch(x, labels, lengths), scores)
+            if behind is not None:
+                samples = x if share.alone else batch_of(batches.last).x
+                behind.add(objective, Batch(samples, labels, lengths), scores)
             count += y.shape[1]
             check()
     if not count:
@@ -239,6 +241,19 @@ def measured(
         raise UserError(message("expected at least one batch to evaluate", "none", remedy))
     measures = (right.accuracy, right.counts, rates.means(place), count, collected.values())
     return Evaluation(loss / count, *measures)
+
+
+class Remembered:
+    """Batches one after the other; `last` is the one that was given last, all of it."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = batches
+        self.last: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            self.last = batch
+            yield batch
 
 
 class Confusion:

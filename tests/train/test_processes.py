@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -57,6 +58,12 @@ def test_processes_are_one(options, tmp_path, processes, batch_size):
     first, second = results
     assert second.summary["processes"] == processes
     assert torch.equal(first.confusion, second.confusion)
+    one, several = (
+        json.loads((tmp_path / f"run{count}" / "measures.json").read_text())
+        for count in (1, processes)
+    )
+    assert one["cells"]  # the samples behind the confusion matrix, from all processes
+    assert several["cells"] == one["cells"]
     keys = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "gradient_norm")
     for key in keys:
         assert second.history[0][key] == pytest.approx(first.history[0][key], abs=1e-6)
