@@ -67,6 +67,7 @@ class Looked:
     shell_complete=completion.file,
     help="With --fix: write the repaired config to a new TOML file.",
 )
+@click.option("--keep", is_flag=True, help="Of a run: keep what was found, for its report.")
 @click.option(
     "--truth/--no-truth",
     default=None,
@@ -85,6 +86,7 @@ def diagnose(
     changes: tuple[str, ...],
     fix: bool,
     write: str | None,
+    keep: bool,
     truth: bool | None,
     samples: int | None,
     device: str,
@@ -94,13 +96,15 @@ def diagnose(
 
     One batch of the training part says what each spiking layer does, where the gradient goes, how
     true it is, and what keeps the network from learning, with the figure and what to do. Nothing is
-    written, but with --write. Exit status 1 where a finding is an error; with --fix, where one
-    remains.
+    written, but with --write and --keep. Exit status 1 where a finding is an error; with --fix,
+    where one remains.
     """
     with importing():
         from spikegrad.train.subject import own_run
 
     check_write(write, fix)
+    if keep:
+        check_keep(target, fix)
     if fix and truth:
         remedy = "run it again on the config that --write keeps"
         raise UserError(message("expected either --fix or --truth", "both", remedy))
@@ -118,6 +122,8 @@ def diagnose(
         show(found)
     if write is not None:
         written(found, Path(write), quiet=as_json)
+    if keep:
+        kept(found, quiet=as_json)
     conclude(found.after or found.before)
 
 
@@ -129,6 +135,20 @@ def check_write(write: str | None, fix: bool) -> None:
         raise UserError(message("expected --fix with --write", "none", "add --fix"))
     if Path(write).exists():
         raise UserError(message("expected a new file for --write", write, "give another name"))
+
+
+def check_keep(target: str, fix: bool) -> None:
+    """Refuse to keep what is found of a network that is not a run's own."""
+    from spikegrad.train.subject import is_run, own_run
+
+    remedy = "omit --keep; --json prints what was found"
+    if fix:
+        raise UserError(message("expected either --keep or --fix", "both", remedy))
+    if not is_run(target):
+        raise UserError(message("expected a run folder with --keep", target, remedy))
+    if own_run(target):
+        got = f"{target}, a run of fit() with a network of your own"
+        raise UserError(message("expected a run of `spikegrad train` with --keep", got, remedy))
 
 
 def subject(target: str, changes: tuple[str, ...], samples: int | None, device: str) -> Subject:
@@ -301,6 +321,17 @@ def written(found: Looked, path: Path, *, quiet: bool) -> None:
     write_atomic(path, to_toml(found.changed).encode())
     if not quiet:
         Screen().say(f"the repaired config is in {path}")
+
+
+def kept(found: Looked, *, quiet: bool) -> None:
+    """Write what was found into the folder of the run."""
+    from spikegrad.train.folder import RunFolder, write_atomic
+    from spikegrad.train.terminal import Screen
+
+    run = RunFolder.open(Path(found.target))
+    write_atomic(run.diagnosis, (json.dumps(found.data()) + "\n").encode())
+    if not quiet:
+        Screen().say(f"{run.diagnosis} is written; spikegrad report {run.path} shows it")
 
 
 def conclude(found: Health) -> None:

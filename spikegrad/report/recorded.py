@@ -24,8 +24,8 @@ class Record:
     """A run folder, all of it that a page shows.
 
     run: epochs, result and samples; settings: the tables of `config.toml`; text: the file as it is;
-    findings: of `findings.json`; measures: of `measures.json`, empty where there is none; notes:
-    what is missing or damaged, in words.
+    findings: of `findings.json`; measures, diagnosis: of `measures.json`, `diagnosis.json`, empty
+    where there is none; notes: what is missing or damaged, in words.
     """
 
     run: Run
@@ -33,6 +33,7 @@ class Record:
     text: str
     findings: list[dict[str, Any]]
     measures: dict[str, Any]
+    diagnosis: dict[str, Any]
     notes: tuple[str, ...]
 
     @property
@@ -67,7 +68,8 @@ def read_record(folder: str | Path) -> Record:
     findings = [
         each for each in read_json(path / "findings.json", list, []) if isinstance(each, dict)
     ]
-    return Record(run, settings, text, findings, measures, tuple(notes))
+    diagnosis = read_json(path / "diagnosis.json", dict, {})
+    return Record(run, settings, text, findings, measures, diagnosis, tuple(notes))
 
 
 def read_settings(path: Path, notes: list[str]) -> tuple[str, dict[str, dict[str, Any]]]:

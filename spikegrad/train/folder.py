@@ -79,6 +79,7 @@ class RunFolder:
         self.own = path / "own.json"
         self.metrics_file = path / "metrics.jsonl"
         self.findings = path / "findings.json"
+        self.diagnosis = path / "diagnosis.json"
         self.result_file = path / "result.json"
         self.weights = path / "weights.safetensors"
         self.checkpoint = path / "checkpoint.pt"

@@ -14,6 +14,8 @@ import torch
 import spikegrad as sg
 from spikegrad.cli.main import main
 from spikegrad.data import load_digits
+from spikegrad.errors import UserError
+from spikegrad.report.page import run_content
 from spikegrad.train import fit
 
 SMALL = ["--hidden", "16", "--steps", "4", "--epochs", "1", "--batch-size", "50", "--threads", "1"]
@@ -241,3 +243,33 @@ def test_a_regression_of_ones_own_network_is_what_its_files_say(
     assert "use spikegrad.diagnose.fix(network, " in capsys.readouterr().err
     (where / "samples.npz").unlink()
     assert "there is no samples.npz: nothing is known of its layers" in said([str(where)], capsys)
+
+
+def test_what_is_kept_of_a_run_is_in_its_report(run: Path, capsys: Any) -> None:
+    def shown() -> dict[str, Any]:
+        tabs = {each["id"]: each for each in run_content(run)["tabs"]}
+        return tabs["layers"]["blocks"][-1]
+
+    assert "--truth --keep" in shown()["paragraphs"][0]
+    before = files(run)
+    out = said([str(run), "--truth", "--keep"], capsys)
+    assert "diagnosis.json is written" in " ".join(out.split())
+    assert files(run).keys() - before.keys() == {run / "diagnosis.json"}
+    truth = json.loads((run / "diagnosis.json").read_text())["truth"]
+    table = shown()
+    assert [row[:3] for row in table["rows"]] == [
+        [each["name"], each["parameters"], each["trained"]["cosine"]] for each in truth["layers"]
+    ]
+    assert "chosen after epoch 1" in table["note"]
+    (run / "diagnosis.json").write_text("[")
+    with pytest.raises(UserError, match=r"expected JSON in .*diagnosis.json"):
+        run_content(run)
+
+
+def test_only_what_belongs_to_a_run_is_kept(run: Path, capsys: Any) -> None:
+    for words, expected in (
+        (["digits", "--keep"], "expected a run folder with --keep"),
+        ([str(run), "--keep", "--fix"], "expected either --keep or --fix"),
+    ):
+        assert expected in said(words, capsys, status=2)
+    assert not (run / "diagnosis.json").exists()

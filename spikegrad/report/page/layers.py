@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spikegrad.report.page.parts import Block, axis, figure, series, table
+from spikegrad.report.page.truths import truths
 from spikegrad.report.read import layer_title
 from spikegrad.report.recorded import Record
 
@@ -26,7 +27,8 @@ def layers(record: Record) -> list[Block]:
         rates(record),
         gradients(record),
     ]
-    return [*found, layer_table(record, held), parameters(health.get("parameters") or {})]
+    norms = parameters(health.get("parameters") or {})
+    return [*found, layer_table(record, held), norms, truths(record)]
 
 
 def title_of(record: Record, name: str) -> str:

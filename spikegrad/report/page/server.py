@@ -29,6 +29,7 @@ FILES = (
     "config.toml",
     "metrics.jsonl",
     "findings.json",
+    "diagnosis.json",
     "measures.json",
     "samples.npz",
     "result.json",
