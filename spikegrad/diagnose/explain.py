@@ -263,7 +263,11 @@ def of_block(seen: Seen, names: dict[nn.Module, str], first: bool) -> Explained:
     """Layers that ran in one call of the kernels."""
     block: Block = seen.what
     choices: list[Any] | None = seen.how
-    within: Sequence[Any] = seen.layers or [block.connection, block.feedback or block.neuron]
+    within: Sequence[Any] = seen.layers or [
+        block.connection,
+        block.divided,
+        block.feedback or block.neuron,
+    ]
     layers = tuple(names.get(part, "?") for part in within if part is not None)
     if choices is None:  # its neurons have no program, and ran by themselves
         return Explained(layers, "reference", "", "", "", None, "torch's product")

@@ -249,13 +249,14 @@ def reached_by(layer: nn.Linear | Conv, events: Tensor) -> float:
 
 def feedback(name: str, layer: Recurrent, tape: Tape, notes: Notes) -> None:
     """The feedback weight sees every step's spikes but the last."""
-    n, edges = layer.connection.in_features, layer.connection.edges
+    connection = layer.connection
+    n, edges = connection.out_features, connection.edges
     seen = tape.activity[:-1] != 0
     if tape.lengths is not None:
         seen = seen & mask_of((tape.lengths - 1).to(seen.device), len(seen)).unsqueeze(2)
     notes.work[name] = float(seen.sum()) * n if edges is None else reached_along(edges, seen)
     notes.events[name] = getattr(layer.neuron, "spike", "binary") != "multiple"
-    notes.macs[name] = n * n if edges is None else len(edges.targets)
+    notes.macs[name] = n * connection.in_features if edges is None else len(edges.targets)
 
 
 def reached_along(edges: Edges, events: Tensor) -> float:

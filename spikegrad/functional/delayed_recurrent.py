@@ -34,11 +34,12 @@ def delayed_recurrent(
     """A neuron with delayed feedback, over a whole sequence.
 
     x: input current `[T, B, N]`; taps: of a weight `[N, N]`, row = receiving neuron, or with edges
-    `[E]`; neuron: a scan with its parameters bound, `(x, state, *, trace) -> (s, state)`; product:
-    what computes `delayed_linear`. As many steps run at once as the shortest delay allows.
+    `[E]`; of a neuron with several inputs `[T, B, inputs, N]` and `[inputs * N, N]`; neuron: a scan
+    with its parameters bound, `(x, state, *, trace) -> (s, state)`; product: what computes
+    `delayed_linear`. As many steps run at once as the shortest delay allows.
 
     Returns `(s, DelayedFeedbackState)`, with `trace=True` `(s, state, Trace)` whose current is x.
-    Raises UserError where the weight is not `[N, N]`, for taps outside [0, most] and for a state
+    Raises UserError where the weight does not fit x, for taps outside [0, most] and for a state
     that does not fit.
 
     >>> from functools import partial
@@ -56,7 +57,7 @@ def delayed_recurrent(
     at_once = 1 if torch.compiler.is_compiling() else 1 + int(taps.first.min())
     spikes, traces = [], []
     for part in x.split(at_once):
-        total = part + current[:, : len(part)].transpose(0, 1)
+        total = part + current[:, : len(part)].transpose(0, 1).reshape(part.shape)
         s, inner, *more = neuron(total, inner, trace=True) if trace else neuron(total, inner)
         s = s.to(x.dtype)
         arriving, left = product(s, PendingState(current[:, 1:]), taps=taps, edges=edges)
@@ -73,7 +74,7 @@ def delayed_recurrent(
 def begun(state: object, x: Tensor, most: int) -> tuple[Any, Tensor]:
     """The neuron's state, and the feedback of the next `most + 1` steps."""
     if state is None:
-        return None, x.new_zeros((x.shape[1], most + 1, x.shape[2]))
+        return None, x.new_zeros((x.shape[1], most + 1, x.shape[2:].numel()))
     if type(state) is not DelayedFeedbackState:
         raise TypeError(
             message(
@@ -82,19 +83,19 @@ def begun(state: object, x: Tensor, most: int) -> tuple[Any, Tensor]:
                 "pass the state that this layer returned, or state=None to start from rest",
             )
         )
-    like = x.detach().new_empty(()).expand(1, x.shape[1], most + 1, x.shape[2])
+    like = x.detach().new_empty(()).expand(1, x.shape[1], most + 1, x.shape[2:].numel())
     check_state_tensor(state.current, "state.current", like, x.dtype)
     return state.neuron, state.current
 
 
 def check_square(taps: Taps, edges: Edges | None, x: Tensor) -> None:
-    """A connection of the size of x's one feature dimension."""
-    n = x.shape[-1]
+    """A connection from N neurons to all that x `[T, B, N]` or `[T, B, inputs, N]` has."""
     shape = tuple(taps.values.shape[:2]) if edges is None else (edges.outputs, edges.inputs)
-    if x.dim() != 3 or shape != (n, n):
+    if x.dim() not in (3, 4) or shape != (x.shape[2:].numel(), x.shape[-1]):
         raise UserError(
             message(
-                "expected x [T, B, N] and a feedback connection from N to N neurons",
+                "expected x [T, B, N] and a feedback connection from N to N neurons, or with "
+                "several inputs x [T, B, inputs, N] and one from N to inputs N",
                 f"x {list(x.shape)}, and one from {shape[1]} to {shape[0]}",
             )
         )

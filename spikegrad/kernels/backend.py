@@ -212,8 +212,10 @@ class Backend:
     ) -> tuple[Any, State]:
         """`linear`, then a neuron with args, fed back through a weight if there is one.
 
-        x: `[T, B, I]`, or `packs`; pass_on: the output may be `packs`, because a layer of this
-        backend reads it; witness: takes what `explain` tells of the call.
+        x: `[T, B, I]`, or `packs`; to neurons with several inputs a weight is `[inputs * N, I]`,
+        and a feedback `[inputs * N, N]`: the rows of the first input first; pass_on: the output may
+        be `packs`, because a layer of this backend reads it; witness: takes what `explain` tells of
+        the call.
         """
         raise NotImplementedError
 

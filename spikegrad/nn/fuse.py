@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.functional.recurrent import check_feedback
 from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear, check_features
 from spikegrad.nn.fold import is_static
-from spikegrad.nn.recurrent import Recurrent
+from spikegrad.nn.recurrent import Recurrent, inputs_of, of_inputs
 from spikegrad.nn.sources import Joint
 from spikegrad.ragged import Packed, Packing
 from spikegrad.types import State
@@ -27,7 +27,7 @@ __all__ = ["Block", "block_at", "run_block"]
 
 class Block(NamedTuple):
     """`width` layers that run in one call, from a connection on, or from several together; choice:
-    what runs them.
+    what runs them; divided: what divides the currents among several inputs of the neurons.
     """
 
     connection: Linear | Joint
@@ -35,6 +35,7 @@ class Block(NamedTuple):
     feedback: Recurrent | None
     width: int
     choice: kernels.Choice | None = None
+    divided: nn.Unflatten | None = None
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -80,6 +81,9 @@ def shape_of(layers: Sequence[Any], position: int) -> Block | str:
         return f"{type(first).__name__} is not a plain Linear"
     assert isinstance(first, (Linear, Joint))
     second = layers[position + 1] if position + 1 < len(layers) else None
+    divided = None
+    if isinstance(second, nn.Unflatten) and plain(second, nn.Unflatten):
+        divided, second = second, layers[position + 2] if position + 2 < len(layers) else None
     feedback = None
     neuron: Any = second
     if isinstance(second, Recurrent) and plain(second, Recurrent):
@@ -88,11 +92,28 @@ def shape_of(layers: Sequence[Any], position: int) -> Block | str:
             return Block(first, None, None, 1)
     if not isinstance(neuron, Neuron) or not plain(neuron, Neuron):
         return Block(first, None, None, 1)
+    if not divides(divided, first, neuron):
+        return Block(first, None, None, 1)
     if neuron.tape is not None and neuron.tape.membrane_wanted:
         return "its membrane is recorded"
     if neuron.output != "spikes" and (neuron.tape is not None or feedback is not None):
         return "its membrane is its output"
-    return Block(first, neuron, feedback, 2)
+    return Block(first, neuron, feedback, 2 if divided is None else 3, divided=divided)
+
+
+def divides(layer: Any, connection: Linear | Joint, neuron: Neuron) -> bool:
+    """Whether neurons with several inputs get them from an `Unflatten` of the connection's
+    currents; those with one input from the connection itself, without a layer.
+    """
+    inputs = len(inputs_of(neuron))
+    if layer is None or not inputs:
+        return layer is None and not inputs
+    whole = connection.out_features
+    return (
+        layer.dim in (1, -1)
+        and whole % inputs == 0
+        and tuple(layer.unflattened_size) in ((inputs, whole // inputs), (inputs, -1))
+    )
 
 
 def run_block(
@@ -140,6 +161,7 @@ def run_block(
         if witness is not None:
             witness[-1] = (block, None)
         current = kernels.linear(x, weight=weight, bias=linear.bias, edges=linear.edges)
+        current = of_inputs(current, inputs_of(neuron))
         return (block.feedback or neuron)(lying(current, packing), state)
     y = lying(y, packing)
     if tape is not None:
@@ -158,9 +180,10 @@ def fed_back(
     """The feedback's weight, the bias of both connections, and the edges of the feedback."""
     back = feedback.connection
     weight, edges = back.weight, back.edges
-    if back.in_features != linear.out_features:
+    if back.out_features != linear.out_features:
         current = linear.weight.new_zeros(()).expand(*x.shape[:2], linear.out_features)
-        check_feedback(weight, current, edges)
+        inputs = inputs_of(feedback.neuron)
+        check_feedback(weight, of_inputs(current, inputs), edges, len(inputs))
     bias = linear.bias
     if back.bias is not None:
         bias = back.bias if bias is None else bias + back.bias

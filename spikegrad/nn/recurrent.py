@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from spikegrad import kernels
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message
@@ -15,9 +17,10 @@ from spikegrad.nn.current import reads_packed
 from spikegrad.nn.delayed import DelayedLinear
 from spikegrad.nn.tape import taped
 from spikegrad.ragged import Packed
+from spikegrad.step.sequence import check_inputs
 from spikegrad.types import Backend, State
 
-__all__ = ["Recurrent"]
+__all__ = ["Recurrent", "inputs_of", "of_inputs"]
 
 
 class Recurrent(Stateful):
@@ -27,8 +30,10 @@ class Recurrent(Stateful):
     dense weight `[N, N]` without a bias; connection: instead of features a `Linear` from N to N,
     with connectivity, a bias or a parametrized weight as it likes, or a `DelayedLinear`, whose
     delays count from the one step that feedback takes anyway; its weight is read: neither its
-    `forward` nor its hooks are called. State: `RecurrentState`, with delays `DelayedFeedbackState`.
-    A weight starts uniform in +-1/sqrt(fan-in).
+    `forward` nor its hooks are called. To a neuron with several inputs it goes from N to
+    `inputs * N`: the currents of the first input of all neurons, then those of the next; `features`
+    makes a weight `[inputs * N, N]`. State: `RecurrentState`, with delays `DelayedFeedbackState`. A
+    weight starts uniform in +-1/sqrt(fan-in).
     Raises UserError where features and connection are both given, or neither, and TypeError for
     another kind of neuron or connection.
 
@@ -39,6 +44,9 @@ class Recurrent(Stateful):
     (torch.Size([5, 2, 3]), torch.Size([2, 3]))
     >>> few = Recurrent(LIF(20.0), connection=Linear(3, 3, connectivity=[[0, 1], [1, 2]]))
     >>> few(torch.ones(5, 2, 3))[0].shape
+    torch.Size([5, 2, 3])
+    >>> from spikegrad.neurons import SynapticLIF
+    >>> Recurrent(SynapticLIF(), 3)(torch.ones(5, 2, 2, 3))[0].shape  # two inputs
     torch.Size([5, 2, 3])
     """
 
@@ -57,17 +65,21 @@ class Recurrent(Stateful):
         if (features is None) == (connection is None):
             got = "neither" if features is None else "both"
             raise UserError(message("expected either features or a connection", got))
+        inputs = inputs_of(neuron)
         if connection is None:
-            connection = Linear(size_of(features), size_of(features), bias=False)
-        check_feeds_back(connection)
+            many = size_of(features)
+            connection = Linear(many, max(1, len(inputs)) * many, bias=False)
+        check_feeds_back(connection, inputs)
         self.neuron, self.connection = neuron, connection
 
     @reads_packed
     def forward(self, x: Any, state: State = None) -> tuple[Any, State]:
-        """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`.
+        """Spikes `[T, B, N]` and the next state, from the feed-forward current x `[T, B, N]`, of a
+        neuron with several inputs `[T, B, inputs, N]`.
 
         Raises TypeError where the neuron or the connection has a forward of its own, which nobody
-        would call, and UserError where the neuron returns its membrane, or has several inputs.
+        would call, and UserError where the neuron returns its membrane, or for an x of another
+        shape.
         """
         check_fed_back(self.neuron)
         kind = DelayedLinear if isinstance(self.connection, DelayedLinear) else Linear
@@ -80,10 +92,13 @@ class Recurrent(Stateful):
                 )
             )
         weight, edges, bias = self.connection.weight, self.connection.edges, self.connection.bias
+        inputs = inputs_of(self.neuron)
+        rows = x.rows if type(x) is Packed else x
+        check_current(rows)
+        check_inputs(rows, inputs)
+        check_feedback(weight, rows, edges, len(inputs))
         if bias is not None:
-            rows = x.rows if type(x) is Packed else x
-            check_current(rows)
-            check_feedback(weight, rows, edges)
+            bias = of_inputs(bias, inputs)
             x = x.map(bias.add) if type(x) is Packed else x + bias
         if isinstance(self.connection, DelayedLinear):
             later = partial(
@@ -119,8 +134,19 @@ def size_of(features: int | None) -> int:
     return features
 
 
+def inputs_of(neuron: Neuron) -> tuple[str, ...]:
+    """The names of a neuron's several inputs, none where it has one."""
+    definition = neuron.definition()
+    return () if definition is None else definition.inputs
+
+
+def of_inputs(currents: Tensor, inputs: tuple[str, ...]) -> Tensor:
+    """The currents `[inputs * N]` of a connection as the neurons take them, `[inputs, N]`."""
+    return currents.unflatten(-1, (len(inputs), -1)) if inputs else currents
+
+
 def check_fed_back(neuron: Neuron) -> None:
-    """A neuron with one input that returns its spikes, and whose scan is all that it does."""
+    """A neuron that returns its spikes, and whose scan is all that it does."""
     if has_own_forward(neuron, Neuron):
         raise TypeError(
             message(
@@ -137,23 +163,18 @@ def check_fed_back(neuron: Neuron) -> None:
                 "omit output, and read membranes with spikegrad.record",
             )
         )
-    definition = neuron.definition()
-    if definition is not None and definition.inputs:
-        raise UserError(
-            message(
-                "expected a neuron with one input in Recurrent, which adds the feedback to it",
-                f"{definition.name} with {', '.join(definition.inputs)}",
-                "put the spikes of the step before among the inputs yourself, step by step",
-            )
-        )
 
 
-def check_feeds_back(connection: object) -> None:
-    """A `Linear`, with delays or without, from some neurons to as many."""
+def check_feeds_back(connection: object, inputs: tuple[str, ...]) -> None:
+    """A `Linear`, with delays or without, from some neurons to all inputs of as many."""
     if not isinstance(connection, (Linear, DelayedLinear)):
         expected = "expected connection as a spikegrad Linear or DelayedLinear"
         remedy = "Recurrent reads a weight; Loop feeds back through any layers"
         raise TypeError(message(expected, type(connection).__name__, remedy))
-    if connection.in_features != connection.out_features:
+    if max(1, len(inputs)) * connection.in_features != connection.out_features:
         sizes = f"{connection.in_features} to {connection.out_features}"
-        raise UserError(message("expected a connection from N to N neurons", sizes))
+        expected = "expected a connection from N to N neurons"
+        if inputs:
+            expected = f"expected a connection from N to {len(inputs)} N currents: "
+            expected += f"{', '.join(inputs)} of N neurons"
+        raise UserError(message(expected, sizes))

@@ -222,7 +222,11 @@ def native(network: nn.Module, batch: int) -> Native | None:
 
 
 def part_of(block: Block) -> kernels.Part | None:
-    """A block's connection, feedback and neurons; None where synapses are some alone."""
+    """A block's connection, feedback and neurons; None where synapses are some alone, or neurons
+    have several inputs.
+    """
+    if block.divided is not None:
+        return None
     connection, neuron, bias = block.connection, block.neuron, block.connection.bias
     feedback = None if block.feedback is None else block.feedback.connection
     if connection.edges is not None or (feedback is not None and feedback.edges is not None):

@@ -9,7 +9,7 @@ from spikegrad.checks import check_current, check_parameter, check_state
 from spikegrad.errors import UserError, message
 from spikegrad.types import State, Value
 
-__all__ = ["enter", "one_input", "rest", "scan_dtype"]
+__all__ = ["check_inputs", "enter", "one_input", "rest", "scan_dtype"]
 
 
 def scan_dtype(x: Tensor) -> torch.dtype:
@@ -25,6 +25,18 @@ def enter(
     inputs: the names of several inputs, x is then `[T, B, inputs, *features]`.
     """
     check_current(x)
+    check_inputs(x, inputs)
+    one = one_input(x, inputs)
+    dtype = scan_dtype(x)
+    if state is not None:
+        check_state(state, kind, one, dtype)
+    for name, value in parameters.items():
+        check_parameter(value, name, one)
+    return x.to(dtype)
+
+
+def check_inputs(x: Tensor, inputs: tuple[str, ...]) -> None:
+    """Several inputs side by side, `[T, B, inputs, *features]`."""
     if inputs and (x.dim() < 3 or x.shape[2] != len(inputs)):
         raise UserError(
             message(
@@ -33,13 +45,6 @@ def enter(
                 f"put them together: torch.stack([{', '.join(inputs)}], dim=2)",
             )
         )
-    one = one_input(x, inputs)
-    dtype = scan_dtype(x)
-    if state is not None:
-        check_state(state, kind, one, dtype)
-    for name, value in parameters.items():
-        check_parameter(value, name, one)
-    return x.to(dtype)
 
 
 def one_input(x: Tensor, inputs: tuple[str, ...]) -> Tensor:

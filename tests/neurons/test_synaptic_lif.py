@@ -53,5 +53,3 @@ def test_inhibition_silences_it() -> None:
 def test_inputs_that_are_not_two() -> None:
     with pytest.raises(sg.UserError, match=r"inputs ampa, gaba, \[T, B, 2, \*features\]"):
         sg.SynapticLIF()(torch.rand(4, 2, 3))
-    with pytest.raises(sg.UserError, match="one input in Recurrent"):
-        sg.Recurrent(sg.SynapticLIF(), 3)(torch.rand(4, 2, 2, 3))

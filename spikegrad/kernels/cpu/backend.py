@@ -16,7 +16,10 @@ from spikegrad.ragged import EventRows
 from spikegrad.step import Step
 from spikegrad.types import PendingState, State, Value
 
-__all__ = ["BACKEND", "obstacle_to_neuron"]
+__all__ = ["BACKEND", "MOST_INPUTS", "obstacle_to_neuron"]
+
+MOST_INPUTS = 8
+"""Of a neuron inside a layer: kMostInputs of src/layer.h."""
 
 
 class CPU(Backend):
@@ -45,6 +48,8 @@ class CPU(Backend):
             why = obstacle_to_neuron(neuron, args.get("surrogate"), feedback=call.fed)
             if why:
                 return why
+            if call.entry not in ("layer", "recurrent") and definition_of(neuron).inputs:
+                return "only scans and layers read several inputs"
         if call.entry == "spike_pool":
             return cpu.obstacle_to_pool(x, args["kernel"], dict(args))
         return obstacle_to_product(call)
@@ -144,8 +149,8 @@ def obstacle_to_neuron(neuron: str | Step, surrogate: Any, *, feedback: bool = F
     definition = definition_of(neuron)
     if feedback and not (definition.spikes and definition.output == "spikes"):
         return "its output is no spike"
-    if definition.inputs:
-        return "only the scan reads several inputs"
+    if len(definition.inputs) > MOST_INPUTS:
+        return f"only the scan reads more than {MOST_INPUTS} inputs"
     if definition.output == "both":
         return "only the scan returns spikes and membranes"
     if definition.mode.word == "escape":

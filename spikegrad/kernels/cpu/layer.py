@@ -19,6 +19,8 @@ from spikegrad.kernels.cpu.layer_operator import LayerOutputs, run
 from spikegrad.kernels.cpu.neuron import Neuron, named, usual
 from spikegrad.kernels.cpu.sparse import sparse_linear, usable
 from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
+from spikegrad.kernels.cpu.wide import Feedback, spread
+from spikegrad.kernels.obstacles import definition_of
 from spikegrad.step import Step
 from spikegrad.types import Edges, RecurrentState, State
 
@@ -44,9 +46,9 @@ def recurrent(
     lean: bool = False,
 ) -> tuple[Tensor, RecurrentState]:
     """`functional.recurrent` in one call; neuron: a step, or a scan of `functional` by its name."""
-    check_feedback(weight, x, edges)
+    check_feedback(weight, x, edges, len(definition_of(neuron).inputs))
     return layer(
-        x,
+        x.flatten(2),
         state,
         weight=None,
         feedback=weight,
@@ -75,15 +77,16 @@ def layer(
 ) -> tuple[Any, State]:
     """`linear`, then a scan with args, fed back through a weight if there is one.
 
-    x: `[T, B, I]`, or the current `[T, B, N]` without a weight, or with starts rows `[1, R, I]` of
-    samples of different length (`ragged.Packing`: the first row of every step, and R); state: the
-    neuron's, with feedback a `RecurrentState`; edges, feedback_edges: of a weight or feedback
-    `[E]`, whose product runs before the neurons, or step by step; neuron: a step, or a scan of
-    `functional` by its name;
-    lean: keep little for the backward pass and compute the rest again; pass_on: return `Spikes`
-    instead of numbers; witness: takes what the kernel met, a `Met`. A weight that is not finite
-    gives what the reference gives where T times B is at least 256; in smaller calls, along some
-    synapses, and in feedback, what stands behind a silent neuron has no effect.
+    x: `[T, B, I]`, or without a weight the current `[T, B, N]`, of neurons with several inputs
+    `[T, B, inputs * N]`, which a weight and a feedback have as outputs then; or with starts rows
+    `[1, R, I]` of samples of different length (`ragged.Packing`: the first row of every step, and
+    R); state: the neuron's, with feedback a `RecurrentState`; edges, feedback_edges: of a weight or
+    feedback `[E]`, whose product runs before the neurons, or step by step; neuron: a step, or a
+    scan of `functional` by its name; lean: keep little for the backward pass and compute the rest
+    again; pass_on: return `Spikes` instead of numbers; witness: takes what the kernel met, a `Met`.
+    A weight that is not finite gives what the reference gives where T times B is at least 256; in
+    smaller calls, along some synapses, and in feedback, what stands behind a silent neuron has no
+    effect.
     Raises NotLowered or BuildError where the neuron has no program.
     """
     seen: list[Any] = []
@@ -91,18 +94,34 @@ def layer(
         x = sparse_linear(x, weight=weight, bias=bias, edges=edges, witness=seen)
         weight = bias = None
     given = arrived(x)
-    outputs = given.shape[2] if weight is None else weight.shape[0]
+    inputs = len(definition_of(neuron).inputs)
+    outputs = (given.shape[2] if weight is None else weight.shape[0]) // max(1, inputs)
     inner, last = state if feedback is not None and state is not None else (state, None)
     n = usual("rows", neuron, given.x.dtype, args) if inner is None else None
     batch = starts[1] if starts else given.shape[1]
     like = given.x.new_zeros(()).expand(1, batch, outputs)
-    n = n or named("rows", neuron, like, inner, args)
+    if n is None:
+        several = like.unsqueeze(2).expand(1, batch, inputs, outputs) if inputs else like
+        n = named("rows", neuron, several, inner, args)
     first = None
     if feedback is not None and last is not None:
         check_state_tensor(last, "state.s", like, given.x.dtype)
         first = fed_first(last, feedback, feedback_edges)
-    fed = (feedback, feedback_edges, first)
-    out = call(given, weight, bias, fed, n, lean=lean, dense=not pass_on, starts=starts or [])
+    fed = Feedback(feedback, feedback_edges, first)
+    if inputs > 1:
+        fed = fed.spread(inputs)
+        weight, bias = (None if part is None else spread(part, inputs) for part in (weight, bias))
+    out = call(
+        given,
+        weight,
+        bias,
+        fed,
+        n,
+        lean=lean,
+        dense=not pass_on,
+        starts=starts or [],
+        neurons=outputs,
+    )
     if witness is not None:
         choice, _, came = seen[0] if seen else (out.choice, None, given)
         witness.append(Met(choice, n, came))
@@ -126,14 +145,15 @@ def call(
     given: Arrival,
     weight: Tensor | None,
     bias: Tensor | None,
-    fed: tuple[Tensor | None, Edges | None, Tensor | None],
+    fed: Feedback,
     n: Neuron,
     *,
     lean: bool = False,
     dense: bool = True,
     starts: list[int],
+    neurons: int,
 ) -> LayerOutputs:
-    """The operator; fed: the feedback's weight and edges, and what it adds to the first step."""
+    """The operator, with connections as `wide.py` lays them out."""
     feedback, edges, first = fed
     if feedback is not None and edges is not None:
         usable(feedback, edges)
@@ -164,5 +184,6 @@ def call(
             places,
             list(shares),
             starts,
+            neurons,
         )
     )

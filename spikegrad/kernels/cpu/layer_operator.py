@@ -12,6 +12,7 @@ from spikegrad.kernels.cpu.schema import define
 from spikegrad.kernels.cpu.spikes import TILE, sizes_of, tiles
 from spikegrad.kernels.cpu.step_library import PROGRAMS
 from spikegrad.kernels.cpu.step_operator import of_parameters, padded
+from spikegrad.kernels.cpu.wide import width
 
 __all__ = ["LayerCall", "LayerOutputs", "register", "run"]
 
@@ -22,15 +23,16 @@ class LayerCall(NamedTuple):
     """The operator's arguments.
 
     program: the neurons' key; x: `[T, B, I]`, or one element a place; in_bits, in_support: words
-    `[T, B, words]`; weight `[N, I]`; feedback `[N, N]`, or with back_starts `[N + 1]` and
-    back_targets `[E]` one number a synapse; first: `[B, N]`, added to the first step;
+    `[T, B, words]`; weight `[W, I]`; feedback `[W, N]`, or with back_starts `[N + 1]` and
+    back_targets `[E]` one number a synapse; first: `[B, W]`, added to the first step;
     states: `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; keep: a backward pass may
     follow; lean: for it states are kept now and then alone; dense: outputs are wanted as numbers;
     places: bits are passed on with a gradient at the places of the support alone; shares: of ones,
     the largest up to which the products follow the spikes: forward, of the weight, of the input;
     starts: of samples of different length, sorted by it, the first row of every step and the number
     of rows; T and B of x are 1 and that number then, and of all outputs but one a sample. Empty
-    where samples have one length.
+    where samples have one length; neurons: N. W is N; of neurons with several inputs that many
+    times N as whole words (`width`), and x without a weight is `[T, B, inputs * N]`.
     """
 
     program: int
@@ -51,6 +53,7 @@ class LayerCall(NamedTuple):
     places: bool
     shares: list[float]
     starts: list[int]
+    neurons: int
 
     @property
     def batch(self) -> int:
@@ -100,7 +103,7 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
     call = LayerCall(*args)
     p, x, params = PROGRAMS[call.program], call.x, call.params
     steps, each, inputs = sizes_of(x, call.in_bits, call.weight)
-    outputs = inputs if call.weight is None else call.weight.shape[0]
+    outputs = call.neurons
     one, rows = (call.batch, outputs), (tiles(outputs), steps * each)
     words = (steps, each, tiles(outputs))
     static = x.dim() == 3 and steps > 1 and x.stride(0) == 0
@@ -122,7 +125,7 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
         last=made(call.feedback is not None, one),
         reals=made(kept and p.reals > 0, (p.reals, *rows, TILE)),
         masks=made(kept and p.masks > 0, (p.masks, *rows), torch.int64),
-        current=made(kept and p.reads_input, (*rows, TILE)),
+        current=made(kept and p.reads_input, (p.inputs * rows[0], rows[1], TILE)),
         bits=made(p.spikes, words, torch.int64),
         support=made(support, words, torch.int64),
         packed=x.new_empty((steps, each, tiles(inputs)) if packs else (0,), dtype=torch.int64),
@@ -194,6 +197,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         call.lean,
         call.shares,
         call.starts,
+        call.neurons,
     )
     states = of_states(padded(dstates, p), call.states) if need.states else None
     params = of_tiles(sums, call.params, p) if need.params else None
@@ -253,24 +257,25 @@ def fake_layer_backward(
     lean: bool,
     shares: list[float],
     starts: list[int],
+    neurons: int,
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
     p = PROGRAMS[program]
     _, batch, inputs = sizes_of(x, in_bits, weight)
     batch = starts[1] if starts else batch
-    outputs = inputs if weight is None else weight.shape[0]
+    wide = width(p.inputs, neurons)
 
     def made(there: bool, *shape: int, dtype: torch.dtype = params.dtype) -> Tensor:
         return params.new_empty(shape if there else (0,), dtype=dtype)
 
-    sums = (tiles(outputs), -(-batch // 32), len(p.learned), TILE)
+    sums = (tiles(neurons), -(-batch // 32), len(p.learned), TILE)
     return (
         made(need_x, *x.shape),
-        made(need_weight, outputs, inputs),
-        made(need_weight, outputs),
+        made(need_weight, wide, inputs),
+        made(need_weight, wide),
         made(False) if feedback is None else made(need_feedback, *feedback.shape),
-        made(need_first, batch, outputs),
-        params.new_empty((len(p.smooth) if need_states else 0, batch, outputs)),
+        made(need_first, batch, wide),
+        params.new_empty((len(p.smooth) if need_states else 0, batch, neurons)),
         made(bool(p.learned), *sums, dtype=torch.float64),
     )
 

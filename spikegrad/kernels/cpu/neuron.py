@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels.cpu.prepare import Kind, Loaded, prepared
 from spikegrad.kernels.forms import known_of, names_learned, surrogate_rows
+from spikegrad.kernels.obstacles import definition_of
 from spikegrad.step import Step
 from spikegrad.step.context import Firing
 from spikegrad.step.loop import firing_of, starts, values_of
@@ -170,7 +171,9 @@ def of_numbers(
 ) -> Neuron:
     """`usual`, by values that tell calls apart."""
     given = (value[0] if isinstance(value, tuple) else value for value in values)
-    one = torch.zeros((1, 1, 1), dtype=dtype, device="cpu")
+    inputs = definition_of(neuron).inputs
+    shape = (1, 1, len(inputs), 1) if inputs else (1, 1, 1)
+    one = torch.zeros(shape, dtype=dtype, device="cpu")
     args = dict(zip(names, given, strict=True))
     return named(kind, neuron, one, None, args)
 

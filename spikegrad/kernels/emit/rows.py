@@ -56,6 +56,11 @@ class RowsWriter(Writer):
         """The mask of the neurons that spike, -1 where the output is no spike."""
         return -1 if self.traced.spike is None else self.traced.spike
 
+    def input_at(self, name: str, before: str) -> str:
+        """One of a step's inputs."""
+        at = of_input(f"x{before}", self.traced.currents.index(name), "c.x_input")
+        return f"load({at} + j)"
+
     def words(self) -> list[int]:
         return [k for k in (self.spike, self.support) if k >= 0]
 
@@ -96,7 +101,7 @@ class RowsWriter(Writer):
     def forward(self) -> str:
         """One step of one group of lanes."""
         graph, name, plan = self.graph, self.name_of("n"), self.plan
-        lines = self.forward_values(input_at, lambda k: f"load(states + {k} * c.state + j)")
+        lines = self.forward_values(self.input_at, lambda k: f"load(states + {k} * c.state + j)")
         if self.spike < 0:
             y = self.real(graph.outputs["output"], name)
             lines.append(f"store(y + j, {y});")
@@ -163,22 +168,28 @@ class RowsWriter(Writer):
     def backward(self) -> str:
         """One step backward of one group of lanes."""
         lines = self.backward_values(
-            input_at,
+            self.input_at,
             lambda _: "load(grad + j)",
             lambda k: f"load(carry + {k} * c.state + j)",
             lambda k: f"load(first + {k} * c.state + j)",
         )
         lines += self.gradients(
-            lambda _, value: f"store(dx + j, kAdd ? load(dx + j) + {value} : {value});",
+            to_input,
             lambda k: f"carry + {k} * c.state + j",
             lambda k: f"c.sums + {k} * kTile + j",
         )
         return "\n".join(lines)
 
 
-def input_at(_: str, before: str) -> str:
-    """The one input of a step inside a layer."""
-    return f"load(x{before} + j)"
+def of_input(row: str, place: int, apart: str) -> str:
+    """The row of one of several inputs, of which the first is known."""
+    return f"{row} + {place} * {apart}" if place else row
+
+
+def to_input(place: int, value: str) -> str:
+    """The gradient of an input."""
+    at = f"{of_input('dx', place, 'c.dx_input')} + j"
+    return f"store({at}, kAdd ? load({at}) + {value} : {value});"
 
 
 def mask_line(prefix: str, k: int, variable: str) -> str:

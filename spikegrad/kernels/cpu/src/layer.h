@@ -8,6 +8,9 @@
 // Inside, rows of N columns are cut into padded tiles: [tile][row][64], row = t B + b. Columns
 // beyond N are neurons like the last one, to whom nothing comes in and whom nobody reads.
 //
+// Of neurons with several inputs a row of currents has the tiles of the first input of all neurons,
+// then those of the next: a connection to them has as many outputs, `width`.
+//
 // What a neuron is, a generated program knows (programs.h): it takes the currents of some rows of a
 // tile and its states, and leaves spikes and what is kept.
 #pragma once
@@ -18,8 +21,15 @@
 
 namespace spikegrad {
 
+constexpr int64_t kMostInputs = 8;  // of a neuron; MOST_INPUTS of backend.py
+
+// The columns of a row of currents of N neurons.
+inline int64_t width_of(int64_t inputs, int64_t neurons) {
+  return inputs == 1 ? neurons : inputs * tiles_of(neurons) * kTile;
+}
+
 // What of steps [origin, last) is kept for the backward pass: numbers [kinds][tile][rows][64],
-// masks [kinds][tile][rows], and the current [tile][rows][64].
+// masks [kinds][tile][rows], and the currents [inputs][tile][rows][64].
 template <class T>
 struct Kept {
   int64_t origin = 0, last = 0, rows = 0;
@@ -48,11 +58,12 @@ template <class T>
 struct Layer : Source<T> {
   const Timeline* time;
   int64_t batch, outputs, tiles;
-  const T* first;         // [B, N], added at the first step, or null
+  int64_t width, apart;   // width: columns of currents; apart: between two inputs in `current`
+  const T* first;         // [B, width], added at the first step, or null
   uint16_t* back_list;    // [B][N + kListSlack] the spikes of the step before
   int32_t* back_count;    // [B]
-  const T* back_weights;  // [tile][N][64], or null: no feedback, or along some synapses alone
-  const T* back;          // [B][padded N] what comes back along these, or null
+  const T* back_weights;  // [tile of currents][N][64], or null: none, or along some synapses alone
+  const T* back;          // [B][padded width] what comes back along these, or null
   const Program* program;
   const T* params;  // [tiles][kinds][64], or [kinds] where all neurons are alike
   T* states;        // [kinds][tile][B][64]
@@ -69,44 +80,47 @@ struct Layer : Source<T> {
   }
 };
 
-// The current of one row and tile.
+// The current of one row and tile into one of the neurons' inputs.
 template <class T>
-[[gnu::always_inline]] inline void current_of(const Layer<T>& f, int64_t tile, int64_t t, int64_t b,
-                                              Lane<T>* sum) {
+[[gnu::always_inline]] inline void current_of(const Layer<T>& f, int64_t input, int64_t tile,
+                                              int64_t t, int64_t b, Lane<T>* sum) {
   const int n = columns_of(tile, f.outputs);
+  const int64_t part = input * f.tiles + tile;
   if (f.current) {
-    load_row(f.current_at(t, b) + tile * kTile, n, sum);
+    load_row(f.current_at(t, b) + input * f.apart + tile * kTile, n, sum);
   } else {
-    f.template follow<kVectors<T>>(tile, f.time->row(t, b), sum);
+    f.template follow<kVectors<T>>(part, f.time->row(t, b), sum);
   }
   if (f.back_weights && f.back_count[b]) {
     Lane<T> back[kVectors<T>] = {};
-    add_rows(back, f.back_weights + tile * f.outputs * kTile,
+    add_rows(back, f.back_weights + part * f.outputs * kTile,
              f.back_list + b * (f.outputs + kListSlack), f.back_count[b]);
     for (int v = 0; v < kVectors<T>; ++v) sum[v] = sum[v] + back[v];
   }
-  if (f.back) add_row(f.back + b * padded<T>(f.outputs) + tile * kTile, kTile, sum);
-  if (t == 0 && f.first) add_row(f.first + b * f.outputs + tile * kTile, n, sum);
+  if (f.back) add_row(f.back + b * padded<T>(f.width) + part * kTile, kTile, sum);
+  if (t == 0 && f.first) add_row(f.first + b * f.width + part * kTile, n, sum);
 }
 
-// Some rows of a tile, where they lie or made in a place of their own.
+// Some rows of a tile, where they lie or made in a place of their own; of several inputs one behind
+// the other.
 template <class T>
 struct RowsAt {
   const T* at;
-  int64_t apart;
+  int64_t apart, input = 0;
 };
-// The currents of rows [b, b + n) at one step; room [n][64].
+// The currents of rows [b, b + n) at one step; room [inputs][32][64].
 template <class T>
 RowsAt<T> currents_at(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n, T* room) {
   const bool whole = columns_of(tile, f.outputs) == kTile;
   if (f.current && whole && !f.back_weights && !f.back && !(t == 0 && f.first))
-    return {f.current_at(t, b) + tile * kTile, f.current_b};
-  for (int64_t k = 0; k < n; ++k) {
-    Lane<T> sum[kVectors<T>];
-    current_of(f, tile, t, b + k, sum);
-    store_row(sum, kTile, room + k * kTile, false);
-  }
-  return {room, kTile};
+    return {f.current_at(t, b) + tile * kTile, f.current_b, f.apart};
+  for (int64_t input = 0; input < f.program->inputs; ++input)
+    for (int64_t k = 0; k < n; ++k) {
+      Lane<T> sum[kVectors<T>];
+      current_of(f, input, tile, t, b + k, sum);
+      store_row(sum, kTile, room + (input * kGroup + k) * kTile, false);
+    }
+  return {room, kTile, kGroup * kTile};
 }
 
 // What every step of some rows has in common.
@@ -135,11 +149,20 @@ void write_outputs(const Layer<T>& f, const RowsStep<T>& c, int64_t tile, int64_
   }
 }
 
+// The currents of some rows where the backward pass reads them.
+template <class T>
+void keep_currents(const Layer<T>& f, const RowsStep<T>& c, int64_t keep) {
+  for (int64_t input = 0; input < f.program->inputs; ++input)
+    for (int64_t k = 0; k < c.rows; ++k)
+      std::memcpy(f.kept.current + (input * f.tiles * f.kept.rows + keep + k) * kTile,
+                  c.x + input * c.x_input + k * c.x_row, kTile * sizeof(T));
+}
+
 // One tile, rows [b0, b1), steps [t0, t1).
 template <class T>
 void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int64_t t0,
                    int64_t t1) {
-  alignas(64) T x[kGroup * kTile], y[kGroup * kTile];
+  alignas(64) T x[kMostInputs * kGroup * kTile], y[kGroup * kTile];
   const auto run = reinterpret_cast<RowsFunction<T>>(f.program->forward);
   const bool few = f.kept.few, several = b1 - b0 > kGroup;
   T** const places = few ? f.kept.few + tile * groups_of(f.batch) : nullptr;
@@ -155,7 +178,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
       const int64_t keep = tile * f.kept.rows + row - f.time->row(f.kept.origin);
       c.rows = std::min(kGroup, end - b);
       const RowsAt<T> in = currents_at(f, tile, t, b, c.rows, x);
-      c.x = in.at, c.x_row = in.apart;
+      c.x = in.at, c.x_row = in.apart, c.x_input = in.input;
       c.states = f.states + (tile * f.batch + b) * kTile;
       c.spikes = f.bits ? f.bits + word : nullptr;
       c.support = f.support ? f.support + word : nullptr;
@@ -165,8 +188,7 @@ void layer_forward(const Layer<T>& f, int64_t tile, int64_t b0, int64_t b1, int6
         if (f.kept.reals) c.reals = f.kept.reals + keep * kTile;
         if (f.kept.masks) c.masks = f.kept.masks + keep;
         if (few) c.few = several ? places + b / kGroup : &place;
-        for (int64_t k = 0; f.kept.current && k < c.rows; ++k)
-          std::memcpy(f.kept.current + (keep + k) * kTile, c.x + k * c.x_row, kTile * sizeof(T));
+        if (f.kept.current) keep_currents(f, c, keep);
       }
       run(c);
       if (f.y) write_outputs(f, c, tile, row);
@@ -194,7 +216,7 @@ struct LayerBack {
   bool compacted;         // what is kept is of the support alone
   const int64_t* groups;  // [groups] the kept rows of the groups before each
   const T* before;        // states at kept.origin
-  T* out;                 // dI, rows of padded N from step `origin` on
+  T* out;                 // dI, rows of padded width from step `origin` on
   int64_t origin;
   bool total;    // add up over time: one row a sample
   double* sums;  // [tile][groups][learned][64], added to
@@ -269,7 +291,9 @@ RowsBack<T> rows_back(const LayerBack<T>& f, int64_t tile) {
   c.word = f.tiles, c.state = f.tiles * f.batch * kTile;
   c.real = f.tiles * f.kept.rows * kTile, c.mask = f.tiles * f.kept.rows;
   c.ahead = f.batch * kTile;
-  c.dx_row = padded<T>(f.outputs), c.add = f.total;
+  c.x_input = f.tiles * f.kept.rows * kTile;
+  c.dx_row = padded<T>(width_of(p.inputs, f.outputs)), c.dx_input = f.tiles * kTile;
+  c.add = f.total;
   return c;
 }
 
@@ -307,8 +331,9 @@ void layer_backward(const LayerBack<T>& f, int64_t tile, int64_t b0, int64_t b1,
       const T* few = f.compacted ? few_at(f, tile, t, b) : nullptr;
       c.few = f.compacted ? &few : nullptr;
       run(c);
-      for (int64_t k = 0; n < kTile && k < c.rows; ++k)
-        std::memset(c.dx + k * c.dx_row + n, 0, (kTile - n) * sizeof(T));
+      for (int64_t input = 0; n < kTile && input < p.inputs; ++input)
+        for (int64_t k = 0; k < c.rows; ++k)
+          std::memset(c.dx + input * c.dx_input + k * c.dx_row + n, 0, (kTile - n) * sizeof(T));
     }
   }
   const int64_t part = (tile * groups_of(f.batch) + b0 / kGroup) * p.learned * kTile;

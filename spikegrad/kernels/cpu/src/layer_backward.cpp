@@ -44,13 +44,13 @@ struct Back : LayerSizes {
 
   explicit Back(const BackCall& c)
       : LayerSizes(c.layer.sizes()), call(c), layer(c.layer), p(layer.program), e(layer),
-        dtype(layer.params.scalar_type()), tiles(e.tiles), stride(padded<T>(outputs)),
+        dtype(layer.params.scalar_type()), tiles(e.tiles), stride(padded<T>(width)),
         constant(may_be_constant(layer.in, c.needs) && !layer.feedback.has_value()),
         piece(constant && !c.lean ? steps : segment_steps(batch)),
         in(layer.in, c.needs, constant, piece * batch), dfeedback(none(dtype)), dfirst(none(dtype)),
         sums(none(ScalarType::Double)) {
     if (layer.feedback.has_value()) choose_feedback();
-    if (call.need_first) dfirst = fresh_tensor({batch, outputs}, dtype);
+    if (call.need_first) dfirst = fresh_tensor({batch, width}, dtype);
     prepare();
     if (call.lean) prepare_again();
     f.compacted = is_compacted(p, f.kept, tiles);
@@ -70,10 +70,10 @@ struct Back : LayerSizes {
       sparse.emplace(layer.back_synapses(), weight, words_of(call.bits), s, time, stride, dw);
       return;
     }
-    back_weight = back_support ? transposed(weight, outputs, outputs)
-                               : packed_columns(weight, outputs, outputs);
+    back_weight =
+        back_support ? transposed(weight, width, outputs) : packed_columns(weight, width, outputs);
     if (!call.need_feedback) return;
-    back_total = Scratch<T>(tiles * outputs * kTile);
+    back_total = Scratch<T>(tiles_of(width) * outputs * kTile);
   }
 
   // What the steps read: gradients, states, what was kept.
@@ -125,7 +125,7 @@ struct Back : LayerSizes {
     const int64_t size = tiles * piece * batch;
     again = Scratch<T>(p.states * e.size);
     reals = Scratch<T>(p.reals * size * kTile), masks = Scratch<uint64_t>(p.masks * size);
-    if (p.reads_input) current = Scratch<T>(size * kTile);
+    if (p.reads_input) current = Scratch<T>(p.inputs * size * kTile);
     f.kept = {0, piece, piece * batch, reals, current, masks, nullptr, true};
     e.f.states = again;
     e.f.bits = const_cast<uint64_t*>(words_of(call.bits));
@@ -156,9 +156,9 @@ struct Back : LayerSizes {
         else if (back_support)
           sampled_tile(words_of(call.support) + time.row(t, b0) * tiles + tile, tiles,
                        next + b0 * stride, stride, n, back_weight + tile * kTile * stride, stride,
-                       outputs, back.get());
+                       width, back.get());
         else
-          dense_tile(next + b0 * stride, stride, n, back_weight + tile * outputs * kTile, outputs,
+          dense_tile(next + b0 * stride, stride, n, back_weight + tile * width * kTile, width,
                      back.get());
         if (n > 0) {
           mine.back = back.get();
@@ -196,7 +196,7 @@ struct Back : LayerSizes {
     if (sparse)
       sparse->products(gradient, bits, n, !back_started);
     else
-      weight_gradient(Rows<T>{gradient, stride, true}, n, outputs, bits, outputs, back_total.get(),
+      weight_gradient(Rows<T>{gradient, stride, true}, n, width, bits, outputs, back_total.get(),
                       static_cast<T*>(nullptr), !back_started);
     back_started = true;
   }
@@ -212,7 +212,20 @@ struct Back : LayerSizes {
     return before;
   }
 
+  // The gradient of rows [r0, r0 + n) of currents that were given, input beside input without the
+  // columns between them.
+  void given_gradient(int64_t r0, int64_t n) {
+    if (!call.needs.x) return;
+    T* const to = mutable_data<T>(in.dx) + r0 * p.inputs * outputs;
+    parallel_each(n, 64, [&](int64_t r) {
+      for (int64_t input = 0; input < p.inputs; ++input)
+        std::memcpy(to + (r * p.inputs + input) * outputs, dI + r * stride + input * tiles * kTile,
+                    outputs * sizeof(T));
+    });
+  }
+
   void through_time() {
+    const bool apart = p.inputs > 1 && !layer.in.weight.has_value();
     const bool back = layer.feedback.has_value();
     for (int64_t k = (steps + piece - 1) / piece; k-- > 0;) {
       const int64_t t0 = k * piece, t1 = std::min(steps, t0 + piece);
@@ -230,19 +243,23 @@ struct Back : LayerSizes {
       groups_before = kept_before(time, f.kept);
       f.groups = groups_before.data();
       segment(t0, t1);
-      if (!constant) in.products(filled(), time.row(t0), time.row(t1) - time.row(t0));
+      const int64_t r0 = time.row(t0), many = time.row(t1) - r0;
+      if (apart)
+        given_gradient(r0, many);
+      else if (!constant)
+        in.products(filled(), r0, many);
       if (back) feedback_products(t0, t1);
     }
     if (constant) in.products(filled(), 0, batch);
     for (int64_t b = 0; call.need_first && b < batch; ++b)
-      std::memcpy(mutable_data<T>(dfirst) + b * outputs, dI + b * stride, outputs * sizeof(T));
+      std::memcpy(mutable_data<T>(dfirst) + b * width, dI + b * stride, width * sizeof(T));
     in.finish();
     if (!call.need_feedback) return;
     T* const to = mutable_data<T>(dfeedback);
     if (!back_started)  // of one step
       std::memset(to, 0, dfeedback.numel() * sizeof(T));
     else if (!sparse)
-      untiled(back_total.get(), outputs, outputs, to);
+      untiled(back_total.get(), width, outputs, to);
   }
 };
 
@@ -251,7 +268,7 @@ void check_kept(const BackCall& call) {
   const LayerSizes s = call.layer.sizes();
   const int64_t all = tiles_of(s.outputs) * s.rows(), words = call.lean ? 0 : all;
   SG_CHECK(call.reals.numel() == p.reals * words * kTile && call.masks.numel() == p.masks * words &&
-               call.current.numel() == (p.reads_input ? words * kTile : 0),
+               call.current.numel() == (p.reads_input ? p.inputs * words * kTile : 0),
            "kept values of another call");
   const bool bits = p.spikes && (p.reads_spikes || call.lean || call.layer.feedback.has_value());
   SG_CHECK(!bits || call.bits.numel() == all, "expected the words of the spikes");
@@ -273,10 +290,11 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
                                const Tensor& marks, const Tensor& choice, bool need_x,
                                bool need_weight, bool need_feedback, bool need_first,
                                bool need_states, bool lean, const std::vector<double>& shares,
-                               const std::vector<int64_t>& starts) {
+                               const std::vector<int64_t>& starts, int64_t neurons) {
   const Program& p = program_of(program);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  const LayerCall asked{p, all, feedback, back_starts, back_targets, first, states, params, starts};
+  const LayerCall asked{p,     all,    feedback, back_starts, back_targets,
+                        first, states, params,   starts,      neurons};
   check_layer(asked);
   const LayerSizes s = asked.sizes();
   const ScalarType dtype = params.scalar_type();
@@ -287,7 +305,7 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
                "a state's gradient must be a contiguous [B, N]");
   const int64_t ones = ones_of(choice, all);
   const LayerCall layer{p,     met(all, ones), feedback, back_starts, back_targets,
-                        first, states,         params,   starts};
+                        first, states,         params,   starts,      neurons};
   const Needs needs{ones, need_x, need_weight};
   const BackCall call{layer,   needs, grad_y,  grad_last, grad_ends,     grad_steady, reals, masks,
                       current, bits,  support, marks,     need_feedback, need_first,  lean};

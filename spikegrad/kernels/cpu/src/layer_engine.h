@@ -8,44 +8,53 @@
 
 namespace spikegrad {
 
-// T, B, I and N of a layer's call, whose rows may be fewer than T B.
+// T, B, I and N of a layer's call, whose rows may be fewer than T B; width: columns of its
+// currents.
 struct LayerSizes : Sizes {
   Timeline time;
+  int64_t width;
   int64_t rows() const { return time.rows(); }
 };
 
 // A layer's operator is given this, forward and backward. With back_starts and back_targets the
 // feedback is [E], a number for each of some synapses (sparse.h). starts: of samples of different
 // length the first row of every step and the number of rows; what comes in is [1, rows, I] then,
-// and to the connection nothing but rows. Empty: samples of one length.
+// and to the connection nothing but rows. Empty: samples of one length. neurons: N. Weights, bias
+// and targets are those of `width` outputs, first is [B, width]; a current that is given instead of
+// a weight is [T, B, inputs N].
 struct LayerCall {
   const Program& program;
   ConnectionCall in;
   const Maybe &feedback, &back_starts, &back_targets, &first;
   const Tensor &states, &params;
   const std::vector<int64_t>& starts;
+  int64_t neurons;
   LayerSizes sizes() const {
     const Sizes rows = in.sizes();
-    if (starts.empty()) return {rows, Timeline(rows.steps, rows.batch)};
+    const int64_t width = width_of(program.inputs, neurons);
+    if (starts.empty())
+      return {
+          {rows.steps, rows.batch, rows.inputs, neurons}, Timeline(rows.steps, rows.batch), width};
     const Timeline time(starts);
-    return {{time.steps, time.batch, rows.inputs, rows.outputs}, time};
+    return {{time.steps, time.batch, rows.inputs, neurons}, time, width};
   }
   bool sparse_feedback() const { return feedback.has_value() && back_starts.has_value(); }
   Synapses back_synapses() const {
-    return synapses_of(*back_starts, *back_targets, in.sizes().outputs);
+    return synapses_of(*back_starts, *back_targets, width_of(program.inputs, neurons));
   }
 };
-inline void check_feedback(const LayerCall& call, int64_t outputs, ScalarType dtype) {
+inline void check_feedback(const LayerCall& call, ScalarType dtype) {
+  const int64_t outputs = call.neurons, width = width_of(call.program.inputs, outputs);
   SG_CHECK(call.back_starts.has_value() == call.back_targets.has_value() &&
                (call.feedback.has_value() || !call.back_starts.has_value()),
            "a feedback, starts and targets belong together");
   if (call.sparse_feedback()) {
-    check_synapses(*call.feedback, *call.back_starts, *call.back_targets, outputs, dtype);
+    check_synapses(*call.feedback, *call.back_starts, *call.back_targets, width, dtype);
     SG_CHECK(call.back_starts->numel() == outputs + 1, "starts must be [N + 1]");
     return;
   }
-  check_tensor(call.feedback, {outputs, outputs}, dtype,
-               "the feedback must be a contiguous [N, N]");
+  check_tensor(call.feedback, {width, outputs}, dtype,
+               "the feedback must be a contiguous [width, N]");
   SG_CHECK(!call.feedback.has_value() || outputs <= kMostColumns,
            "feedback has at most 65,536 neurons");
 }
@@ -58,12 +67,16 @@ inline void check_layer(const LayerCall& call) {
     SG_CHECK(call.in.sizes().steps == 1 && call.in.x.dim() == 3, "rows must be [1, rows, N]");
     check_starts(call.starts, call.in.sizes().batch);
   }
+  SG_CHECK(p.inputs <= kMostInputs && call.neurons > 0, "neurons with too many inputs");
   const LayerSizes sizes = call.sizes();
   const int64_t batch = sizes.batch, outputs = sizes.outputs;
-  check_feedback(call, outputs, dtype);
+  SG_CHECK(call.in.sizes().outputs ==
+               (call.in.weight.has_value() ? sizes.width : p.inputs * call.neurons),
+           "currents of other neurons");
+  check_feedback(call, dtype);
   SG_CHECK(!call.feedback.has_value() || p.spikes, "feedback is of spikes");
-  check_tensor(call.first, {batch, outputs}, dtype,
-               "the first current must be a contiguous [B, N]");
+  check_tensor(call.first, {batch, sizes.width}, dtype,
+               "the first current must be a contiguous [B, width]");
   const int64_t rows = call.states.size(1), columns = call.states.size(2);
   check_tensor(call.states, {p.states, rows == 1 ? 1 : batch, columns == 1 ? 1 : outputs}, dtype,
                "states must be [states, 1 or B, 1 or N]");
@@ -121,7 +134,7 @@ struct Fed {
   Scratch<T> weights;  // tiled
   Synapses synapses{};
   const T* sparse = nullptr;  // their weights [E]
-  Scratch<T> rows;            // [B][padded N]
+  Scratch<T> rows;            // [B][padded width]
 };
 
 // Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line,
@@ -151,7 +164,7 @@ void run_steps(Layer<T>& f, const Fed<T>& fed, int64_t t0, int64_t t1) {
   auto spread = [&](const uint64_t* bits, int64_t samples) {
     if (!fed.sparse) return;
     sparse_product(fed.synapses, fed.sparse, bits, static_cast<const T*>(nullptr), samples,
-                   static_cast<const T*>(nullptr), fed.rows.get(), padded<T>(f.outputs));
+                   static_cast<const T*>(nullptr), fed.rows.get(), padded<T>(f.width));
     step.back = fed.rows;
   };
   if (t0 == 0 && f.back_weights) std::memset(f.back_count, 0, f.batch * sizeof(int32_t));
@@ -198,20 +211,21 @@ struct Engine : LayerSizes {
         size(tiles * batch * kTile) {
     f.params = data<T>(call.params);
     if (program.each) f.params = params = tile_params(f.params, program.parameters, outputs);
-    f.time = &time, f.batch = batch, f.outputs = outputs, f.tiles = tiles;
+    f.time = &time, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.width = width;
+    f.apart = call.in.weight.has_value() ? tiles * kTile : outputs;
     f.one_step = false, f.word_b = tiles, f.word_tile = 1;
     f.program = &program, f.first = data<T>(call.first);
     if (!call.feedback.has_value()) return;
     const bool sparse = call.sparse_feedback();
     if (sparse && !in_tiles(call.back_synapses(), rows())) {
       fed.synapses = call.back_synapses(), fed.sparse = data<T>(call.feedback);
-      fed.rows = Scratch<T>(batch * padded<T>(outputs));
+      fed.rows = Scratch<T>(batch * padded<T>(width));
       // Columns beyond N are read with the others.
-      std::memset(fed.rows, 0, batch * padded<T>(outputs) * sizeof(T));
+      std::memset(fed.rows, 0, batch * padded<T>(width) * sizeof(T));
       return;
     }
     const T* weight = data<T>(call.feedback);
-    fed.weights = sparse ? tiled(call.back_synapses(), weight) : tiled(weight, outputs, outputs);
+    fed.weights = sparse ? tiled(call.back_synapses(), weight) : tiled(weight, width, outputs);
     fed.list = Scratch<uint16_t>(batch * (outputs + kListSlack));
     fed.count = Scratch<int32_t>(batch);
     f.back_weights = fed.weights, f.back_list = fed.list, f.back_count = fed.count;
@@ -234,14 +248,14 @@ struct Engine : LayerSizes {
   // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
   void run(int64_t t0, int64_t t1) {
     if (!f.list || !(fed.weights || fed.sparse)) return run_steps(f, fed, t0, t1);
-    const int64_t piece = segment_steps(batch), stride = tiles * kTile;
+    const int64_t piece = segment_steps(batch), stride = tiles_of(width) * kTile;
     if (!currents_memory) currents_memory = Scratch<T>(piece * batch * stride);
     Layer<T> with = f;
     with.current_t = batch * stride, with.current_b = stride, with.list = nullptr;
     for (int64_t t = t0; t < t1; t += piece) {
       const int64_t last = std::min(t1, t + piece);
       const int64_t first = time.row(t), many = time.row(last) - first;
-      currents(in.source, first, many, outputs, currents_memory.get(), stride);
+      currents(in.source, first, many, width, currents_memory.get(), stride);
       with.current = currents_memory - first * stride;
       run_steps(with, fed, t, last);
     }

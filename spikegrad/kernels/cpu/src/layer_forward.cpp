@@ -35,7 +35,8 @@ Layered forward(const LayerCall& call, const How& how) {
   Tensor y = pooled_if(dense, whole, dtype), last = none(dtype), steady = none(dtype), packed;
   Tensor reals = pooled_if(keep && p.reals, {p.reals, tiles, rows, int64_t{kTile}}, dtype, pages);
   Tensor masks = pooled_if(keep && p.masks, {p.masks, tiles, rows}, words);
-  Tensor current = pooled_if(keep && p.reads_input, {tiles, rows, int64_t{kTile}}, dtype);
+  Tensor current =
+      pooled_if(keep && p.reads_input, {p.inputs * tiles, rows, int64_t{kTile}}, dtype);
   Tensor bits = pooled_if(p.spikes, row, words);
   Tensor support = pooled_if(p.spikes && p.support && (how.keep || how.places), row, words);
   Tensor marks = pooled_if(segments, {segments, p.states, e.size}, dtype);
@@ -74,10 +75,12 @@ Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Mayb
               const Maybe& weight, const Maybe& bias, const Maybe& feedback,
               const Maybe& back_starts, const Maybe& back_targets, const Maybe& first,
               const Tensor& states, const Tensor& params, bool keep, bool lean, bool dense,
-              bool places, const std::vector<double>& shares, const std::vector<int64_t>& starts) {
+              bool places, const std::vector<double>& shares, const std::vector<int64_t>& starts,
+              int64_t neurons) {
   const Program& p = program_of(program);
   const ConnectionCall in{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  const LayerCall call{p, in, feedback, back_starts, back_targets, first, states, params, starts};
+  const LayerCall call{p,     in,     feedback, back_starts, back_targets,
+                       first, states, params,   starts,      neurons};
   check_layer(call);
   SG_CHECK(weight.has_value() || ((x.stride(2) == 1 || x.size(2) == 1) &&
                                   (x.stride(1) == x.size(2) || x.size(1) == 1)),

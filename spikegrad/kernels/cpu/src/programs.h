@@ -11,7 +11,7 @@ namespace spikegrad {
 struct Program {
   int64_t forward, backward;  // addresses
   int64_t states, smooth, parameters, learned, reals, masks;
-  int64_t inputs, outputs;  // of a scan; noise is no input
+  int64_t inputs, outputs;  // of a step; noise is no input
   int64_t noise;            // uniform numbers enter beside the inputs
   int64_t reads_input;      // backward
   int64_t spikes;           // the output is 1 and 0

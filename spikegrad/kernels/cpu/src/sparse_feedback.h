@@ -9,16 +9,16 @@ namespace spikegrad {
 template <class T>
 class SparseFeedback {
  public:
-  // spikes, support: words [T, B, tiles], support null for everywhere; stride: of rows of gradients
-  // [N]; dw [E], or null: nobody needs it.
+  // spikes, support: words [T, B, tiles] of the neurons that send, support null for everywhere;
+  // stride: of rows of gradients of the currents that they reach; dw [E], or null: nobody needs it.
   SparseFeedback(const Synapses& synapses, const T* weight, const uint64_t* spikes,
                  const uint64_t* support, const Timeline& time, int64_t stride, T* dw)
       : synapses_(synapses), weight_(weight), spikes_(spikes), support_(support), time_(time),
-        stride_(stride), tiles_(tiles_of(synapses.outputs)), dw_(dw) {
+        stride_(stride), tiles_(tiles_of(synapses.inputs)), dw_(dw) {
     const int64_t batch = time.batch, rows = time.rows();
-    const int64_t all = time.steps * groups_of(batch) * synapses.outputs;
-    const int64_t wanted = support ? ones(support, rows * tiles_) : rows * synapses.outputs;
-    if (!in_groups(wanted, rows, batch, synapses.outputs)) return;
+    const int64_t all = time.steps * groups_of(batch) * synapses.inputs;
+    const int64_t wanted = support ? ones(support, rows * tiles_) : rows * synapses.inputs;
+    if (!in_groups(wanted, rows, batch, synapses.inputs)) return;
     turned_ = Scratch<T>(groups_of(batch) * synapses.outputs * kGroup);
     // A visit costs as much as one spike.
     with_weight_ = dw && ones(spikes, rows * tiles_) >= all;
@@ -31,8 +31,9 @@ class SparseFeedback {
   void begin(const T* next, int64_t samples) const {
     if (!turned_) return;
     const int64_t groups = groups_of(samples), outputs = synapses_.outputs;
-    parallel_each(tiles_ * groups, 1, [&](int64_t k) {
-      const int64_t j = k % tiles_ * kTile, group = k / tiles_, b = group * kGroup;
+    const int64_t tiles = tiles_of(outputs);
+    parallel_each(tiles * groups, 1, [&](int64_t k) {
+      const int64_t j = k % tiles * kTile, group = k / tiles, b = group * kGroup;
       turn_group(next + b * stride_, stride_, std::min(kGroup, samples - b), j,
                  std::min(outputs, j + kTile), turned_ + group * outputs * kGroup);
     });
@@ -61,7 +62,7 @@ class SparseFeedback {
   const Timeline time_;
   const int64_t stride_, tiles_;
   T* dw_;
-  Scratch<T> turned_;  // [groups][N][32], where groups of samples are walked together
+  Scratch<T> turned_;  // [groups][width][32], where groups of samples are walked together
   bool with_weight_ = false;
 };
 

@@ -57,8 +57,8 @@ struct RowsStep {
   int n;            // columns that exist
   const T* params;  // [kinds][64], or [kinds] where all neurons are alike
   const T* x;
-  int64_t x_row;
-  T* states;  // [kinds][rows][64], `state` apart; in and out
+  int64_t x_row, x_input;  // x_input: from an input to the next
+  T* states;               // [kinds][rows][64], `state` apart; in and out
   int64_t state;
   uint64_t *spikes, *support;  // a word a row, `word` apart; null: nobody asks
   int64_t word;
@@ -87,13 +87,14 @@ struct RowsBack {
   const uint64_t *masks, *masks_before;
   int64_t mask;
   int64_t ahead;
-  const T *x, *x_before;  // [rows][64], where a program reads them
-  const T* first;         // states before this step where it is the first that was kept, else null
-  T* carry;               // gradients of the states, in and out
+  const T *x, *x_before;  // [inputs][rows][64], `x_input` apart, where a program reads them
+  int64_t x_input;
+  const T* first;  // states before this step where it is the first that was kept, else null
+  T* carry;        // gradients of the states, in and out
   int64_t state;
   T* sums;  // [learned][64], added to
   T* dx;
-  int64_t dx_row;
+  int64_t dx_row, dx_input;
   bool add;  // to dx
   const T** few;
 };

@@ -111,6 +111,7 @@ class Stream : public AnyStream {
            const Tensor& params) override {
     StreamLayer<T> f{};
     f.program = program ? &program_of(program) : nullptr;
+    SG_CHECK(!program || f.program->inputs == 1, "a stream has neurons with one input");
     SG_CHECK(!f.program || f.program->wide == (dtype_ == ScalarType::Double),
              "a program of another dtype");
     SG_CHECK(weight.dim() == 2 && weight.numel() > 0, "the weight must be [N, I]");
