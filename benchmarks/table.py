@@ -42,7 +42,9 @@ def words(result: dict[str, Any]) -> str:
     """
     machine = result["machine"]
     place = f"{machine['processor']}, {machine['cores']} cores"
-    return f"{place}; isa {result['isa']}; {result['threads']} threads; torch {result['torch']}"
+    clock = "; processor time" if result.get("clock") == "processor time" else ""
+    where = f"{place}; isa {result['isa']}; {result['threads']} threads; torch {result['torch']}"
+    return where + clock
 
 
 def show(result: dict[str, Any], console: Console | None = None) -> None:

@@ -56,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per workload and surrogate; 1 where a ratio is above the limit."""
     options = parsed(arguments)
     sides = (
-        Settings(options.threads, isa=options.isa),
-        Settings(options.threads, isa=options.old_isa, checkout=options.old),
+        Settings(options.threads, isa=options.isa, cpu_time=options.cpu_time),
+        Settings(
+            options.threads, isa=options.old_isa, checkout=options.old, cpu_time=options.cpu_time
+        ),
     )
     result: dict[str, Any] = {
         "machine": meter.machine(),
         "isa": options.isa,
         "torch": version("torch"),
         "threads": options.threads,
+        "clock": "processor time" if options.cpu_time else "wall clock",
         "limit": options.limit,
         "sides": {},
         "rows": [],
@@ -197,6 +200,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="pairs of processes (%(default)s)")
     parser.add_argument("--turns", type=int, default=9, help="of each process (%(default)s)")
     given.threads(parser)
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="processor time instead of the clock on the wall: where other programs run too",
+    )
     parser.add_argument("--limit", type=float, metavar="RATIO", help="fail above this ratio")
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     parser.add_argument("--tiny", action="store_true", help="a few neurons: tests the program")

@@ -37,7 +37,7 @@ PAUSE = 0.02
 class Settings:
     """threads: of every worker; repeats: turns; isa: a name of `instructions.SETS`; checkout: whose
     `spikegrad` is measured, by the benchmarks beside this file; pythons: the interpreter that has a
-    package, if it is not this one.
+    package, if it is not this one; cpu_time: steps are measured in processor time of all threads.
     """
 
     threads: int
@@ -45,6 +45,7 @@ class Settings:
     isa: str = "native"
     checkout: Path = ROOT
     pythons: Mapping[str, str] = field(default_factory=dict)
+    cpu_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def ready(worker: Worker, material: Path) -> None:
             "surrogate": task.surrogate,
             "material": str(material),
             "threads": worker.settings.threads,
+            "cpu_time": worker.settings.cpu_time,
         }
     )
     worker.found = found or {}
