@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch.nn import functional as F
 
 import spikegrad as sg
 from benchmarks import meter, turns
+from benchmarks import options as given
 from benchmarks.sparse import Clock, Task, task
 from benchmarks.table import words
 
@@ -132,10 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per kernel."""
     options = parsed(arguments)
     turns.start(options.threads)
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    setting = turns.setting(options.threads)
+    clock = given.clock(options)
+    setting = {**turns.setting(options.threads), "cpu_time": options.cpu_time}
     measured = rows(options, clock)
-    print(words(setting) + (", processor time" if options.cpu_time else ""))
+    print(words(setting))
     shown = Table("delays", "ours ms", "convolution ms", "times", "ours MB", "convolution MB",
                   "share", "rate", box=None, padding=(0, 2, 0, 0))  # fmt: skip
     for each in measured:
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown.add_row(each["row"], *times, *sizes, f"{each['rate']:.3g}")
     Console(width=120).print(shown)
     if options.json:
-        result: dict[str, Any] = {**setting, "cpu_time": options.cpu_time, "rows": measured}
+        result: dict[str, Any] = {**setting, "rows": measured}
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
@@ -157,8 +157,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.delays", description=summary)
     parser.add_argument("--repeats", type=int, default=3, help="steps that count (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (%(default)s)")
-    parser.add_argument("--cpu-time", action="store_true",
-                        help="processor time, on a machine that others use")  # fmt: skip
+    given.cpu_time(parser)
     parser.add_argument("--tiny", action="store_true", help="few neurons, to try it out")
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     return parser.parse_args(arguments)

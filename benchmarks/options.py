@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks import meter
 from benchmarks.instructions import SETS
 
-__all__ = ["isa", "listed", "threads"]
+__all__ = ["clock", "cpu_time", "isa", "listed", "threads"]
 
 
 def isa(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,17 @@ def threads(parser: argparse.ArgumentParser) -> None:
     """Add `--threads`: all cores by default."""
     text = "of each (%(default)s)"
     parser.add_argument("--threads", type=int, default=meter.cores(), help=text)
+
+
+def cpu_time(parser: argparse.ArgumentParser) -> None:
+    """Add `--cpu-time`."""
+    text = "processor time of all threads, on a machine that others use"
+    parser.add_argument("--cpu-time", action="store_true", help=text)
+
+
+def clock(options: argparse.Namespace) -> Callable[[], float]:
+    """The one that `cpu_time` asks for."""
+    return time.process_time if options.cpu_time else time.perf_counter
 
 
 def listed(

@@ -167,11 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per way."""
     options = parsed(arguments)
     turns.start(options.threads)
-    setting = turns.setting(options.threads)
+    setting = {**turns.setting(options.threads), "cpu_time": options.cpu_time}
     print(words(setting))
     result: dict[str, Any] = {**setting, "rows": []}
     for name in options.network:
-        least = turns.least_ms(NETWORKS[name](), options.repeats)
+        least = turns.least_ms(NETWORKS[name](), options.repeats, given.clock(options))
         shown = Table(name, "ms a step", "relative", box=None, padding=(0, 2, 0, 0))
         first = next(iter(least.values()))
         for way, ms in least.items():
@@ -190,6 +190,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--network", default=",".join(NETWORKS), help="which (%(default)s)")
     parser.add_argument("--repeats", type=int, default=9, help="turns (%(default)s)")
     given.threads(parser)
+    given.cpu_time(parser)
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     options = parser.parse_args(arguments)
     given.listed(parser, options, {"network": NETWORKS})

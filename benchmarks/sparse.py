@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from torch.nn.utils import parametrize
 
 import spikegrad as sg
 from benchmarks import material, meter, turns
+from benchmarks import options as given
 from benchmarks.table import words
 from benchmarks.workloads import BETA, WORKLOADS, Workload, tiny
 
@@ -149,10 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per network."""
     options = parsed(arguments)
     turns.start(options.threads)
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    setting = turns.setting(options.threads)
+    clock = given.clock(options)
+    setting = {**turns.setting(options.threads), "cpu_time": options.cpu_time}
     made = rows(options, clock)
-    print(words(setting) + (", processor time" if options.cpu_time else ""))
+    print(words(setting))
     parts = ("forward", "backward", "adam", "step")
     shown = Table("row", *(f"{p} ms" for p in parts), "peak MB", "rate", "synapses and biases",
                   box=None, padding=(0, 2, 0, 0))  # fmt: skip
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown.add_row(each["row"], *numbers, *rest)
     Console(width=120).print(shown)
     if options.json:
-        result: dict[str, Any] = {**setting, "cpu_time": options.cpu_time, "rows": made}
+        result: dict[str, Any] = {**setting, "rows": made}
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
@@ -174,8 +174,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="w3,20k,100k", help="rows (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="steps that count (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (%(default)s)")
-    parser.add_argument("--cpu-time", action="store_true",
-                        help="processor time, on a machine that others use")  # fmt: skip
+    given.cpu_time(parser)
     parser.add_argument("--tiny", action="store_true", help="few neurons, to try it out")
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     return parser.parse_args(arguments)

@@ -42,7 +42,7 @@ def words(result: dict[str, Any]) -> str:
     """
     machine = result["machine"]
     place = f"{machine['processor']}, {machine['cores']} cores"
-    clock = "; processor time" if result.get("clock") == "processor time" else ""
+    clock = "; processor time" if result.get("cpu_time") else ""
     where = f"{place}; isa {result['isa']}; {result['threads']} threads; torch {result['torch']}"
     return where + clock
 

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "isa": options.isa,
         "torch": version("torch"),
         "threads": options.threads,
-        "clock": "processor time" if options.cpu_time else "wall clock",
+        "cpu_time": options.cpu_time,
         "limit": options.limit,
         "sides": {},
         "rows": [],
@@ -200,11 +200,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="pairs of processes (%(default)s)")
     parser.add_argument("--turns", type=int, default=9, help="of each process (%(default)s)")
     given.threads(parser)
-    parser.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="processor time instead of the clock on the wall: where other programs run too",
-    )
+    given.cpu_time(parser)
     parser.add_argument("--limit", type=float, metavar="RATIO", help="fail above this ratio")
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     parser.add_argument("--tiny", action="store_true", help="a few neurons: tests the program")
