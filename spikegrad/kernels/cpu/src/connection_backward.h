@@ -35,8 +35,9 @@ struct ConnectionBack : Sizes {
   Scratch<T> total, wt, spread;
   bool started = false;  // the gradient of the weight has its first part
   bool by_events = false, by_numbers = false, by_support = false;
-  Places in_places;           // of the input's support
-  Tensor dx, dweight, dbias;  // empty where nobody needs them
+  Places in_places;                           // of the input's support
+  int64_t first_word = 0, last_word = words;  // those of the input that have a place, or all
+  Tensor dx, dweight, dbias;                  // empty where nobody needs them
 
   // most: rows whose gradients exist at a time.
   ConnectionBack(const ConnectionCall& c, const Needs& n, bool is_constant, int64_t most)
@@ -106,15 +107,21 @@ struct ConnectionBack : Sizes {
       in_places = Places(support, Timeline(steps, batch), words);
       SG_CHECK(in_places.count() == call.x.numel(), "x must have one element a place");
       dx = pooled({call.x.numel()}, dtype);
+      // Of signals side by side some want no gradient.
+      while (first_word < words && in_places.many(first_word) == 0) ++first_word;
+      while (last_word > first_word && in_places.many(last_word - 1) == 0) --last_word;
     } else {
       dx = pooled({steps, batch, inputs}, dtype);
     }
     if (call.weight.has_value() && support)
       by_support =
-          static_cast<double>(ones(support, rows() * words)) <= call.crossover.input * numbers_in();
+          static_cast<double>(ones(support, rows() * words)) <=
+          call.crossover.input * static_cast<double>(rows()) * static_cast<double>(wanted());
     if (by_support) wt = transposed(data<T>(call.weight), outputs, inputs);
   }
   double numbers_in() const { return static_cast<double>(rows()) * static_cast<double>(inputs); }
+  // Columns of the input whose gradient somebody wants.
+  int64_t wanted() const { return std::min(inputs, last_word * kTile) - first_word * kTile; }
   // Rows of numbers as wide as the input, of one part of the gradient.
   T* room() {
     if (!spread) spread = Scratch<T>(most_rows * inputs);
@@ -139,12 +146,16 @@ struct ConnectionBack : Sizes {
                 put(word, first, many, from, kTile);
               });
     } else {
+      if (wanted() <= 0) return;
       T* made = in_places ? room() : to + r0 * inputs;
-      call_mm_out(view_of(g.first, n, outputs, g.apart, dtype), *call.weight,
-                  view_of(made, n, inputs, inputs, dtype));
+      const int64_t wide = wanted();
+      const T* weight = data<T>(*call.weight) + first_word * kTile;
+      call_mm_out(view_of(g.first, n, outputs, g.apart, dtype),
+                  view_of(weight, outputs, wide, inputs, dtype),
+                  view_of(made, n, wide, wide, dtype));
       if (in_places)
-        parallel_each(words, 1,
-                      [&](int64_t word) { put(word, 0, n, made + word * kTile, inputs); });
+        parallel_each(last_word - first_word, 1,
+                      [&](int64_t k) { put(first_word + k, 0, n, made + k * kTile, wide); });
     }
   }
   void add_bias(const T* gradient, int64_t n) {

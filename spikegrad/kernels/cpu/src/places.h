@@ -39,6 +39,11 @@ class Places {
   uint64_t word(int64_t tile, int64_t t, int64_t b) const {
     return words_[time_.row(t, b) * tiles_ + tile];
   }
+  // How many values a tile has.
+  int64_t many(int64_t tile) const {
+    const int64_t each = groups_ * steps_;
+    return starts_[(tile + 1) * each] - starts_[tile * each];
+  }
   // The first value of a group's step.
   int64_t start(int64_t tile, int64_t group, int64_t t) const {
     return starts_[(tile * groups_ + group) * steps_ + t];
