@@ -13,6 +13,7 @@ from spikegrad.cli import completion
 
 if TYPE_CHECKING:
     from spikegrad.compare.seen import Seen
+    from spikegrad.train.terminal import Screen
 
 __all__ = ["runs", "setting"]
 
@@ -23,6 +24,10 @@ _FIGURES = {
     "rate": "rate",
     "seconds_per_epoch": "s per epoch",
 }
+_LEAST = ("seconds_per_epoch", "test_loss", "rate", "val_accuracy")
+"""What is left out first where the terminal is narrow."""
+SLACK = 8  # more than what the longest words take: rich does not break at words alone
+LONGEST = 32  # characters of a run's name that stays in one piece
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +60,11 @@ def show(found: Sequence[Seen], folder: Path) -> None:
     for dataset in dict.fromkeys(each.settings.get("dataset") for each in readable):
         here = [each for each in readable if each.settings.get("dataset") == dataset]
         screen.say(str(dataset), style="bold")
-        screen.print(table(here, folder))
+        figures = fitting(here, folder, screen)
+        screen.print(table(here, folder, figures))
+        left = [title for key, title in _FIGURES.items() if key not in figures and known(here, key)]
+        if left:
+            screen.say(f"without {', '.join(left)}, for want of room: a wider terminal or --json")
         screen.print()
     for each in found:
         if each.problem:
@@ -63,17 +72,36 @@ def show(found: Sequence[Seen], folder: Path) -> None:
             screen.say(f"{name(each, folder)}: {each.state}: {each.problem}", style=style)
 
 
-def table(found: Sequence[Seen], folder: Path) -> Any:
+def known(found: Sequence[Seen], key: str) -> bool:
+    """Whether a run has a figure."""
+    return any(figure(each, key) != "-" for each in found)
+
+
+def fitting(found: Sequence[Seen], folder: Path, screen: Screen) -> list[str]:
+    """The figures that there is room for, with the names of the runs in one piece."""
+    from rich.measure import Measurement
+
+    figures = [key for key in _FIGURES if known(found, key)]
+    wide = screen.options.update_width(1000)  # a measure is never above the width
+    for key in _LEAST:
+        made = table(found, folder, figures)
+        if Measurement.get(screen, wide, made).minimum + SLACK <= screen.width:
+            break
+        figures = [each for each in figures if each != key]
+    return figures
+
+
+def table(found: Sequence[Seen], folder: Path, figures: Sequence[str]) -> Any:
     """A row for each run of one data set."""
     from spikegrad.compare.seen import differing
     from spikegrad.train.terminal import plain_table
 
     differ = [field for field in differing(found) if field not in ("seed", "dataset")]
-    figures = [key for key in _FIGURES if any(figure(each, key) != "-" for each in found)]
     made = plain_table("run", "seed")
     made.columns[0].overflow = "fold"
+    made.columns[0].no_wrap = max(len(name(each, folder)) for each in found) <= LONGEST
     if differ:
-        made.add_column("settings that differ", overflow="fold", min_width=20)
+        made.add_column("settings that differ", overflow="fold")
     made.add_column("epochs")
     for key in figures:
         made.add_column(_FIGURES[key], justify="right")

@@ -86,6 +86,21 @@ def test_runs_are_set_side_by_side(folder, capsys):
     assert data["comparison"] is None
 
 
+def test_a_narrow_list_keeps_names_whole_and_says_what_it_leaves_out(folder, capsys, monkeypatch):
+    """Names were in pieces, and the last figures were cut off without a word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["runs", str(folder)]) == 0
+    narrow = capsys.readouterr().out
+    for path in folder.glob("*/seed-*"):
+        assert str(path.relative_to(folder)) in narrow
+    assert "s per epoch, for want of room" in narrow
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["runs", str(folder)]) == 0
+    wide = capsys.readouterr().out
+    assert "for want of room" not in wide
+    assert "s per epoch" in wide
+
+
 def test_the_list_of_runs(folder, capsys):
     assert main(["runs", str(folder.parent)]) == 0
     shown = capsys.readouterr().out
