@@ -89,9 +89,11 @@ def _rates(axes: Axes, epochs: Sequence[dict[str, Any]], titles: Mapping[str, st
         axes.plot(x, y, color=colour(i), label=label, linestyle=dash, **_marker(len(x)))
     axes.set_title("Firing rate")
     axes.set_ylabel("spikes per neuron and step")
-    axes.margins(y=0.12)
-    top = axes.get_ylim()[1]
-    axes.set_ylim(-0.02 * top, top if top > 0.06 or names == [] else max(top, 0.01))
+    highest = max((float(np.nanmax(line.get_ydata())) for line in axes.lines
+                   if np.isfinite(line.get_ydata()).any()), default=0.0)  # fmt: skip
+    # From 0, with room above: a margin of the lines' own range is none where they are level.
+    top = max(1.12 * highest, 0.01)
+    axes.set_ylim(-0.02 * top, top)
 
 
 def _epoch_axis(axes: Axes, epochs: Sequence[dict[str, Any]], best: Any) -> None:

@@ -70,7 +70,8 @@ def _layer(row: Array, layer: Layer, index: int, *, ink: str, dt: float) -> None
         _trace(axes, layer, index, column, ink=ink, dt=dt)
     for axes in row[len(columns) :]:
         axes.set_visible(False)
-    row[0].set_ylabel(f"{plain(layer.name, 24)}\nmembrane")
+    names = dict.fromkeys((plain(layer.name, 24), "membrane"))  # a tape alone is called so itself
+    row[0].set_ylabel("\n".join(names))
 
 
 def _trace(axes: Axes, layer: Layer, index: int, column: int, *, ink: str, dt: float) -> None:

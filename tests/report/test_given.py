@@ -76,6 +76,12 @@ def test_membranes_of_a_recording_are_those_of_the_tape(tapes):
     assert len(report.membrane(tapes).axes) == 6
 
 
+def test_a_tape_alone_is_called_membrane_once(tapes):
+    tape = next(iter(tapes.values()))
+    assert report.membrane(tape).axes[0].get_ylabel() == "membrane"
+    assert report.membrane(tapes).axes[0].get_ylabel().endswith("\nmembrane")
+
+
 def test_a_surrogate_is_drawn_at_its_slope():
     figure = report.surrogate(arctan(4.0))
     x, y = figure.axes[0].lines[0].get_data()

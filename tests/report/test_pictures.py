@@ -244,6 +244,15 @@ def test_learning_marks_the_chosen_epoch_and_names_the_silent_layer():
     assert "test" in [t.get_text() for t in tracked.axes[1].get_legend().get_texts()]
 
 
+@pytest.mark.parametrize("rate", [0.092, 0.0, 1e-4])
+def test_a_level_rate_is_inside_of_its_panel(rate):
+    """A level line of 0.092 lay on the upper edge, and its marker was cut off."""
+    epochs = [{"epoch": e, "train_loss": 1.0, "firing_rates": {"1": rate}} for e in (1, 2)]
+    axes = learning(epochs, {}).axes[-1]
+    low, high = axes.get_ylim()
+    assert low < 0.0 <= rate < 0.95 * high
+
+
 def test_without_validation_no_epoch_was_chosen_on_it():
     lines = [{**line, "val_loss": None, "val_accuracy": None} for line in epochs(4)]
     assert "epoch 4 of 4" in texts(learning(lines, {**RESULT, "best_epoch": 4}))
