@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["runs", "setting"]
 
 _FIGURES = {
-    "test_accuracy": "test accuracy",
-    "val_accuracy": "val accuracy",
-    "test_loss": "test loss",
+    "test_accuracy": "test\naccuracy",
+    "val_accuracy": "val\naccuracy",
+    "test_loss": "test\nloss",
     "rate": "rate",
-    "seconds_per_epoch": "s per epoch",
+    "seconds_per_epoch": "s per\nepoch",
 }
+"""The headings: rich would rather cut off a number than break between the words of one."""
 _LEAST = ("seconds_per_epoch", "test_loss", "rate", "val_accuracy")
 """What is left out first where the terminal is narrow."""
-SLACK = 8  # more than what the longest words take: rich does not break at words alone
+SLACK = 6  # more than what the longest word of the settings takes
 LONGEST = 32  # characters of a run's name that stays in one piece
 
 
@@ -64,7 +65,8 @@ def show(found: Sequence[Seen], folder: Path) -> None:
         screen.print(table(here, folder, figures))
         left = [title for key, title in _FIGURES.items() if key not in figures and known(here, key)]
         if left:
-            screen.say(f"without {', '.join(left)}, for want of room: a wider terminal or --json")
+            words = ", ".join(left).replace("\n", " ")
+            screen.say(f"without {words}, for want of room: a wider terminal or --json")
         screen.print()
     for each in found:
         if each.problem:
@@ -98,13 +100,16 @@ def table(found: Sequence[Seen], folder: Path, figures: Sequence[str]) -> Any:
 
     differ = [field for field in differing(found) if field not in ("seed", "dataset")]
     made = plain_table("run", "seed")
+    made.columns[1].no_wrap = True
     made.columns[0].overflow = "fold"
-    made.columns[0].no_wrap = max(len(name(each, folder)) for each in found) <= LONGEST
+    longest = max(len(name(each, folder)) for each in found)
+    if longest <= LONGEST:
+        made.columns[0].no_wrap, made.columns[0].min_width = True, longest
     if differ:
         made.add_column("settings that differ", overflow="fold")
-    made.add_column("epochs")
+    made.add_column("epochs", no_wrap=True)
     for key in figures:
-        made.add_column(_FIGURES[key], justify="right")
+        made.add_column(_FIGURES[key], justify="right", no_wrap=True)
     for each in found:
         whole = each.settings.get("epochs")
         epochs = f"{each.epochs}/{whole}" if each.epochs != whole else f"{whole}"

@@ -172,7 +172,7 @@ def _of_another(path: Path, words: str) -> str:
         return f"{path} has no config.toml: remove it, or restore that file from a copy"
     if "unknown " not in words:
         return words
-    words = re.sub(r" \(known: [^)]*\)", "", words)  # sixty names would hide the other folders
+    words = re.sub(r";? \(known: [^)]*\)", "", words)  # sixty names would hide the other folders
     return f"{words}; it may be of another version of spikegrad"
 
 

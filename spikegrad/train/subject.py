@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spikegrad import diagnose
 from spikegrad.diagnose import Fixed, GradientFlow, Health
-from spikegrad.errors import UserError, message
+from spikegrad.errors import UserError, message, unknown
 from spikegrad.train import checkpoint, seeding
 from spikegrad.train.app import stored_config
 from spikegrad.train.batch import Batch, batch_of
@@ -33,6 +33,7 @@ from spikegrad.train.parallel import device_of
 from spikegrad.train.running import Place, sequence_of
 from spikegrad.train.settings import for_measuring, settings
 from spikegrad.train.sources import resolve
+from spikegrad.train.synonyms import SYNONYMS
 
 __all__ = [
     "Subject",
@@ -194,8 +195,9 @@ def changes_of(words: tuple[str, ...]) -> dict[str, Any]:
         name = name.strip().replace("-", "_")
         if not equals:
             raise UserError(message("expected FIELD=VALUE", repr(word), "for example slope=3"))
-        option = OPTIONS.get(name)
-        found[name] = value if option is None else coerce(option, value)
+        if name not in OPTIONS:
+            raise UserError(unknown("field", name, OPTIONS, SYNONYMS))
+        found[name] = coerce(OPTIONS[name], value)
     return found
 
 

@@ -57,6 +57,11 @@ def test_a_recipe_with_changes(capsys: Any) -> None:
     assert out.splitlines()[-1] == "no finding"
 
 
+def test_a_field_that_is_none_is_named_with_the_close_ones(capsys: Any) -> None:
+    out = said(["digits", "--set", "tresh=3"], capsys, status=2)
+    assert "unknown field 'tresh'; did you mean 'threshold'" in out
+
+
 def test_dropout_draws_as_in_the_first_step(capsys: Any) -> None:
     """It once drew anew in each call: the figures of one config were never the same twice."""
     words = ["digits", "--set", "dropout=0.5", "--samples", "20", "--no-truth", "--json"]

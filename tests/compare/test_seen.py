@@ -80,6 +80,7 @@ def test_a_damaged_folder_is_one_line_and_the_others_are_read(words, runs):
     assert found["h8-1"].state == "damaged"
     assert words in found["h8-1"].problem
     assert "\n" not in found["h8-1"].problem
+    assert ";;" not in found["h8-1"].problem
     others = [each for name, each in found.items() if name != "h8-1"]
     assert [each.state for each in others] == ["finished"] * 3
 
