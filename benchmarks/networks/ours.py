@@ -70,7 +70,9 @@ def build(job: Job) -> Trainer:
             layer.bias.copy_(job.tensor(f"b{i}"))
         for layer in net.layers:
             if isinstance(layer, sg.Recurrent):
-                layer.connection.weight.copy_(job.tensor("recurrent"))
+                # Older checkouts, beside which this one is measured, have the weight here.
+                held = getattr(layer, "connection", layer)
+                held.weight.copy_(job.tensor("recurrent"))
     trainer = Trainer(net, job)
     trainer.surrogate = f"{job.surrogate}(2)"
     return trainer

@@ -67,6 +67,8 @@ for what, record in records.items():
     for name, make in networks.items():
         if name != "layer" and what in ("normalisation", "shape"):  # one way is enough for those
             continue
+        if name not in ("layer", "scan") and what == "own":
+            continue
         torch.manual_seed(0)
         torch._dynamo.reset()
         network = make(record)
@@ -96,7 +98,7 @@ def run(which: str, folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
 @native
 def test_a_compiled_gradient_is_found_by_its_surrogate(tmp_path: Path) -> None:
     first, second = run("first", tmp_path), run("second", tmp_path)
-    assert len(first) == len(second) == 14 + 3 * bool(installed())
+    assert len(first) == len(second) == 12 + 2 * bool(installed())
     for found in (first, second):
         assert [case for case, (right, _) in found.items() if right != "right"] == []
     # The cache was in use, or this would say nothing.
