@@ -108,7 +108,7 @@ def test_the_list_of_runs(folder, capsys):
     inside = next(folder.glob("01-*"))
     assert main(["runs", str(inside)]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"run +seed +epochs +test accuracy", shown)
+    assert re.search(r"run +seed +epochs +accuracy", shown)
     assert re.search(r"seed-1 +1 +2 +0\.\d{4}", shown)
     assert main(["runs", str(inside), "--json"]) == 0
     assert [each["state"] for each in json.loads(capsys.readouterr().out)] == ["finished"] * 2
