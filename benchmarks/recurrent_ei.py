@@ -33,6 +33,7 @@ from benchmarks import turns
 from benchmarks.networks.plugged import Triangle
 from benchmarks.sparse import Task, task
 from benchmarks.table import words
+from spikegrad.functional.linear import dense_weight
 
 __all__ = ["main"]
 
@@ -43,6 +44,7 @@ EXCITES, INHIBITS = 0.05, 0.2
 """Mean weights of the two synapses."""
 TAU_MEM, TAU_AMPA, TAU_GABA = 20.0, 5.0, 10.0
 BETA = math.exp(-1 / TAU_MEM)
+SURROGATE = sg.surrogate.triangle(2.0)
 
 
 def synapses(excitatory: int, inhibitory: int) -> Tensor:
@@ -65,7 +67,7 @@ def network(sizes: Sequence[int], x: Tensor) -> sg.Sequential:
         tau_mem=TAU_MEM,
         tau_ampa=TAU_AMPA,
         tau_gaba=TAU_GABA,
-        surrogate=sg.surrogate.triangle(2.0),
+        surrogate=SURROGATE,
     )
     made = sg.Sequential(
         sg.Linear(inputs, 2 * n, bias=False),
@@ -106,10 +108,8 @@ class Peer(nn.Module):
         super().__init__()
         into, _, fed, out = like
         n = fed.connection.in_features
-        dense = sg.functional.linear(
-            torch.eye(n), fed.connection.weight, edges=fed.connection.edges
-        )
-        dense = dense.t().unflatten(0, (2, n)).detach()
+        back = fed.connection
+        dense = dense_weight(back.weight.detach(), back.edges).unflatten(0, (2, n))
         self.into, self.out = nn.Linear(into.in_features, 2 * n, bias=False), nn.Linear(n, CLASSES)
         self.to_ampa = nn.Parameter(dense[0, :, :excitatory].clone())
         self.to_gaba = nn.Parameter(dense[1, :, excitatory:].clone())

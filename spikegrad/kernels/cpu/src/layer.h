@@ -58,12 +58,13 @@ template <class T>
 struct Layer : Source<T> {
   const Timeline* time;
   int64_t batch, outputs, tiles;
-  int64_t width, apart;   // width: columns of currents; apart: between two inputs in `current`
-  const T* first;         // [B, width], added at the first step, or null
-  uint16_t* back_list;    // [B][N + kListSlack] the spikes of the step before
-  int32_t* back_count;    // [B]
-  const T* back_weights;  // [tile of currents][N][64], or null: none, or along some synapses alone
-  const T* back;          // [B][padded width] what comes back along these, or null
+  int64_t width;           // columns of currents
+  int64_t apart, by_tile;  // between two inputs, and two tiles, in `current`
+  const T* first;          // [B, width], added at the first step, or null
+  uint16_t* back_list;     // [B][N + kListSlack] the spikes of the step before
+  int32_t* back_count;     // [B]
+  const T* back_weights;   // [tile of currents][N][64], or null: none, or along some synapses alone
+  const T* back;           // [B][padded width] what comes back along these, or null
   const Program* program;
   const T* params;  // [tiles][kinds][64], or [kinds] where all neurons are alike
   T* states;        // [kinds][tile][B][64]
@@ -87,7 +88,7 @@ template <class T>
   const int n = columns_of(tile, f.outputs);
   const int64_t part = input * f.tiles + tile;
   if (f.current) {
-    load_row(f.current_at(t, b) + input * f.apart + tile * kTile, n, sum);
+    load_row(f.current_at(t, b) + input * f.apart + tile * f.by_tile, n, sum);
   } else {
     f.template follow<kVectors<T>>(part, f.time->row(t, b), sum);
   }
@@ -113,7 +114,7 @@ template <class T>
 RowsAt<T> currents_at(const Layer<T>& f, int64_t tile, int64_t t, int64_t b, int64_t n, T* room) {
   const bool whole = columns_of(tile, f.outputs) == kTile;
   if (f.current && whole && !f.back_weights && !f.back && !(t == 0 && f.first))
-    return {f.current_at(t, b) + tile * kTile, f.current_b, f.apart};
+    return {f.current_at(t, b) + tile * f.by_tile, f.current_b, f.apart};
   for (int64_t input = 0; input < f.program->inputs; ++input)
     for (int64_t k = 0; k < n; ++k) {
       Lane<T> sum[kVectors<T>];

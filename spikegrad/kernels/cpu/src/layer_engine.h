@@ -212,7 +212,7 @@ struct Engine : LayerSizes {
     f.params = data<T>(call.params);
     if (program.each) f.params = params = tile_params(f.params, program.parameters, outputs);
     f.time = &time, f.batch = batch, f.outputs = outputs, f.tiles = tiles, f.width = width;
-    f.apart = call.in.weight.has_value() ? tiles * kTile : outputs;
+    f.apart = call.in.weight.has_value() ? tiles * kTile : outputs, f.by_tile = kTile;
     f.one_step = false, f.word_b = tiles, f.word_tile = 1;
     f.program = &program, f.first = data<T>(call.first);
     if (!call.feedback.has_value()) return;
@@ -245,18 +245,20 @@ struct Engine : LayerSizes {
       for (const int64_t rows : before) parts.push_back(part_of(kept, tile, rows));
     f.kept.few = parts.data();
   }
-  // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step.
+  // Steps [t0, t1), with the currents of all steps made before where feedback takes step by step:
+  // [tile][rows][64], a step of a tile side by side.
   void run(int64_t t0, int64_t t1) {
     if (!f.list || !(fed.weights || fed.sparse)) return run_steps(f, fed, t0, t1);
-    const int64_t piece = segment_steps(batch), stride = tiles_of(width) * kTile;
-    if (!currents_memory) currents_memory = Scratch<T>(piece * batch * stride);
+    const int64_t piece = segment_steps(batch), by_tile = piece * batch * kTile;
+    if (!currents_memory) currents_memory = Scratch<T>(tiles_of(width) * by_tile);
     Layer<T> with = f;
-    with.current_t = batch * stride, with.current_b = stride, with.list = nullptr;
+    with.current_t = batch * kTile, with.current_b = kTile, with.list = nullptr;
+    with.by_tile = by_tile, with.apart = tiles * by_tile;
     for (int64_t t = t0; t < t1; t += piece) {
       const int64_t last = std::min(t1, t + piece);
       const int64_t first = time.row(t), many = time.row(last) - first;
-      currents(in.source, first, many, width, currents_memory.get(), stride);
-      with.current = currents_memory - first * stride;
+      currents(in.source, first, many, width, currents_memory.get(), kTile, by_tile);
+      with.current = currents_memory - first * kTile;
       run_steps(with, fed, t, last);
     }
   }

@@ -115,10 +115,11 @@ bool by_whole_rows(int64_t inputs, int64_t outputs) {
   return tiles_of(outputs) * kTile * inputs * static_cast<int64_t>(sizeof(T)) <= kHeld;
 }
 
-// y [R, N], rows `stride` apart: the currents of `rows` rows of spikes from `from` on.
+// y [R, N], rows `stride` and tiles `by_tile` apart: the currents of `rows` rows of spikes from
+// `from` on.
 template <class T>
 void currents(const Source<T>& x, int64_t from, int64_t rows, int64_t outputs, T* out,
-              int64_t stride) {
+              int64_t stride, int64_t by_tile = kTile) {
   constexpr int64_t kPiece = 256;
   const int64_t tiles = tiles_of(outputs), pieces = (rows + kPiece - 1) / kPiece;
   const bool past = stride % kLanes<T> == 0 && streamed(out, rows * stride);
@@ -131,7 +132,7 @@ void currents(const Source<T>& x, int64_t from, int64_t rows, int64_t outputs, T
       for (int64_t r = first; r < std::min(rows, first + kPiece); ++r) {
         Lane<T> sum[kVectors<T>];
         x.template follow<V>(tile, from + r, sum);
-        store_row(sum, n, out + r * stride + tile * kTile, past);
+        store_row(sum, n, out + r * stride + tile * by_tile, past);
       }
     });
   });

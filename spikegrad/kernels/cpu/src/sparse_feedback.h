@@ -16,12 +16,12 @@ class SparseFeedback {
       : synapses_(synapses), weight_(weight), spikes_(spikes), support_(support), time_(time),
         stride_(stride), tiles_(tiles_of(synapses.inputs)), dw_(dw) {
     const int64_t batch = time.batch, rows = time.rows();
-    const int64_t all = time.steps * groups_of(batch) * synapses.inputs;
     const int64_t wanted = support ? ones(support, rows * tiles_) : rows * synapses.inputs;
     if (!in_groups(wanted, rows, batch, synapses.inputs)) return;
     turned_ = Scratch<T>(groups_of(batch) * synapses.outputs * kGroup);
-    // A visit costs as much as one spike.
-    with_weight_ = dw && ones(spikes, rows * tiles_) >= all;
+    // What a weight's gradient needs has been loaded then: at no rate of spikes is another pass
+    // faster.
+    with_weight_ = dw;
     if (with_weight_) std::memset(dw, 0, synapses.count() * sizeof(T));
   }
   // Whether one thread must take all groups of a tile: they add to the same gradients.
