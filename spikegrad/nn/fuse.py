@@ -71,6 +71,8 @@ def block_at(layers: Sequence[Any], position: int, x: Any, *, ahead: bool = Fals
         ahead=ahead,
         ragged=ragged,
     )
+    if isinstance(choice, str) and block.divided is not None:
+        return block_at(layers[position : position + 1], 0, x, ahead=ahead)
     return choice if isinstance(choice, str) else block._replace(choice=choice)
 
 

@@ -272,7 +272,7 @@ def test_more_inputs_than_a_layer_has_run_in_their_scan() -> None:
     many = sg.neuron(inputs=names, states={"v": 0.0}, parameters={"threshold": 1.0})(step)
     assert obstacle_to_neuron(many.step, None) == "only the scan reads more than 8 inputs"
     net = network(many(), 4, feedback="none")
-    assert ran(net, spikes_of(6, 3))[-2][0] == "2"
+    assert ran(net, spikes_of(6, 3))[:2] == [("0",), ("2",)]
     compared(net, spikes_of(20, 3))
     net = network(many(), 4, feedback="dense")
     compared(net, spikes_of(20, 3))
