@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from spikegrad import kernels
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message, unknown
 from spikegrad.nn.current import Current
+from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.now import NOW
 from spikegrad.nn.sequential import Sequential
-from spikegrad.nn.signal import Signal
+from spikegrad.nn.signal import Signal, as_bits
 from spikegrad.nn.sources import joint
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.witness import Seen
@@ -38,6 +39,10 @@ def over(layer: nn.Module, x: Any, state: State) -> Any:
         entering = x.map(lambda _: entering) if type(x) is Packed else entering
         block = "" if connection is None else block_at([connection, layer], 0, entering)
         if isinstance(block, Block) and block.neuron is not None:
+            if type(entering) is Tensor and not is_static(entering):
+                assert block.choice is not None
+                spikes = as_bits(entering, block.choice.backend)
+                entering = entering if spikes is None else spikes
             return together(block, layer, rows, entering, state)
     x = as_numbers(x)
     if NOW.witness is None or isinstance(layer, (Flowing, Sequential)):
@@ -105,6 +110,7 @@ class Flow:
     ) -> None:
         self.module, self.names, self.before, self.packing = module, names, before, packing
         self.after: dict[str, State] = {}
+        self.bits: dict[tuple[int, str], tuple[Tensor, int, Any]] = {}
 
     def through(self, flow: Callable[[Any], Any], x: Any) -> Any:
         """What `flow(x)` returns; layers that it calls with x alone have their states here."""

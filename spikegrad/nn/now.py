@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from spikegrad.nn.witness import Witness
 
@@ -13,7 +13,9 @@ __all__ = ["NOW", "Keeper"]
 
 
 class Keeper(Protocol):
-    """Whoever keeps the states of one run."""
+    """Whoever keeps the states of one run; bits: what `signal.as_bits` has packed in it."""
+
+    bits: dict[tuple[int, str], tuple[Tensor, int, Any]]
 
     def run(self, layer: nn.Module, x: Any) -> Any:
         """Run a layer over x from its state, keep the next state, return the output alone."""

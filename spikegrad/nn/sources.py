@@ -16,7 +16,7 @@ from spikegrad import kernels
 from spikegrad.nn.connection import Linear
 from spikegrad.nn.current import Current
 from spikegrad.nn.fold import is_static
-from spikegrad.nn.signal import Signal
+from spikegrad.nn.signal import Signal, as_bits
 from spikegrad.types import Edges
 
 __all__ = ["Joint", "joint"]
@@ -108,7 +108,7 @@ def beside(signals: list[Any]) -> tuple[Any, list[int]] | str:
         if isinstance(x, Signal):
             part = x.spikes if x.backend == backend else None
         else:
-            part = None if is_static(x) else kernels.packed(x, backend)
+            part = None if is_static(x) else as_bits(x, backend)
         if part is None:
             return "a signal of the sum is no spikes, or of another backend"
         parts.append(part)
