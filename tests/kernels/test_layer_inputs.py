@@ -214,6 +214,20 @@ def test_dyadic_values_are_equal_bit_for_bit(feedback: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*flat, strict=True))
 
 
+@pytest.mark.parametrize("feedback", ["none", "dense", "sparse"])
+def test_results_do_not_depend_on_the_number_of_threads(feedback: str) -> None:
+    net, found = network(Conductance(size=130, learn="e_e"), 130, feedback=feedback).float(), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(results(net, spikes_of(30, 70).float(), "auto", (11,)))
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
 def test_bits_pass_from_layer_to_layer() -> None:
     """Two such layers one behind the other; the second reads the spikes of the first as bits."""
     torch.manual_seed(0)
