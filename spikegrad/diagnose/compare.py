@@ -21,6 +21,7 @@ from spikegrad.diagnose.drive import by_chance, firing_current, input_shapes
 from spikegrad.diagnose.text import columns, number
 from spikegrad.errors import UserError, message
 from spikegrad.nn.base import Neuron, check_slope
+from spikegrad.nn.recurrent import inputs_of
 
 __all__ = ["Check", "Compared", "check"]
 
@@ -217,12 +218,6 @@ def runner(layer: Neuron) -> Callable[..., Any]:
         return partial(scan, layer.scan)
     run = partial(kernels.step, definition)
     return by_chance(run, definition.inputs) if layer.noise_arguments() else run
-
-
-def inputs_of(layer: Neuron) -> tuple[str, ...]:
-    """The names of a neuron's several inputs, none where it has one."""
-    definition = layer.definition()
-    return () if definition is None else definition.inputs
 
 
 def spiking(layer: Neuron) -> Callable[..., Any]:
