@@ -8,6 +8,7 @@ installed (`make simd-neon`).
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -103,6 +104,9 @@ def test_sets_of_aarch64_under_qemu(
     checks(ran([CROSS], target, chosen, tmp_path, program, arguments), name)
 
 
+@pytest.mark.skipif(
+    os.environ.get("SPIKEGRAD_NEON") != "all", reason="more than a minute: make simd-neon"
+)
 @pytest.mark.parametrize("source", sorted(SOURCES.glob("*.cpp")), ids=lambda path: path.stem)
 def test_every_kernel_compiles_for_aarch64(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
