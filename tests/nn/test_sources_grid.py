@@ -29,7 +29,17 @@ AXES: dict[str, tuple[Any, ...]] = {
     "dtype": (torch.float64, torch.float32),
     "frozen": ("nothing", "first", "input"),
 }
-ROWS = covering(AXES)
+# Two of a kind from two signals are one call, which pairs of choices alone would seldom meet.
+ONE_CALL = {**AXES, "reads": ("b", "input"), "feedback": ("none", "dense", "sparse")}
+ONE_CALL = {axis: values for axis, values in ONE_CALL.items() if axis not in ("first", "second")}
+ROWS = [
+    *covering(AXES),
+    *(
+        {"first": kind, "second": kind, **row}
+        for kind in ("dense", "sparse")
+        for row in covering(ONE_CALL)
+    ),
+]
 TRIANGLE, ARCTAN = sg.surrogate.triangle(2.0), sg.surrogate.arctan(2.0)
 
 
