@@ -37,7 +37,10 @@ __all__ = [
 def check_current(x: Tensor, *, name: str = "x", floating: bool = True) -> None:
     """A tensor `[T, B, *features]` with T >= 1 and B >= 1, of a floating dtype unless told not."""
     if not isinstance(x, Tensor):
-        raise TypeError(message(f"expected {name} as a tensor [T, B, ...]", type(x).__name__))
+        remedy = getattr(type(x), "remedy", "")
+        raise TypeError(
+            message(f"expected {name} as a tensor [T, B, ...]", type(x).__name__, remedy)
+        )
     if floating and not x.is_floating_point():
         raise TypeError(
             message(

@@ -220,7 +220,8 @@ def watched(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     behind the lengths.
     """
     if not isinstance(x, Tensor):
-        raise TypeError(message("expected x as a tensor [T, B, ...]", type(x).__name__))
+        remedy = getattr(type(x), "remedy", "")
+        raise TypeError(message("expected x as a tensor [T, B, ...]", type(x).__name__, remedy))
     if lengths is not None:
         behind = ~mask_of(lengths.to(x.device), len(x))
         x = x.masked_fill(behind.reshape(*behind.shape, *[1] * (x.dim() - 2)), 0)

@@ -54,7 +54,7 @@ class Source(NamedTuple):
     @property
     def bits(self) -> Any:
         """What enters a backend's layer: spikes as bits, or numbers."""
-        return self.x.spikes if isinstance(self.x, Signal) else self.x
+        return self.x.read() if isinstance(self.x, Signal) else self.x
 
     def check_unchanged(self) -> None:
         """The input and the weight as they were: the call came first, the product comes now."""
@@ -72,27 +72,31 @@ class Source(NamedTuple):
 
 def versions(connection: nn.Module, x: Tensor | Signal) -> tuple[int, ...]:
     """What counts changes in place, of what a weight is computed from too."""
-    return (x._version, *(n for p in connection.parameters() for n in (id(p), p._version)))
+    held = (*connection.parameters(), *connection.buffers())
+    return (x._version, *(n for p in held for n in (id(p), 0 if p.is_inference() else p._version)))
 
 
 class Current(Lazy):
-    """`[T, B, *features]` as a sum of sources."""
+    """`[T, B, *features]` as a sum of sources; why: neurons do not compute several, "" before they
+    tried.
+    """
 
-    __slots__ = ("sources",)
+    __slots__ = ("sources", "why")
 
     def __init__(self, *sources: Source) -> None:
         super().__init__()
-        self.sources = sources
+        self.sources, self.why = sources, ""
 
     def compute(self) -> Tensor:
         """The sum, connection by connection."""
         count = len(self.sources)
         why = f"one of {count} connections into a sum" if count > 1 else "its output is read"
+        why += f": {self.why}" if self.why else ""
         return reduce(torch.add, [source.numbers(why) for source in self.sources])
 
     def __add__(self, other: Any) -> Any:
         if type(other) is Current and self.known is None and other.known is None:
-            same = self.grad_mode == other.grad_mode and self.shape_of() == other.shape_of()
+            same = self.grad_mode == other.grad_mode and self.shape == other.shape
             if same:
                 return Current(*self.sources, *other.sources)
         return self.numbers() + as_numbers(other)
@@ -102,9 +106,10 @@ class Current(Lazy):
         """Whether neurons may still compute it: nobody has, and gradients are as they were."""
         return self.known is None and self.grad_mode == torch.is_grad_enabled()
 
-    def shape_of(self) -> tuple[int, ...]:
+    @property
+    def shape(self) -> torch.Size:
         """The sum's shape, without computing it."""
-        return self.sources[0].shape
+        return torch.Size(self.sources[0].shape)
 
 
 class Layer(nn.Module):

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from spikegrad import kernels
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message, unknown
+from spikegrad.nn.base import Neuron
 from spikegrad.nn.current import Current
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.now import NOW
+from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
 from spikegrad.nn.signal import Signal, as_bits
 from spikegrad.nn.sources import joint
@@ -34,7 +36,7 @@ def over(layer: nn.Module, x: Any, state: State) -> Any:
     kernels run all in one call. The spikes of such a call stay bits.
     """
     rows = x.rows if type(x) is Packed else x
-    if type(rows) is Current and rows.waits:
+    if type(rows) is Current and rows.waits and isinstance(layer, (Neuron, Recurrent)):
         connection, entering = read_by(rows)
         entering = x.map(lambda _: entering) if type(x) is Packed else entering
         block = "" if connection is None else block_at([connection, layer], 0, entering)
@@ -59,7 +61,10 @@ def read_by(current: Current) -> tuple[Any, Any]:
         source = current.sources[0]
         return source.connection, source.bits
     made = joint(current)
-    return (None, None) if isinstance(made, str) else (made, made.x)
+    if isinstance(made, str):
+        current.why = made
+        return None, None
+    return made, made.x
 
 
 def together(block: Block, layer: nn.Module, current: Current, x: Any, state: State) -> Any:
@@ -110,11 +115,13 @@ class Flow:
     ) -> None:
         self.module, self.names, self.before, self.packing = module, names, before, packing
         self.after: dict[str, State] = {}
-        self.bits: dict[tuple[int, str], tuple[Tensor, int, Any]] = {}
+        self.given: Any = None
+        self.bits: tuple[tuple[str, int], Any] | None = None
 
     def through(self, flow: Callable[[Any], Any], x: Any) -> Any:
         """What `flow(x)` returns; layers that it calls with x alone have their states here."""
         outer, NOW.keeper = NOW.keeper, self
+        self.given = x
         try:
             return flow(x)
         finally:

@@ -7,6 +7,7 @@ others, gets the numbers.
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,14 +22,18 @@ __all__ = ["Lazy", "as_numbers", "of_numbers"]
 class Lazy:
     """Numbers `[T, B, *features]` that `compute` makes, once.
 
-    grad_mode: whether gradients were wanted where it was made; known: the numbers once they are
-    computed. From then on they count: they may have been changed in place.
+    grad_mode, inference: as they were where it was made; known: the numbers once they are computed.
+    From then on they count: they may have been changed in place.
     """
 
-    __slots__ = ("grad_mode", "known")
+    __slots__ = ("grad_mode", "inference", "known")
+
+    remedy = "its numbers are not computed yet: pass a copy, x.clone()"
+    """What to do where a function takes tensors alone."""
 
     def __init__(self) -> None:
         self.grad_mode = torch.is_grad_enabled()
+        self.inference = torch.is_inference_mode_enabled()
         self.known: Tensor | None = None
 
     def compute(self) -> Tensor:
@@ -40,9 +45,31 @@ class Lazy:
         if self.grad_mode and not torch.is_grad_enabled():
             check_not_in_function()
         if self.known is None:
-            with torch.set_grad_enabled(self.grad_mode):
+            inference = torch.inference_mode(self.inference)  # which sets grad_mode too
+            with outside_of_transforms(), inference, torch.set_grad_enabled(self.grad_mode):
                 self.known = self.compute()
         return self.known
+
+    @property
+    def shape(self) -> torch.Size:
+        """The numbers' shape, without computing them."""
+        raise NotImplementedError
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions there are."""
+        return len(self.shape)
+
+    def dim(self) -> int:
+        """The same."""
+        return len(self.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one number of it."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.numbers(), name)
@@ -60,7 +87,7 @@ class Lazy:
 OPERATORS = (
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul "
     "rmatmul and rand or ror xor rxor lshift rshift lt le gt ge eq ne neg pos abs invert bool "
-    "float int index len iter getitem setitem contains format array divmod rdivmod"
+    "float int index iter getitem setitem contains format array divmod rdivmod"
 )
 
 
@@ -75,6 +102,17 @@ def on_numbers(name: str) -> Any:
 
 for _operator in OPERATORS.split():
     setattr(Lazy, f"__{_operator}__", on_numbers(f"__{_operator}__"))
+
+
+def outside_of_transforms() -> AbstractContextManager[Any]:
+    """Where `torch.func` transforms a function that reads something from outside of it: that is a
+    constant, as tensors from outside are.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return nullcontext()
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
 
 
 def check_not_in_function() -> None:

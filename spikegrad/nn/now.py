@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from spikegrad.nn.witness import Witness
 
@@ -13,9 +13,12 @@ __all__ = ["NOW", "Keeper"]
 
 
 class Keeper(Protocol):
-    """Whoever keeps the states of one run; bits: what `signal.as_bits` has packed in it."""
+    """Whoever keeps the states of one run; given: its input; bits: that input packed, and for what
+    backend and version (`signal.as_bits`).
+    """
 
-    bits: dict[tuple[int, str], tuple[Tensor, int, Any]]
+    given: Any
+    bits: tuple[tuple[str, int], Any] | None
 
     def run(self, layer: nn.Module, x: Any) -> Any:
         """Run a layer over x from its state, keep the next state, return the output alone."""

@@ -8,24 +8,49 @@ import torch
 from torch import Tensor
 
 from spikegrad import kernels
+from spikegrad.errors import UserError, message
 from spikegrad.nn.lazy import Lazy
 from spikegrad.nn.now import NOW
 
 __all__ = ["Signal", "as_bits"]
+
+OF_GRADIENT = ("retain_grad", "register_hook", "register_post_accumulate_grad_hook")
+"""Methods that ask for the gradient of a tensor."""
 
 
 class Signal(Lazy):
     """`[T, B, N]` as a backend's layer passed it on; spikes: an object of that backend's type.
 
     Connections of the same backend read the bits, each with a gradient of its own; everything else
-    reads numbers, which are made once.
+    reads numbers, which are made once. taken: neurons have read the bits, whose gradient does not
+    pass through the numbers.
     """
 
-    __slots__ = ("backend", "spikes")
+    __slots__ = ("backend", "spikes", "taken")
 
     def __init__(self, spikes: Any, backend: str) -> None:
         super().__init__()
-        self.spikes, self.backend = spikes, backend
+        self.spikes, self.backend, self.taken = spikes, backend, False
+
+    def read(self) -> Any:
+        """What a layer of the same backend reads: bits, or numbers that may have readers of their
+        gradient.
+        """
+        if self.known is not None and self.known.requires_grad:
+            return self.known
+        self.taken = True
+        return self.spikes
+
+    def __getattr__(self, name: str) -> Any:
+        if self.taken and name in OF_GRADIENT:
+            raise UserError(
+                message(
+                    f"expected {name} of spikes before a connection reads them",
+                    "spikes that neurons have read as bits, whose gradient would be missing",
+                    f"take a copy first, and pass that on: a = a.clone(); a.{name}(...)",
+                )
+            )
+        return super().__getattr__(name)
 
     def compute(self) -> Tensor:
         """Zeros and ones."""
@@ -52,16 +77,13 @@ class Signal(Lazy):
     @property
     def _version(self) -> int:
         """What counts changes in place: nothing changes bits."""
-        return 0 if self.known is None else self.known._version
+        known = self.known
+        return 0 if known is None or known.is_inference() else known._version
 
     def like(self) -> Tensor:
         """Zeros of the numbers' shape and dtype, without memory."""
         whole: Tensor = self.spikes.whole
         return whole
-
-    def dim(self) -> int:
-        """3, of bits too."""
-        return len(self.shape)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self.numbers().__deepcopy__(memo)
@@ -71,11 +93,13 @@ class Signal(Lazy):
 
 
 def as_bits(x: Tensor, backend: str) -> Any:
-    """The zeros and ones of x as a backend's layers read them, packed once in a run of a flow; None
-    for other values.
+    """The zeros and ones of x as a backend's layers read them, None for other values; of the input
+    of a flow they are packed once.
     """
-    kept = {} if NOW.keeper is None else NOW.keeper.bits
-    known = kept.get((id(x), backend))
-    if known is None or known[0] is not x or known[1] != x._version:
-        known = kept[id(x), backend] = (x, x._version, kernels.packed(x, backend))
-    return known[2]
+    keeper = NOW.keeper
+    if keeper is None or x is not keeper.given or x.is_inference():
+        return kernels.packed(x, backend)
+    now = (backend, x._version)
+    if keeper.bits is None or keeper.bits[0] != now:
+        keeper.bits = (now, kernels.packed(x, backend))
+    return keeper.bits[1]

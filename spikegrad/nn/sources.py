@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from spikegrad import kernels
 from spikegrad.nn.connection import Linear
@@ -20,6 +21,9 @@ from spikegrad.nn.signal import Signal, as_bits
 from spikegrad.types import Edges
 
 __all__ = ["Joint", "joint"]
+
+_TOGETHER = WeakTensorKeyDictionary()
+"""By the first connection's targets: versions, the other parts, and the edges made of them."""
 
 
 class Joint(NamedTuple):
@@ -40,10 +44,10 @@ def joint(current: Current) -> Joint | str:
     layers = [source.connection for source in sources if isinstance(source.connection, Linear)]
     sparse = {layer.edges is not None for layer in layers}
     if len(layers) < len(sources) or len(sparse) > 1:
-        return "connections of the sum are of different kinds"
+        return "some have all synapses, some have not"
     asked = {layer.backend for layer in layers} - {"auto"}
     if len(asked) > 1:
-        return f"connections of the sum ask for several backends, {', '.join(sorted(asked))}"
+        return f"they ask for several backends, {', '.join(sorted(asked))}"
     backend = asked.pop() if asked else "auto"
     if backend == "reference":
         return "the reference was chosen by name"
@@ -85,32 +89,49 @@ def of_synapses(signals: list[Any], layers: list[Linear]) -> Made | str:
         return entering
     x, widths = entering
     edges = [layer.edges for layer in layers if layer.edges is not None]
-    starts, count = [edges[0].starts[:1]], 0
-    for each, width in zip(edges, widths, strict=True):
-        starts.append(each.starts[1:] + count)
-        count += len(each.targets)
-        starts.append(each.starts.new_full((width - each.inputs,), count))
-    targets = torch.cat([each.targets for each in edges])
     weight = torch.cat([layer.weight for layer in layers])
-    return x, weight, Edges(torch.cat(starts), targets, edges[0].outputs), sum(widths)
+    return x, weight, edges_beside(edges, widths), sum(widths)
+
+
+def edges_beside(edges: list[Edges], widths: list[int]) -> Edges:
+    """The synapses of connections side by side; made once, and again where one was changed."""
+    parts = [part for each in edges for part in (each.starts, each.targets)]
+    now = (tuple(widths), tuple(0 if part.is_inference() else part._version for part in parts))
+    # The first targets are the key, so the value must not hold them.
+    others = [part if k != 1 else None for k, part in enumerate(parts)]
+    known = _TOGETHER.get(parts[1])
+    if known and known[0] == now and all(a is b for a, b in zip(known[1], others, strict=True)):
+        return known[2]
+    with torch.inference_mode(False):  # they are used again
+        starts, count = [edges[0].starts[:1].clone()], 0
+        for each, width in zip(edges, widths, strict=True):
+            starts.append(each.starts[1:] + count)
+            count += len(each.targets)
+            starts.append(each.starts.new_full((width - each.inputs,), count))
+        targets = torch.cat([each.targets for each in edges])
+        made = Edges(torch.cat(starts), targets, edges[0].outputs)
+    _TOGETHER[parts[1]] = (now, others, made)
+    return made
 
 
 def beside(signals: list[Any]) -> tuple[Any, list[int]] | str:
     """Signals as one input, and the columns of each."""
     if len(signals) == 1:
         x = signals[0]
-        return (x.spikes if isinstance(x, Signal) else x), [x.shape[-1]]
+        return (x.read() if isinstance(x, Signal) else x), [x.shape[-1]]
     backend = next((x.backend for x in signals if isinstance(x, Signal)), "")
     if not backend:
-        return "no signal of the sum comes from neurons"
+        return "no signal comes from neurons"
     parts = []
     for x in signals:
-        if isinstance(x, Signal):
-            part = x.spikes if x.backend == backend else None
-        else:
-            part = None if is_static(x) else as_bits(x, backend)
+        if isinstance(x, Signal) and x.backend != backend:
+            return "two backends made its signals"
+        read = x.read() if isinstance(x, Signal) else x
+        if isinstance(read, Tensor) and is_static(read):
+            return "a signal is constant in time"
+        part = as_bits(read, backend) if isinstance(read, Tensor) else read
         if part is None:
-            return "a signal of the sum is no spikes, or of another backend"
+            return "a signal is no spikes"
         parts.append(part)
     made = kernels.side_by_side(parts, backend)
     return f"{backend} does not take several signals at once" if made is None else made

@@ -182,6 +182,8 @@ def alone(function: Any, args: Any) -> Any:
     """An operation on every number alone: on the rows, where all that enters lies alike."""
     packs = [a for a in args if type(a) is Packed]
     packing = packs[0].packing
+    # What stands for a tensor that is not computed yet says its numbers.
+    args = tuple(a.numbers() if hasattr(type(a), "numbers") else a for a in args)
     others = [a for a in args if isinstance(a, Tensor)]
     # A tensor that has a batch or a time, not features alone, lies as the padded one.
     if any(a.packing is not packing for a in packs) or (

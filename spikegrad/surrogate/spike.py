@@ -51,7 +51,8 @@ def spike(x: Tensor, surrogate: Surrogate, slope: Tensor | None = None) -> Tenso
         )
     if not (isinstance(x, Tensor) and x.is_floating_point()):
         got = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(message("expected x as a floating point tensor", got, "use x.float()"))
+        remedy = getattr(type(x), "remedy", "use x.float()")
+        raise TypeError(message("expected x as a floating point tensor", got, remedy))
     if slope is not None:
         _check_slope(x, surrogate, slope)
         # Expanded out here: autograd then sums its gradient back to its shape, in float32.

@@ -245,3 +245,166 @@ def test_other_sums_are_numbers() -> None:
     assert [row.layers for row in rows][1:4] == [("ac",), ("xc",), ("lif_c",)]
     sg.nn.use_backend(network, "reference")
     assert torch.allclose(network(x)[0], y, atol=1e-12)
+
+
+def gradient_by(a: Tensor, y: Tensor) -> Tensor:
+    return torch.autograd.grad(y.square().sum(), a)[0]
+
+
+def numbers_first(m: Any, x: Tensor) -> Any:
+    """Spikes that somebody reads before neurons take them."""
+    a = m.lif_a(m.a(x))
+    c = m.ac(a)
+    d = 0.01 * a.sum(2, keepdim=True)
+    return end(m, m.lif_c(c + m.ac2(a))) + d, a
+
+
+def a_copy(m: Any, x: Tensor) -> Any:
+    a = m.lif_a(m.a(x)).clone()
+    return end(m, m.lif_c(m.ac(a) + m.ac2(a))), a
+
+
+@pytest.mark.parametrize("flow", [numbers_first, a_copy])
+def test_gradients_by_spikes(flow: Any) -> None:
+    torch.manual_seed(0)
+    network, x = Graph(flow, ("places", "tails"), torch.float64), spikes_in(torch.float64)
+    (y, a), _ = network(x)
+    got = gradient_by(a, y)
+    sg.nn.use_backend(network, "reference")
+    (y, a), _ = network(x)
+    assert torch.allclose(got, gradient_by(a, y), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["retain_grad", "register_hook"])
+def test_who_asks_for_the_gradient_of_spikes_too_late_is_told(name: str) -> None:
+    def flow(m: Any, x: Tensor) -> Any:
+        a = m.lif_a(m.a(x))
+        y = end(m, m.lif_c(m.ac(a)))
+        getattr(a, name)
+        return y
+
+    network = Graph(flow, ("places", "tails"), torch.float32)
+    with pytest.raises(sg.UserError, match=rf"expected {name} of spikes before"):
+        network(spikes_in(torch.float32))
+
+
+def test_a_hook_before_sees_the_whole_gradient() -> None:
+    seen: list[Tensor] = []
+
+    def flow(m: Any, x: Tensor) -> Any:
+        a = m.lif_a(m.a(x))
+        a.register_hook(lambda g: seen.append(g))
+        return end(m, m.lif_c(m.ac(a) + m.ac2(a)))
+
+    torch.manual_seed(0)
+    network, x = Graph(flow, ("places", "tails"), torch.float64), spikes_in(torch.float64)
+    for backend in ("auto", "reference"):
+        sg.nn.use_backend(network, backend)
+        network(x)[0].square().sum().backward()
+    assert len(seen) == 2
+    assert torch.allclose(*seen, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", [Graph, Sparse])
+@pytest.mark.parametrize("flow", FLOWS)
+def test_inference_mode(flow: Any, kind: Any) -> None:
+    torch.manual_seed(0)
+    network, x = kind(flow, ("places", "tails"), torch.float64), spikes_in(torch.float64)
+    with torch.inference_mode():
+        got, _ = network(x)
+        again, _ = network(x.clone())
+    y, _ = network(x)  # and trains as ever afterwards
+    y.square().sum().backward()
+    sg.nn.use_backend(network, "reference")
+    want, _ = network(x)
+    for found in (got, again, y):
+        assert torch.allclose(found, want, atol=1e-12)
+
+
+def test_numbers_read_in_inference_mode_and_in_a_transform() -> None:
+    rates: list[Any] = []
+
+    def flow(m: Any, x: Tensor) -> Any:
+        a = m.lif_a(m.a(x))
+        with torch.inference_mode():
+            rates.append(a.mean().item())
+        b = m.lif_b(m.b(x))
+        w = torch.tensor(2.0, dtype=x.dtype)
+        rates.append(torch.func.grad(lambda w: (b * w).sum())(w).item())
+        return end(m, m.lif_c(m.ac(a) + m.bc(b))) + a.sum(2, keepdim=True)
+
+    torch.manual_seed(0)
+    network, x = Graph(flow, ("places", "tails"), torch.float64), spikes_in(torch.float64)
+    found = []
+    for backend in ("auto", "reference"):
+        sg.nn.use_backend(network, backend)
+        y, _ = network(x)
+        used = [network.a.weight, network.b.weight, network.ac.weight]
+        found.append([y, *torch.autograd.grad(y.square().sum(), used)])
+    assert rates[:2] == pytest.approx(rates[2:])
+    for mine, want in zip(*found, strict=True):
+        assert torch.allclose(mine, want, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_current_of_a_padded_input_beside_packed_ones(samples: int) -> None:
+    def flow(m: Any, x: Tensor) -> Any:
+        a = m.lif_a(m.a(x))
+        return end(m, m.lif_c(m.ac(a) + m.xc((x > 0.5).to(x.dtype))))
+
+    torch.manual_seed(0)
+    network = Graph(flow, ("places", "tails"), torch.float64)
+    x, lengths = spikes_in(torch.float64)[:, :samples], torch.tensor([5, 9, 2])[:samples]
+    y, _ = network(x, lengths=lengths)
+    for sample, many in enumerate(lengths.tolist()):
+        alone, _ = network(x[:many, sample : sample + 1])
+        assert torch.allclose(y[:many, sample : sample + 1], alone, atol=1e-12)
+
+
+def test_edges_side_by_side_are_made_once_and_again_after_a_change() -> None:
+    torch.manual_seed(0)
+    network = Sparse(two_signals, ("places", "tails"), torch.float64)
+    x = spikes_in(torch.float64)
+    network(x)
+    with Seen() as seen:
+        network(x)
+    assert not [f for f, _ in seen.calls if f.name() == "spikegrad::are_edges"]
+    with torch.no_grad():
+        network.ac.edges.targets[-1] -= 1 if int(network.ac.edges.targets[-2]) != 38 else 0
+        network.bc.edges.targets.sub_(0)
+    y, _ = network(x)
+    sg.nn.use_backend(network, "reference")
+    assert torch.allclose(network(x)[0], y, atol=1e-12)
+
+
+def test_a_shape_makes_no_numbers() -> None:
+    shapes: list[Any] = []
+
+    def flow(m: Any, x: Tensor) -> Any:
+        c = m.a(x)
+        shapes.extend([c.shape, c.size(2), c.ndim, c.dim(), len(c), c.known])
+        a = m.lif_a(c)
+        shapes.extend([a.shape, a.size(), a.ndim, a.dim(), len(a), a.known])
+        return end(m, m.lif_c(m.ac(a)))
+
+    Graph(flow, ("places", "places"), torch.float32)(spikes_in(torch.float32))
+    assert shapes == [(9, 35, 70), 70, 3, 3, 9, None, (9, 35, 70), (9, 35, 70), 3, 3, 9, None]
+
+
+def test_functions_that_take_tensors_alone_say_what_to_pass() -> None:
+    def flow(m: Any, x: Tensor) -> Any:
+        return sg.functional.lif(m.lif_a(m.a(x)), beta=0.9)
+
+    with pytest.raises(TypeError, match=r"pass a copy, x.clone\(\)"):
+        Graph(flow, ("places", "places"), torch.float32)(spikes_in(torch.float32))
+
+
+def test_explain_says_why_a_sum_is_several_calls() -> None:
+    def flow(m: Any, x: Tensor) -> Any:
+        a = m.lif_a(m.a(x))
+        return end(m, m.lif_c(m.ac(a) + m.xc(0.3 * x)))
+
+    rows = sg.diagnose.explain(
+        Graph(flow, ("places",) * 2, torch.float32), spikes_in(torch.float32)
+    )
+    assert rows[1].reason == "one of 2 connections into a sum: a signal is no spikes"

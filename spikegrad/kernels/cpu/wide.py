@@ -7,6 +7,7 @@ synapse between those of two inputs.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -72,8 +73,9 @@ def spread_edges(edges: Edges, inputs: int) -> Edges:
     compiling = torch.compiler.is_compiling()
     known = None if compiling else _SPREAD.get(targets)
     if known is None or known[0] != now:
-        further = torch.div(targets, neurons, rounding_mode="floor")
-        known = (now, targets + further * (wide // inputs - neurons))
+        with nullcontext() if compiling else torch.inference_mode(False):  # it is used again
+            further = torch.div(targets, neurons, rounding_mode="floor")
+            known = (now, targets + further * (wide // inputs - neurons))
         if not compiling:
             _SPREAD[targets] = known
     return Edges(starts, known[1], wide)
