@@ -4,10 +4,10 @@
 of which 3 % of the possible ones exist, 10 classes; T = 100, B = 64, 5 % input spikes, about 3 % of
 the neurons fire. "ours" is one `Recurrent` of `SynapticLIF` with a sparse connection. "loop" is a
 step at a time of the same layers, connection and neurons in native calls, "reference" the same
-network in plain torch: both give the same spikes, which is checked first. snnTorch and Norse, where
-they are installed, have synapses in torch and two dense products a step, from the excitatory and
-from the inhibitory neurons; their neurons are their own, at the same rate. A step is forward,
-backward and Adam.
+network in plain torch: both give the same scores to rounding, which is checked first. snnTorch and
+Norse, where they are installed, have synapses in torch and two dense products a step, from the
+excitatory and from the inhibitory neurons; their neurons are their own, at the same rate. A step is
+forward, backward and Adam.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import copy
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import spikegrad as sg
+from benchmarks import options as given
 from benchmarks import turns
 from benchmarks.networks.plugged import Triangle
 from benchmarks.sparse import Task, task
@@ -208,13 +208,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a row per way."""
     options = parsed(arguments)
     turns.start(options.threads)
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    setting = turns.setting(options.threads)
+    clock = given.clock(options)
+    setting = {**turns.setting(options.threads), "cpu_time": options.cpu_time}
     tasks = ways(TINY if options.tiny else SIZES, options.only.split(","))
     runs: dict[str, Callable[[], object]]
     runs = {way: (lambda t=t: t.step(clock)) for way, t in tasks.items()}
     least = turns.least_ms(runs, options.repeats, clock)
-    print(words(setting) + (", processor time" if options.cpu_time else ""))
+    print(words(setting))
     shown = Table("E/I network", "ms a step", "relative", "rate", box=None, padding=(0, 2, 0, 0))
     rows = []
     first = next(iter(least.values()))
@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown.add_row(way, f"{ms:.4g}", f"{ms / first:.3g}", f"{rows[-1]['rate']:.4f}")
     Console(width=120).print(shown)
     if options.json:
-        result: dict[str, Any] = {**setting, "cpu_time": options.cpu_time, "rows": rows}
+        result: dict[str, Any] = {**setting, "rows": rows}
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
@@ -236,8 +236,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default=everything, help="which (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="steps that count (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (%(default)s)")
-    parser.add_argument("--cpu-time", action="store_true",
-                        help="processor time, on a machine that others use")  # fmt: skip
+    given.cpu_time(parser)
     parser.add_argument("--tiny", action="store_true", help="few neurons, to try it out")
     parser.add_argument("--json", metavar="OUT", help="write the rows to this file")
     return parser.parse_args(arguments)

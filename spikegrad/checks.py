@@ -17,6 +17,7 @@ from spikegrad.errors import UserError, message, unknown
 
 __all__ = [
     "check_choice",
+    "check_count",
     "check_current",
     "check_finite",
     "check_finite_by",
@@ -209,10 +210,16 @@ def check_positive(value: Tensor | float | None, name: str, *, unit: str = "") -
 
 def check_steps(value: int, name: str, *, least: int = 0) -> None:
     """A whole number of steps."""
+    check_count(value, name, least=least, unit=" steps")
+
+
+def check_count(value: int, name: str, *, least: int = 1, unit: str = "") -> None:
+    """A whole number of something; unit: of what, with a space before it."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(message(f"expected {name} as a whole number of steps", repr(value)))
+        kind = f" of{unit}" if unit else ""
+        raise TypeError(message(f"expected {name} as a whole number{kind}", repr(value)))
     if value < least:
-        raise UserError(message(f"expected {name} >= {least} steps", str(value)))
+        raise UserError(message(f"expected {name} >= {least}{unit}", str(value)))
 
 
 def check_finite(x: Tensor, name: str = "x") -> None:

@@ -197,6 +197,9 @@ def weighted(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     longer than all of it.
     """
     terms = [(t * w.to(t.dtype)).sum() for t, w in pairs if t.requires_grad]
+    if not terms:
+        expected = "expected a parameter that is learned and reaches the loss through neurons"
+        raise UserError(message(expected, "none", "set requires_grad of one"))
     return functools.reduce(torch.add, terms)
 
 

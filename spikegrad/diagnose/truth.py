@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from spikegrad.checks import check_steps
+from spikegrad.checks import check_count
 from spikegrad.diagnose.agreement import Agreement, agreement, exact_agreement
 from spikegrad.diagnose.batch import batch_of
 from spikegrad.diagnose.enumeration import PATTERNS, enumerated
@@ -162,7 +162,7 @@ def truth(
     ('enumeration', 8, '1.00')
     """
     for name, value, least in (("samples", samples, 1), ("draws", draws, 3), ("flips", flips, 1)):
-        check_steps(value, name, least=least)
+        check_count(value, name, least=least)
     given = batch_of(batch, loss)
     if given.lengths is not None:
         expected = "expected sequences of one length to measure the truth of gradients"

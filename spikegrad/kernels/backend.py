@@ -102,7 +102,8 @@ class Backend:
 
     name: what `backend=` says; order: `backend="auto"` asks small numbers first, and `cpu` and
     `triton` have 100; devices: the types of device whose tensors "auto" asks it about; packs: the
-    type, besides tensors, in which its layers pass spikes to its next layer, or None; sparse:
+    type, besides tensors, in which its layers pass spikes to its next layer, or None; one that has
+    it has `unpacked` too; sparse:
     whether its `linear`, `recurrent` and `layer` take `edges=` (and `layer` `feedback_edges=`),
     `Edges | None`, beside the weights: others are not asked about connections with some synapses
     alone; ragged: whether its `layer` takes `starts=`, a list of the first row of every step and

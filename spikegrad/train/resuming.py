@@ -84,6 +84,7 @@ def lengthen(run: RunFolder, text: str) -> None:
     with run.locked():
         run.result_file.unlink(missing_ok=True)
         (run.pictures / "index.json").unlink(missing_ok=True)
+        run.diagnosis.unlink(missing_ok=True)  # of weights that will be others
         write_atomic(run.config, text.encode())
 
 

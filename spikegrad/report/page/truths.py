@@ -15,6 +15,15 @@ def truths(record: Record) -> Block:
     held = record.diagnosis.get("truth")
     if not held:
         return how(record)
+    try:
+        return of_layers(record.diagnosis["what"], held)
+    except (KeyError, TypeError):
+        again = f"spikegrad diagnose {record.run.folder} --truth --keep"
+        return text(f"`diagnosis.json` has another form than this version's; `{again}` writes it.")
+
+
+def of_layers(what: str, held: dict[str, Any]) -> Block:
+    """The table; what: which network it is of."""
     draws = f", {held['draws']} draws, {held['flips']} flips a layer" if held["draws"] else ""
     columns = ["layer", "parameters", "cosine", "±", "cosine with noise", "±", "same sign"]
     return table(
@@ -22,7 +31,7 @@ def truths(record: Record) -> Block:
         "Surrogate gradient against the exact gradient of the expected loss",
         [*columns, "decided", "bias", "±"],
         [row(each) for each in held["layers"]],
-        f"Of {record.diagnosis['what']}, under the escape noise that matches the surrogate: by "
+        f"Of {what}, under the escape noise that matches the surrogate: by "
         f"{held['way']}, {held['units']} units a sample, {held['samples']} samples{draws}. Cosine: "
         "of the gradient that training takes, 1 where it points the right way; with noise: of the "
         "expected surrogate gradient, whose bias is relative to the exact one; same sign: of the "

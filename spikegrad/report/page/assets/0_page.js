@@ -85,7 +85,7 @@ function download(name, columns, rows) {
 
 // A cell that leads to a file below the folder of the page, and to nothing else.
 function leads(value) {
-  return value !== null && typeof value === "object" && value.address.startsWith("./");
+  return value !== null && typeof value === "object" && typeof value.address === "string" && value.address.startsWith("./");
 }
 
 function filled(columns, rows, most) {
