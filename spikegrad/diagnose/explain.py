@@ -49,6 +49,10 @@ OURS = {
 """Layers of torch that have a faster one here."""
 
 
+BEFORE = "a Linear directly before it in a Sequential would run in the same call"
+"""What makes neurons of a `Sequential` fast."""
+
+
 def explain(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Explanation:
     """What runs every layer of a network on x, why, and how long it takes.
 
@@ -64,6 +68,7 @@ def explain(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Explanatio
     ('1',) chosen by name
     """
     names = {module: name or type(module).__name__ for name, module in network.named_modules()}
+    in_flows = {m for each in network.modules() if isinstance(each, Module) for m in each.modules()}
     runs = []
     with untouched(network), torch.enable_grad():
         for _ in range(RUNS + 1):
@@ -72,6 +77,10 @@ def explain(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Explanatio
     for place, seen in enumerate(runs[-1]):
         block = isinstance(seen.what, Block)
         said = of_block(seen, names, not made) if block else of_layer(seen, names)
+        if said.advice == BEFORE and seen.layers[-1] in in_flows:
+            said = replace(
+                said, advice=""
+            )  # there the reason of its connections says what is amiss
         # A run by another way (an input that is not the same twice) has other calls.
         same = [run[place] for run in runs[1:] if len(run) == len(runs[-1])]
         back = [each.backward for each in same if each.backward is not None]
@@ -180,7 +189,7 @@ def of_neuron(layer: Neuron | Recurrent, x: Tensor | None) -> tuple[str, str, st
     choice = kernels.choose(scan, asked, x, args)
     advice = ""
     if choice.backend == "cpu":
-        advice = "a Linear directly before it in a Sequential would run in the same call"
+        advice = BEFORE
     if choice.backend == "reference":
         named = asked == "reference"
         advice = "use_backend(network, 'auto')" if named else "see `spikegrad doctor`"

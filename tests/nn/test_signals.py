@@ -408,3 +408,4 @@ def test_explain_says_why_a_sum_is_several_calls() -> None:
         Graph(flow, ("places",) * 2, torch.float32), spikes_in(torch.float32)
     )
     assert rows[1].reason == "one of 2 connections into a sum: a signal is no spikes"
+    assert [row.advice for row in rows if row.layers == ("lif_c",)] == [""]

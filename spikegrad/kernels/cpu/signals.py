@@ -90,7 +90,7 @@ def without_gradient(part: Spikes) -> Spikes:
 
 
 def steady_of(part: Spikes) -> Tensor:
-    """A second edge for nobody."""
+    """The second edge of spikes whose gradient nobody wants."""
     return part.edge.detach().new_zeros(()).expand(part.bits.shape[1], part.columns)
 
 
