@@ -241,6 +241,7 @@ def test_the_numbers_are_a_table_and_a_file(page, pages):
     show(page, "curves")
     first = page.locator("#part-curves details").first
     first.locator("summary").click()
+    first.locator("tbody tr").first.wait_for()  # filled when it opens, a moment after the click
     assert first.locator("tbody tr").count() == 2
     with page.expect_download() as held:
         first.locator("button").click()
