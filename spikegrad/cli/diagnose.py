@@ -320,7 +320,9 @@ def written(found: Looked, path: Path, *, quiet: bool) -> None:
     assert found.changed is not None
     write_atomic(path, to_toml(found.changed).encode())
     if not quiet:
-        Screen().say(f"the repaired config is in {path}")
+        done = f"the repaired config is in {path}"
+        same = f"no setting was repaired; {path} has the config as it was"
+        Screen().say(done if found.options else same)
 
 
 def kept(found: Looked, *, quiet: bool) -> None:

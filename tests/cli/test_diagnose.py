@@ -153,6 +153,13 @@ def test_what_is_given_wrong_is_one_line(words: list[str], line: str, capsys: An
     assert line in err
 
 
+def test_a_config_that_needs_no_repair_is_written_as_it_was(tmp_path: Path, capsys: Any) -> None:
+    assert main(["diagnose", "digits", "--fix", "--write", str(tmp_path / "same.toml")]) == 0
+    said_so = capsys.readouterr()
+    assert "no setting was repaired" in said_so.out + said_so.err
+    assert (tmp_path / "same.toml").is_file()
+
+
 def test_fix_shows_before_and_after_and_the_command_that_trains_so(
     tmp_path: Path, capsys: Any
 ) -> None:
