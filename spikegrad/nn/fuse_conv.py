@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spikegrad import kernels
 from spikegrad.nn.base import Neuron, does_as_its_class
 from spikegrad.nn.connection import Conv2d, MaxPool2d, pair
-from spikegrad.nn.fold import is_static
+from spikegrad.nn.fold import is_static, one_step
 from spikegrad.types import State
 
 __all__ = ["run_ahead"]
@@ -48,7 +48,7 @@ def run_ahead(
     args, kernel = neuron.law_arguments(), windows(pool)
     if kernel is None:
         return None
-    current = x[:1] if is_static(x) else x
+    current = one_step(x)
     # Asked before anything runs: a convolution whose result is of no use would run twice.
     expected = current if before is None else behind(before, current)
     law = neuron.law
