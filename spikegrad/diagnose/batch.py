@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from spikegrad.diagnose.probe import Loss
 from spikegrad.errors import UserError, message
 from spikegrad.functional import membrane_cross_entropy, over_time
-from spikegrad.ragged import check_lengths, with_lengths
+from spikegrad.ragged import Events, as_frame, check_lengths, with_lengths
 
 __all__ = ["Batch", "batch_of", "criterion_of", "lengths_of"]
 
@@ -35,8 +35,11 @@ class Batch:
         return criterion_of(self.loss, self.lengths)
 
 
-def batch_of(batch: Any, loss: Loss | None = None, lengths: Any = None) -> Batch:
-    """A batch as the caller gave it: x, or (x, labels), or (x, labels, lengths).
+def batch_of(
+    network: nn.Module, batch: Any, loss: Loss | None = None, lengths: Any = None
+) -> Batch:
+    """A batch as the caller gave it: x, or (x, labels), or (x, labels, lengths); x may be `Events`,
+    whose frame in the network's dtype is made.
 
     loss: `loss(y, labels)`, or `loss(y)` without labels; None: the cross-entropy of the output's
     mean over time for whole numbers `[B]`, the mean squared error for other targets, a fixed random
@@ -44,12 +47,13 @@ def batch_of(batch: Any, loss: Loss | None = None, lengths: Any = None) -> Batch
     Raises TypeError for something else, UserError for lengths out of range.
     """
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
-    if len(parts) not in (1, 2, 3) or not isinstance(parts[0], Tensor):
+    if len(parts) not in (1, 2, 3) or not isinstance(parts[0], (Tensor, Events)):
         got = f"{type(batch).__name__} of {len(parts)}" if len(parts) != 1 else type(batch).__name__
         expected = "expected a batch as x, (x, labels) or (x, labels, lengths), x [T, B, *features]"
         raise TypeError(message(expected, got, "encode the samples before"))
     x, labels, own = (*parts, None, None)[:3]
-    found = lengths_of(x, lengths if own is None else own)
+    x, given = as_frame(network, x, lengths if own is None else own)
+    found = lengths_of(x, given)
     if loss is not None:
         return Batch(x, labels, loss, (), found)
     chosen, note = assumed(labels)

@@ -26,7 +26,7 @@ from spikegrad.diagnose.batch import criterion_of, lengths_of
 from spikegrad.diagnose.printed import html_table
 from spikegrad.diagnose.probe import Loss, Probe, probe, shown, spiking
 from spikegrad.diagnose.text import columns, number
-from spikegrad.ragged import mask_of
+from spikegrad.ragged import Events, as_frame, mask_of
 from spikegrad.step.modes import distances, mode_of
 
 __all__ = [
@@ -140,7 +140,7 @@ class GradientFlow:
 
 
 def gradient_flow(
-    network: nn.Module, x: Tensor, labels: Any = None, *, loss: Loss, lengths: Any = None
+    network: nn.Module, x: Tensor | Events, labels: Any = None, *, loss: Loss, lengths: Any = None
 ) -> GradientFlow:
     """Measure where the gradient of a loss goes in a network; nothing of the network changes.
 
@@ -161,6 +161,7 @@ def gradient_flow(
     >>> sorted(flow.parameters)
     ['0.bias', '0.weight', '2.bias', '2.weight']
     """
+    x, lengths = as_frame(network, x, lengths)
     own = lengths_of(x, lengths)
     loss = criterion_of(loss, own)
     return flow_of(network, probe(network, x, labels, loss=loss, lengths=own))

@@ -164,7 +164,7 @@ def health(
     >>> found.layer("3").rate, found.findings[0].kind, len(found.dead)
     (0.0, 'silent', 10)
     """
-    given = batch_of(batch, loss, lengths)
+    given = batch_of(network, batch, loss, lengths)
     criterion = given.criterion
     how: dict[str, Any] = {"loss": criterion, "memory": True, "lengths": given.lengths}
     seen = probe(network, given.x, given.labels, **how)

@@ -30,13 +30,14 @@ from spikegrad.diagnose.printed import Findings
 from spikegrad.diagnose.probe import Loss, Probe, probe
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.tape import unrecorded
+from spikegrad.ragged import Events, as_frame
 
 __all__ = ["findings_of", "preflight"]
 
 
 def preflight(
     network: nn.Module,
-    x: Tensor,
+    x: Tensor | Events,
     labels: Any = None,
     *,
     loss: Loss,
@@ -47,9 +48,10 @@ def preflight(
     """Find what will keep a network from learning, by one forward and backward pass.
 
     network: any `nn.Module` with neurons of this package in it, run in the mode it is in; x: one
-    batch, `[T, B, *features]`; labels: the loss's second argument; loss: `loss(y, labels)` to a
-    scalar, called some more times on made-up outputs; floor: the lowest value of the loss, if known
-    (it counts only when the output is spikes; by default it is found by trying a perfect output);
+    batch, `[T, B, *features]`, or `Events`; labels: the loss's second argument; loss:
+    `loss(y, labels)` to a scalar, called some more times on made-up outputs; floor: the lowest
+    value of the loss, if known (it counts only when the output is spikes; by default it is found by
+    trying a perfect output);
     classes: how many there are; lengths: the steps of every sample, int64 `[B]`, None for T each.
     Returns a list of findings, errors first, which prints as a table; none for a network that is
     ready. Nothing of the network
@@ -66,6 +68,7 @@ def preflight(
     layer 3 never fires: membrane reaches 0.01 of threshold, so nothing behind it sees the input; \
 use --calibrate 0.05
     """
+    x, lengths = as_frame(network, x, lengths)
     own = lengths_of(x, lengths)
     loss = criterion_of(loss, own)
     seen = probe(network, x, labels, loss=loss, lengths=own)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikegrad.diagnose.probe import forward, shown
 from spikegrad.diagnose.text import columns, number
 from spikegrad.nn.tape import Tape
+from spikegrad.ragged import Events, as_frame
 
 __all__ = ["SpikeCounts", "counts_table", "firing_rates", "never_and_always", "spike_counts"]
 
@@ -42,22 +43,27 @@ class SpikeCounts:
         )
 
 
-def firing_rates(network: nn.Module, x: Tensor, *, lengths: Any = None) -> dict[str, float]:
+def firing_rates(
+    network: nn.Module, x: Tensor | Events, *, lengths: Any = None
+) -> dict[str, float]:
     """The mean firing rate of every spiking layer on x, in spikes per neuron and step.
 
     network: any module with neurons of this package, run in the mode it is in; x: usually
-    `[T, B, *features]`; lengths: the steps of every sample, int64 `[B]`, None for T each. Returns
-    `{layer: rate}` in order. Nothing of the network changes.
+    `[T, B, *features]`, or `Events`; lengths: the steps of every sample, int64 `[B]`, None for T
+    each. Returns `{layer: rate}` in order. Nothing of the network changes.
 
     >>> from spikegrad import IF, Sequential
     >>> firing_rates(Sequential(IF()), torch.full((4, 1, 3), 0.5))
     {'0': 0.5}
     """
+    x, lengths = as_frame(network, x, lengths)
     with forward(network, x, lengths=lengths) as (_, tapes):
         return {name: rate_of(tape) for name, tape in spiking_tapes(network, tapes)}
 
 
-def spike_counts(network: nn.Module, x: Tensor, *, lengths: Any = None) -> list[SpikeCounts]:
+def spike_counts(
+    network: nn.Module, x: Tensor | Events, *, lengths: Any = None
+) -> list[SpikeCounts]:
     """How every layer's spikes are spread over neurons and samples, in order.
 
     Arguments: `firing_rates`.
@@ -68,6 +74,7 @@ def spike_counts(network: nn.Module, x: Tensor, *, lengths: Any = None) -> list[
     >>> layer.histogram, round(layer.dead, 3), round(layer.saturated, 3)
     ((1, 0, 1, 0, 1), 0.333, 0.333)
     """
+    x, lengths = as_frame(network, x, lengths)
     with forward(network, x, lengths=lengths) as (_, tapes):
         return [counted(name, tape) for name, tape in spiking_tapes(network, tapes)]
 

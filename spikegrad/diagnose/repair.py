@@ -128,7 +128,7 @@ def fix(
     >>> fixed.before.ok, fixed.after.ok, fixed.options
     (False, True, {'calibrate': 0.05})
     """
-    given = batch_of(batch, loss, lengths)
+    given = batch_of(network, batch, loss, lengths)
     how: dict[str, Any] = {"classes": classes, "lengths": given.lengths}
     before = health(network, batch, loss=loss, **how)
     wrong = [found for found in before.findings if found.kind in OF_INPUT]

@@ -32,7 +32,7 @@ from spikegrad.nn.fold import is_static
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import OVER_TIME
 from spikegrad.nn.tape import Recorded, Tape
-from spikegrad.ragged import Packed, mask_of
+from spikegrad.ragged import Events, Packed, as_frame, mask_of
 from spikegrad.types import Edges
 
 __all__ = ["ADDITION", "MULTIPLICATION", "Row", "Summary", "summary"]
@@ -159,12 +159,12 @@ class Summary:
         return [*rows, total]
 
 
-def summary(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Summary:
+def summary(network: nn.Module, x: Tensor | Events, *, lengths: Any = None) -> Summary:
     """Parameters, output shapes, firing rates and operations of every layer, measured on x.
 
     network: any module with neurons of this package, run in the mode it is in; x: `[T, B,
-    *features]`; lengths: the steps of every sample, int64 `[B]`, None for T each. Nothing of the
-    network changes.
+    *features]`, or `Events`; lengths: the steps of every sample, int64 `[B]`, None for T each.
+    Nothing of the network changes.
 
     >>> from spikegrad import IF, Linear, Sequential
     >>> network = Sequential(Linear(4, 3), IF(), Linear(3, 2))
@@ -172,6 +172,7 @@ def summary(network: nn.Module, x: Tensor, *, lengths: Any = None) -> Summary:
     >>> table.parameters, table.macs, table.rows[0].synops
     (23, 18, 60.0)
     """
+    x, lengths = as_frame(network, x, lengths)
     layers, notes = list(parts(network)), Notes()
     with listening(layers, notes), forward(network, x, lengths=lengths) as (_, tapes):
         rates = dict(spiking_tapes(network, tapes))

@@ -163,7 +163,7 @@ def truth(
     """
     for name, value, least in (("samples", samples, 1), ("draws", draws, 3), ("flips", flips, 1)):
         check_count(value, name, least=least)
-    given = batch_of(batch, loss)
+    given = batch_of(network, batch, loss)
     if given.lengths is not None:
         expected = "expected sequences of one length to measure the truth of gradients"
         remedy = "pass samples that have as many steps: x[:n, lengths == n]"

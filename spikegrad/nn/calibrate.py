@@ -20,6 +20,7 @@ from spikegrad.nn.measuring import measuring
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.tape import Recorded, record
 from spikegrad.nn.wiring import Wire, check_settable, drivers, wiring
+from spikegrad.ragged import Events, as_frame
 
 __all__ = ["Calibrated", "calibrate"]
 
@@ -40,7 +41,7 @@ class Calibrated:
 
 def calibrate(
     network: nn.Module,
-    x: Tensor,
+    x: Tensor | Events,
     *,
     rate: float = 0.05,
     tolerance: float = 0.05,
@@ -49,10 +50,10 @@ def calibrate(
 ) -> list[Calibrated]:
     """Scale what drives each spiking layer, in the order of the run, until it fires at `rate`.
 
-    x: a representative batch `[T, B, *features]`; rate: spikes per neuron and step; tolerance:
-    relative; largest: bound of the factor, either way; None: as far as the rate still changes, at
-    most 1e12, for neurons whose currents have a unit; lengths: int64 `[B]`, the steps of every
-    sample, None for T each. The weights and the biases of the connections
+    x: a representative batch `[T, B, *features]`, or `Events`; rate: spikes per neuron and
+    step; tolerance: relative; largest: bound of the factor, either way; None: as far as the rate
+    still changes, at most 1e12, for neurons whose currents have a unit; lengths: int64 `[B]`, the
+    steps of every sample, None for T each. The weights and the biases of the connections
     that drive the layer are scaled by one factor, or those of the norms behind them; nothing else
     changes, and on an error nothing at all. Returns one `Calibrated` per spiking layer that a
     connection drives.
@@ -68,6 +69,7 @@ def calibrate(
     1 0.1
     3 0.1
     """
+    x, lengths = as_frame(network, x, lengths)
     check_current(x)
     check_finite(x)
     if largest is not None:

@@ -1,6 +1,6 @@
 """Sequences of different length in one batch: how they lie in rows, and events."""
 
-from spikegrad.ragged.events import EventRows, Events
+from spikegrad.ragged.events import EventRows, Events, as_frame
 from spikegrad.ragged.lengths import as_lengths, check_lengths, mask_of
 from spikegrad.ragged.packed import Packed, padded
 from spikegrad.ragged.packing import Packing
@@ -13,6 +13,7 @@ __all__ = [
     "Events",
     "Packed",
     "Packing",
+    "as_frame",
     "as_lengths",
     "by_segments",
     "check_lengths",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikegrad.checks import check_choice, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.ragged.packing import Packing
 
-__all__ = ["EventRows", "Events"]
+__all__ = ["EventRows", "Events", "as_frame"]
 
 EDGE = 1e-6
 """Of a step: an event so little before a step counts as its first, or as little as its number
@@ -51,7 +52,7 @@ class Events:
     several: what several events of one unit in one step are, "one" spike or their "count".
 
     step, unit, sample: int64 `[E]`, which step, unit and sample every event is of; lengths: int64
-    `[B]`, the steps of every sample.
+    `[B]`, the steps of every sample; steps: T of the padded frame, the longest sample's at least.
     Raises UserError for times that do not rise, and times or units out of range.
 
     >>> events = Events([0.2, 0.4, 3.1], [1, 1, 0], size=2)
@@ -85,6 +86,7 @@ class Events:
         self.sample = torch.zeros_like(self.unit)
         self.lengths = torch.tensor([steps_of(self.step, at, duration, dt)])
         self.size, self.dt, self.several = size, float(dt), several
+        self.steps = int(self.lengths.max())
 
     @classmethod
     def batch(cls, recordings: Sequence[Events]) -> Events:
@@ -115,12 +117,66 @@ class Events:
         made.sample = torch.cat(
             [each.sample + n for each, n in zip(recordings, before, strict=False)]
         )
+        made.steps = max(each.steps for each in recordings)
+        return made
+
+    @classmethod
+    def collate(cls, samples: Sequence[tuple[Events, Any]]) -> tuple[Events, Tensor]:
+        """Recordings with a label each as a batch: `DataLoader(data, collate_fn=Events.collate)`.
+
+        Raises UserError as `batch`, TypeError for samples that are no such pairs.
+
+        >>> recordings = [(Events([0], [0], size=3), 1), (Events([0, 4], [2, 2], size=3), 0)]
+        >>> x, y = Events.collate(recordings)
+        >>> x.lengths.tolist(), y.tolist()
+        ([1, 5], [1, 0])
+        """
+        pairs = [s if isinstance(s, (tuple, list)) and len(s) == 2 else (s, None) for s in samples]
+        for events, label in pairs:
+            if not isinstance(events, Events) or label is None:
+                got = type(events).__name__
+                got += " without a label" if label is None else f" and {type(label).__name__}"
+                raise TypeError(message("expected samples (Events, label)", got))
+        labels = [torch.as_tensor(label) for _, label in pairs]
+        return cls.batch([events for events, _ in pairs]), torch.stack(labels)
+
+    def part(self, samples: slice) -> Events:
+        """Some of the samples; none of them may be left.
+
+        >>> Events.batch([Events([0], [0], size=3), Events([4], [2], size=3)]).part(slice(1, 2))
+        Events(1 of 3 units, lengths [5], dt 1 ms)
+        """
+        chosen = range(*samples.indices(len(self.lengths)))
+        place = torch.full((len(self.lengths),), -1)
+        place[samples] = torch.arange(len(chosen))
+        kept = place[self.sample] >= 0
+        made = copy.copy(self)
+        made.step, made.unit = self.step[kept], self.unit[kept]
+        made.sample, made.lengths = place[self.sample[kept]], self.lengths[samples]
+        made.steps = int(made.lengths.max()) if len(chosen) else 0
+        return made
+
+    def padded_to(self, steps: int) -> Events:
+        """The same in a frame of more steps, or of just those of the longest sample."""
+        longest = int(self.lengths.max()) if len(self.lengths) else 0
+        if steps < longest:
+            raise UserError(message(f"expected steps >= {longest}, the longest", str(steps)))
+        made = copy.copy(self)
+        made.steps = steps
+        return made
+
+    @classmethod
+    def silent(cls, like: Events, lengths: Tensor) -> Events:
+        """Samples without an event, otherwise as `like`."""
+        made = copy.copy(like)
+        made.step = made.unit = made.sample = torch.zeros(0, dtype=torch.int64)
+        made.lengths, made.steps = lengths, int(lengths.max())
         return made
 
     @property
     def shape(self) -> torch.Size:
         """`[T, B, units]` of the padded frame that is not made."""
-        return torch.Size((int(self.lengths.max()), len(self.lengths), self.size))
+        return torch.Size((self.steps, len(self.lengths), self.size))
 
     def __len__(self) -> int:
         """How many events there are."""
@@ -147,6 +203,21 @@ class Events:
     def __repr__(self) -> str:
         lengths = self.lengths.tolist()
         return f"Events({len(self)} of {self.size} units, lengths {lengths}, dt {self.dt:g} ms)"
+
+
+def as_frame(network: nn.Module, x: Tensor | Events, lengths: Any = None) -> tuple[Tensor, Any]:
+    """What a network is looked at on, number by number: x `[T, B, *features]` and its lengths.
+
+    Of events the padded frame in the network's dtype and on its device; anything else as it is.
+    """
+    if not isinstance(x, Events):
+        return x, lengths
+    if lengths is not None:
+        expected = "expected no lengths beside events, which have their own"
+        raise UserError(message(expected, f"lengths={lengths}", "omit lengths"))
+    own = (p for p in (*network.parameters(), *network.buffers()) if p.is_floating_point())
+    like = next(own, torch.zeros(()))
+    return x.dense(like.dtype).to(like.device), x.lengths
 
 
 def steps_at(times: Tensor, dt: float) -> Tensor:

@@ -38,7 +38,7 @@ from spikegrad.train.measures import write_measures
 from spikegrad.train.objective import Objective, objective_of
 from spikegrad.train.parallel import device_of, make_fabric
 from spikegrad.train.result import Result
-from spikegrad.train.running import Place
+from spikegrad.train.running import Place, sequence_of, whole
 from spikegrad.train.samples import write_samples
 from spikegrad.train.scale import check_scale
 from spikegrad.train.settings import check_threads, for_measuring, settings
@@ -140,7 +140,7 @@ def plan_run(config: Config) -> Plan:
         network = build_network(config, parts.inputs)
         encode, _ = build_encoder(config, parts.inputs), device_of(config.run.device)
         x = batch_of(next(iter(parts.train.epoch(0)))).part(slice(1)).trimmed().x
-        return Plan(parts, network, encode(x))
+        return Plan(parts, network, whole(sequence_of(encode, x), network))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikegrad.diagnose.text import finite
+from spikegrad.ragged import Events
 from spikegrad.train.batch import Batch
 from spikegrad.train.objective import AnyObjective
 
@@ -34,9 +35,9 @@ class Behind:
 
     def add(self, objective: AnyObjective, batch: Batch, scores: Tensor) -> None:
         """Look at a batch before encoding, and its scores `[B, C]`."""
-        x, labels, _ = batch
+        labels = batch.labels
         start, self.count = self.count, self.count + len(scores)
-        if labels is None or len(labels) != len(scores) or len(x) != len(scores):
+        if labels is None or len(labels) != len(scores) or batch.samples != len(scores):
             return
         classes = objective.classes and not labels.is_floating_point() and labels.dim() == 1
         if not classes:
@@ -57,7 +58,6 @@ class Behind:
         """Samples whose cell is not full yet, each up to its end."""
         share = scores.float().softmax(1)
         guesses, true = scores.argmax(1).tolist(), labels.tolist()
-        lengths = batch.lengths
         for i, cell in enumerate(zip(true, guesses, strict=True)):
             most = RIGHT if cell[0] == cell[1] else WRONG
             known = 0 <= cell[0] < scores.shape[1]
@@ -74,13 +74,21 @@ class Behind:
                         [int(c), finite(round(float(p), 4))]
                         for p, c in zip(best.values, best.indices, strict=True)
                     ],
-                    **shown(batch.x[i] if lengths is None else batch.x[i, : lengths[i]]),
+                    **shown(sample_of(batch, i)),
                 }
             )
 
     def data(self) -> dict[str, Any]:
         """All of it as values that JSON can hold."""
         return {"cells": self.cells, "pairs": [list(pair) for pair in self.pairs]}
+
+
+def sample_of(batch: Batch, i: int) -> Tensor:
+    """One sample, up to its end."""
+    x, _, lengths = batch
+    if isinstance(x, Events):
+        return x.part(slice(i, i + 1)).dense()[:, 0]
+    return x[i] if lengths is None else x[i, : lengths[i]]
 
 
 def shown(x: Tensor) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from spikegrad.train import seeding
 from spikegrad.train.batch import batch_of
 from spikegrad.train.config import OPTIONS, Config, NetworkConfig
 from spikegrad.train.encoder import Encoder
+from spikegrad.train.running import sequence_of
 
 __all__ = [
     "Inputs",
@@ -174,7 +175,7 @@ def calibrate_network(network: nn.Module, config: Config, parts: Parts) -> None:
     """Scale the weights on the first batch, if the config asks for it; right after the build."""
     if config.network.calibrate:
         x, _, lengths = batch_of(next(iter(parts.train.epoch(0)))).trimmed()
-        sequence = build_encoder(config, parts.inputs)(x)
+        sequence = sequence_of(build_encoder(config, parts.inputs), x, lengths)
         calibrate(network, sequence, rate=config.network.calibrate, lengths=lengths)
 
 

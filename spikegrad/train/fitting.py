@@ -73,7 +73,7 @@ def fit(
         loader: yields (x, y), x `[B, *features]` or with `sequence` `[B, T, *features]`, y int64
             `[B]`, or whatever your own loss takes; or x alone. Iterated once an epoch. Padded
             sequences come as (x, y, lengths), x `[B, T, *features]`, lengths int64 `[B]`: nothing
-            of the padding is read (y may be None there).
+            of the padding is read (y may be None there). x may be `Events`, with (x, y) or alone.
         val_loader: chooses the epoch, by accuracy, then by loss; without it the last is taken.
             test_loader: measured once, at the end. The first batch of each is checked before
             anything is written.

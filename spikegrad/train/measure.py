@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikegrad.errors import UserError, message
 from spikegrad.nn import Tape
-from spikegrad.ragged import check_lengths
+from spikegrad.ragged import Events, check_lengths
 from spikegrad.train import seeding
 from spikegrad.train.batch import Batch, batch_of
 from spikegrad.train.behind import Behind
@@ -120,7 +120,7 @@ def predict(
     Args:
         network, objective, scores, encoder, steps, sequence, device, seed: as in `evaluate`.
         x: samples `[N, *features]`, or `[N, T, *features]` with `sequence`; a tensor, or what
-            `torch.as_tensor` takes.
+            `torch.as_tensor` takes; or `Events`.
         lengths: of sequences, the steps of every sample, int64 `[N]`; None for T each.
         batch_size: samples at a time.
     Returns:
@@ -157,7 +157,9 @@ def _place(network: nn.Module, device: str | torch.device) -> Place:
 
 
 def _samples(x: Any, lengths: Any) -> Batch:
-    """Samples as a tensor, with their lengths if they have any."""
+    """Samples as a tensor, with their lengths if they have any; or events."""
+    if isinstance(x, Events):
+        return batch_of(x if lengths is None else (x, None, lengths))
     try:
         samples = torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -182,7 +184,7 @@ def predicted(
     seed: int = 0,
 ) -> Prediction:
     """`predict` at a place."""
-    count = len(samples.x)
+    count = samples.samples
     if not count:
         raise UserError(message("expected at least one sample", str(list(samples.x.shape))))
     scores = []
@@ -222,7 +224,7 @@ def measured(
             seeding.seed_all(seed, seeding.EVALUATE, index, place.rank)
             with recorded(network) as tapes, place.autocast():
                 y, _ = run(network, sequence_of(encode, x, lengths), lengths=lengths)
-            own = share.counts[place.rank] if share.counts else len(x)
+            own = share.counts[place.rank] if share.counts else y.shape[1]
             steps = len(y) * own if lengths is None else int(lengths[:own].sum())
             rates.add(tapes, steps)  # our own, added up at the end
             y, labels = share.whole(y, 1), None if labels is None else share.whole(labels)

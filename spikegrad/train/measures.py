@@ -21,7 +21,7 @@ from spikegrad.train.batch import Batch
 from spikegrad.train.behind import Behind
 from spikegrad.train.folder import write_atomic
 from spikegrad.train.objective import AnyObjective
-from spikegrad.train.running import Encode, evaluating, sequence_of
+from spikegrad.train.running import Encode, evaluating, sequence_of, whole
 from spikegrad.train.titles import titles_of
 
 __all__ = ["measures_of", "table_of", "write_measures"]
@@ -47,7 +47,8 @@ def write_measures(
     which it is, where the run is not at its end.
     """
     seeding.seed_all(seed, seeding.EVALUATE, 0)
-    encoded = samples._replace(x=sequence_of(encode, samples.x, samples.lengths))
+    sequence = sequence_of(encode, samples.x, samples.lengths)
+    encoded = samples._replace(x=whole(sequence, network))
     found = measures_of(network, encoded, objective=objective)
     if behind is not None:
         found |= behind.data()
@@ -64,6 +65,7 @@ def measures_of(network: nn.Module, encoded: Batch, *, objective: AnyObjective) 
     """
     notes: list[str] = []
     x, labels, lengths = encoded
+    assert isinstance(x, Tensor)
     found: dict[str, Any] = {"notes": notes, "steps": len(x), "samples": x.shape[1]}
     batch = x if labels is None else (x, labels)
     with evaluating(network):

@@ -16,6 +16,7 @@ from torch import Tensor
 from spikegrad import diagnose
 from spikegrad.errors import UserError, message
 from spikegrad.functional.loss import check_labels
+from spikegrad.ragged import Events
 from spikegrad.train import seeding
 from spikegrad.train.batch import batch_of
 from spikegrad.train.batches import peek
@@ -63,7 +64,7 @@ def _check(job: Job, batch: Any) -> None:
     given = batch_of(batch)
     if given.lengths is not None:
         check_whole(job.config.training.truncate)
-    if not len(given.x):
+    if not given.samples:
         remedy = "do not pass empty batches"
         raise UserError(message("expected at least 1 sample per batch", "0", remedy))
     network = job.network
@@ -74,8 +75,12 @@ def _check(job: Job, batch: Any) -> None:
     with evaluating(network):
         sequence = sequence_of(job.encode, x, lengths)
         first = None if lengths is None else lengths[:1]
-        y, _ = run(network, sequence[:, :1], lengths=first)
-        wanted, all_alike = job.objective.placed(device, place.dtype), y.expand(-1, len(x), -1)
+        one = sequence.part(slice(1)) if isinstance(sequence, Events) else sequence[:, :1]
+        y, _ = run(network, one, lengths=first)
+        wanted, all_alike = (
+            job.objective.placed(device, place.dtype),
+            y.expand(-1, given.samples, -1),
+        )
         check_objective(wanted, all_alike, labels, lengths)
     if job.class_names is not None:
         check_names(job, y, labels, first)
@@ -132,6 +137,10 @@ def _failure(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"
 
 
+FRAMES = 16
+"""Recordings of events that the preflight looks at."""
+
+
 def _hint(objective: AnyObjective, y: Tensor, labels: Tensor | None) -> str:
     """What may be wrong where an objective of one's own fails."""
     classes = y.shape[2]
@@ -162,6 +171,9 @@ def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
     network = copy.deepcopy(job.network).to(place.device, torch.float32)
     objective = job.objective.placed(place.device, torch.float32)
     sequence = sequence_of(job.encode, x, lengths)
+    if isinstance(sequence, Events):  # a frame of all of them may be large
+        sequence, y = sequence.part(slice(FRAMES)), None if y is None else y[:FRAMES]
+        lengths = None  # events have their own
     findings = diagnose.preflight(network, sequence, y, loss=objective, lengths=lengths)
     for finding in findings:
         watcher.say(f"preflight: {finding.line()}", STYLES.get(finding.severity, ""))

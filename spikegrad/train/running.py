@@ -14,22 +14,28 @@ from torch import Tensor, nn
 from spikegrad.checks import check_finite
 from spikegrad.errors import UserError, message
 from spikegrad.nn import Sequential, Tape, record
-from spikegrad.ragged import mask_of, with_lengths
+from spikegrad.ragged import Events, mask_of, with_lengths
 from spikegrad.train.batch import Batch
+from spikegrad.train.encoder import Encoder
 from spikegrad.types import State
 
 __all__ = [
     "Encode",
+    "Input",
     "Place",
     "dtype_of",
     "evaluating",
     "recorded",
     "run",
     "sequence_of",
+    "whole",
 ]
 
 Encode = Callable[[Tensor], Tensor]
 """From a batch of samples to the input sequence of a network."""
+
+Input = Tensor | Events
+"""Samples, or the sequence that a network reads."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,12 @@ class Place:
             y = y.to(self.device, dtype, non_blocking=True)
         return Batch(self.put_input(x, lengths), y, lengths)
 
-    def put_input(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def put_input(self, x: Input, lengths: Tensor | None = None) -> Input:
         """Samples on the device, floating values in the dtype of the run, checked to be finite
-        where they are no padding.
+        where they are no padding. Events stay as they are: the network makes its input of them.
         """
+        if isinstance(x, Events):
+            return x
         if lengths is not None and x.is_floating_point() and not bool(torch.isfinite(x.sum())):
             behind = ~mask_of(lengths, x.shape[1]).T.to(x.device)  # what nobody reads may be NaN
             x = x.masked_fill(behind.reshape(*behind.shape, *[1] * (x.dim() - 2)), 0.0)
@@ -93,15 +101,19 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def sequence_of(encode: Encode, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+def sequence_of(encode: Encode, x: Input, lengths: Tensor | None = None) -> Input:
     """The input sequence `[T, B, *features]` of a batch `[B, ...]`, checked.
 
-    lengths: the steps of every sample of x `[B, T, ...]`, which the encoder must keep then.
+    lengths: the steps of every sample of x `[B, T, ...]`, which the encoder must keep then. Events
+    are the sequence themselves; an encoder of static samples is not asked.
 
     Raises:
         TypeError: the encoder returned no tensor. UserError: one with another batch, or with
             another T where there are lengths.
     """
+    if isinstance(x, Events):
+        check_plain(encode)
+        return x
     sequence = encode(x)
     expected = f"expected the encoder to return [T, B, *features] with B={len(x)}"
     if not isinstance(sequence, Tensor):
@@ -116,8 +128,24 @@ def sequence_of(encode: Encode, x: Tensor, lengths: Tensor | None = None) -> Ten
     return sequence
 
 
+def check_plain(encode: Encode) -> None:
+    """Refuse an encoder beside events, which are spikes already."""
+    if not isinstance(encode, Encoder) or encode.name != "direct":
+        got = encode.name if isinstance(encode, Encoder) else "a function of your own"
+        expected = "expected no encoder for events, which are spikes already"
+        raise UserError(message(expected, got, "omit encoder"))
+
+
+def whole(sequence: Input, network: nn.Module) -> Tensor:
+    """A sequence as numbers `[T, B, *features]`, where all of them are looked at."""
+    if not isinstance(sequence, Events):
+        return sequence
+    like = next(network.parameters(), torch.zeros(()))
+    return sequence.dense(dtype_of(network)).to(like.device)
+
+
 def run(
-    network: nn.Module, x: Tensor, states: State = None, *, lengths: Tensor | None = None
+    network: nn.Module, x: Input, states: State = None, *, lengths: Tensor | None = None
 ) -> tuple[Tensor, State]:
     """Outputs `[T, B, C]` and the next states: None for a module that returns outputs only.
 
@@ -127,7 +155,8 @@ def run(
         UserError: an output of another shape, or several of them, or a network without lengths.
     """
     remedy = "use spikegrad's Sequential or Module, or hand lengths on to one in forward"
-    call = with_lengths(network, lengths, "a network", remedy)
+    events = isinstance(x, Events)  # they have their lengths themselves
+    call = with_lengths(network, None if events else lengths, "a network", remedy)
     out = call(x) if states is None else call(x, states)
     y, states = _parted(network, x, out) if isinstance(out, tuple) else (out, None)
     if not isinstance(y, Tensor) or y.dim() != 3 or y.shape[1] != x.shape[1]:
@@ -138,7 +167,7 @@ def run(
     return y, states
 
 
-def _parted(network: nn.Module, x: Tensor, out: tuple[Any, ...]) -> tuple[Any, State]:
+def _parted(network: nn.Module, x: Input, out: tuple[Any, ...]) -> tuple[Any, State]:
     """Output and states of a tuple; a tuple of several outputs is refused.
 
     States come back as the second argument, so a network that takes one argument has none. Where
@@ -147,7 +176,7 @@ def _parted(network: nn.Module, x: Tensor, out: tuple[Any, ...]) -> tuple[Any, S
     """
     second = out[1] if len(out) == 2 else None
     alike = isinstance(second, Tensor) and second.dim() == 3 and second.shape[:2] == x.shape[:2]
-    if len(out) == 2 and _takes_states(network) and not (alike and len(x) > 1):
+    if len(out) == 2 and _takes_states(network) and not (alike and x.shape[0] > 1):
         return out[0], second
     parts = [f"{list(p.shape)}" if isinstance(p, Tensor) else type(p).__name__ for p in out]
     remedy = (

@@ -26,6 +26,7 @@ from spikegrad.train.running import (
     recorded,
     run,
     sequence_of,
+    whole,
 )
 from spikegrad.train.titles import titles_of
 
@@ -56,7 +57,7 @@ def write_samples(
     x, labels, lengths = given
     seeding.seed_all(seed, seeding.EVALUATE, 0)
     with evaluating(network):
-        sequence = sequence_of(encode, x, lengths)
+        sequence = whole(sequence_of(encode, x, lengths), network)
         with recorded(network, membrane=True) as tapes, place.autocast():
             y, _ = run(network, sequence, lengths=lengths)
     arrays: dict[str, Any] = {
@@ -78,7 +79,7 @@ def write_samples(
         flat = flat * mask_of(lengths.to(flat.device), len(flat)).unsqueeze(2)
     if flat.shape[2] <= _INPUTS:
         arrays["input"] = _floats(flat)
-        if _is_image(x, sequence):
+        if isinstance(x, Tensor) and _is_image(x, sequence):
             arrays["image"] = _floats(x.flatten(1, -3).mean(1) if x.dim() > 3 else x)
     for index, (name, tape) in enumerate(tapes.items()):
         arrays.update(_layer(index, tape, modules[name]))
@@ -97,7 +98,7 @@ def first_samples(loader: Iterable[Any], place: Place) -> Batch:
     have = 0
     for given in epoch_of(loader):
         parts.append(batch_of(given).part(slice(_SAMPLES - have)))
-        have += len(parts[-1].x)
+        have += parts[-1].samples
         if have == _SAMPLES:
             break
     return place.put(Batch.joined(parts).trimmed())

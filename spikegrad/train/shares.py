@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DistributedSampler
 
 from spikegrad.errors import RunError, UserError, message
+from spikegrad.ragged import Events
 from spikegrad.train.batch import Batch, batch_of
 from spikegrad.train.running import Place
 
@@ -120,13 +121,11 @@ def shares(batches: Iterable[Any], place: Place, *, parts: bool = False) -> Iter
         if not parts and not share.alone:
             first = sum(share.counts[: place.rank])
             batch = batch.part(slice(first, first + share.counts[place.rank]))
-        if not sum(share.counts or (len(batch.x),)):
+        if not sum(share.counts or (batch.samples,)):
             remedy = "do not pass empty batches"
             raise UserError(message("expected at least 1 sample per batch", "0", remedy))
-        if not len(batch.x):
-            x = batch.x.new_zeros(1, *batch.x.shape[1:])
-            lengths = None if batch.lengths is None else torch.tensor([longest])
-            batch = batch._replace(x=x, lengths=lengths)
+        if not batch.samples:
+            batch = batch.standing_in(longest)
         yield Shared(place.put(batch), share)
     if place.world > 1:
         _exchange(place, _END)
@@ -153,14 +152,14 @@ def check_divisible(network: nn.Module, loader: Iterable[Any]) -> None:
 
 def _share(batch: Batch, place: Place, parts: bool) -> tuple[Share, int]:
     """How a batch is divided among the processes, and the steps of its longest sequence."""
-    x, longest = batch.x, batch.longest
+    count, longest = batch.samples, batch.longest
     if place.world == 1:
         return Share(), longest
     if parts:
-        counts, longest = _exchange(place, len(x), longest=longest)
+        counts, longest = _exchange(place, count, longest=longest)
         return Share(counts, place.rank), longest
-    _exchange(place, len(x), _fingerprint(x))
-    each, more = divmod(len(x), place.world)
+    _exchange(place, count, _fingerprint(batch.x))
+    each, more = divmod(count, place.world)
     counts = tuple(each + (rank < more) for rank in range(place.world))
     return Share(counts, place.rank), longest
 
@@ -185,8 +184,10 @@ def _exchange(
     return counts, int(rows[:, 2].max())
 
 
-def _fingerprint(x: Tensor) -> int:
+def _fingerprint(x: Tensor | Events) -> int:
     """A number that other samples, or another order, do not have: of the first and the last."""
+    if isinstance(x, Events):
+        x = torch.stack([x.step, x.unit, x.sample], 1)
     ends = x[[0, -1]] if len(x) else x
     data = ends.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1

@@ -19,10 +19,11 @@ from spikegrad.diagnose import Fired, Norms, fired
 from spikegrad.errors import RunError, UserError, message
 from spikegrad.nn import Tape
 from spikegrad.nn.norm import standing_in
+from spikegrad.ragged import Events
 from spikegrad.step.modes import mode_of
 from spikegrad.train.objective import AnyObjective, classified
 from spikegrad.train.parallel import add_up_gradients
-from spikegrad.train.running import Encode, Place, evaluating, recorded, run, sequence_of
+from spikegrad.train.running import Encode, Input, Place, evaluating, recorded, run, sequence_of
 from spikegrad.train.shares import ALONE, Share
 from spikegrad.types import State, cut
 
@@ -66,7 +67,7 @@ class Outcome:
 
 def train_step(
     engine: Engine,
-    x: Tensor,
+    x: Input,
     labels: Tensor | None,
     lengths: Tensor | None = None,
     *,
@@ -94,7 +95,7 @@ def train_step(
     engine.optimizer.zero_grad(set_to_none=True)
     labels = None if labels is None else share.whole(labels)
     sequence = sequence_of(engine.encode, x, lengths)
-    real = _Real.of(lengths, share, len(sequence))
+    real = _Real.of(lengths, share)
     if lengths is not None:
         check_whole(truncate)
     loss, y, seen = _propagate(engine, sequence, labels, share, truncate, watch, real)
@@ -129,7 +130,7 @@ class _Real:
     weight: float | None = None
 
     @classmethod
-    def of(cls, own: Tensor | None, share: Share, steps: int) -> _Real:
+    def of(cls, own: Tensor | None, share: Share) -> _Real:
         """Of our samples' lengths."""
         if own is None:
             return cls()
@@ -169,7 +170,7 @@ def first_not_finite(network: nn.Module, forward: Callable[[], Any]) -> str:
 
 def _propagate(
     engine: Engine,
-    sequence: Tensor,
+    sequence: Input,
     labels: Tensor | None,
     share: Share,
     truncate: int,
@@ -181,7 +182,8 @@ def _propagate(
     watch = watch or engine.objective.rate_weight > 0
     states: State = None
     total, outputs, rates = 0.0, [], dict[str, Tensor]()
-    for part in sequence.split(truncate or steps):
+    parts = [sequence] if isinstance(sequence, Events) else sequence.split(truncate or steps)
+    for part in parts:
         length = part.shape[0] / steps
         with recorded(engine.network, on=watch) as tapes, engine.fabric.autocast():
             with standing_in(not share.weight):
@@ -254,9 +256,7 @@ def _norms(network: nn.Module) -> dict[str, Norms]:
     return {name: Norms(*both) for (name, _), both in zip(named, numbers, strict=True)}
 
 
-def _bad_loss(
-    engine: Engine, value: float, x: Tensor, states: State, lengths: Tensor | None
-) -> str:
+def _bad_loss(engine: Engine, value: float, x: Input, states: State, lengths: Tensor | None) -> str:
     def forward() -> None:
         with engine.fabric.autocast():
             run(engine.network, x, states, lengths=lengths)

@@ -167,6 +167,7 @@ def _subject(
             calibrate_network(network, config, parts)
         place = Place(device_of(device))
         x, labels, lengths = _batch(parts, config, place, samples)
+        assert isinstance(x, Tensor)
         assert labels is not None
         return Subject(
             words,

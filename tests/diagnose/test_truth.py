@@ -27,7 +27,7 @@ STEP = 1e-5
 
 
 def trial_of(network: nn.Module, batch, *, loss=None, samples: int = 99) -> Trial:
-    return Trial(network, batch_of(batch, loss), samples)
+    return Trial(network, batch_of(network, batch, loss), samples)
 
 
 # -- one and two layers without time, by the claims of `verify` ----------------------------------
