@@ -57,7 +57,7 @@ contract: $(STAMP)  ## the kernels against the specification, every combination 
 # The sets of this CPU besides its best one, which `make test` takes: avx2 and generic where there is AVX-512.
 # By default tests of values and gradients; the others are about Python or name their sets themselves. Of the
 # compiler's own vectors fewer: each of their operations is in tests/kernels/test_simd.py.
-SET_TESTS ?= $(addprefix tests/kernels/test_,contract.py conv.py layer_contract.py layer_inputs.py layer_products.py linear.py pool2d.py sparse_products.py spike_pool.py)
+SET_TESTS ?= $(addprefix tests/kernels/test_,contract.py conv.py delayed_feedback.py layer_contract.py layer_inputs.py layer_products.py linear.py pool2d.py sparse_products.py spike_pool.py)
 GENERIC_TESTS ?= $(addprefix tests/kernels/test_,conv.py layer_products.py linear.py pool2d.py sparse_products.py)
 OTHER_SETS := $(BIN)/python -c 'from spikegrad.kernels.cpu import instructions as i; print(*(n for n in i.NEEDS if n != i.best() and not i.missing(n)))'
 sets: $(STAMP)  ## the kernels' values and gradients on every other instruction set of this CPU (all tests: SET_TESTS=tests/kernels)

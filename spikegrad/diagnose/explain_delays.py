@@ -33,9 +33,15 @@ def of_delayed_feedback(
     """Backend, reason and advice of feedback with delays."""
     taps = connection.taps()
     given = {"weight": taps.values, "edges": connection.edges}
+    bound = layer.neuron.bound()
+    own = getattr(bound, "keywords", {})
+    whole = kernels.choose("delayed_recurrent", layer.asked, x, {**own, **given, "neuron": bound})
+    if whole.backend != "reference":
+        return whole.backend, "delayed feedback, all steps in one call", ""
     choice = kernels.choose("delayed_linear", layer.asked, x, given)
     steps = 1 + int(taps.first.min())
     at_once = "one step" if steps == 1 else f"{steps} steps"
     reason = f"delayed feedback, {at_once} at a time, because of its shortest delay"
+    reason += f": {whole.reason}"
     advice = "" if steps > 1 else "a shortest delay of more than 0 lets more steps run at once"
     return choice.backend, reason, advice

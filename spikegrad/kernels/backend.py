@@ -16,13 +16,14 @@ from spikegrad.functional.conv import Pair
 from spikegrad.functional.steps import as_step
 from spikegrad.ragged import EventRows
 from spikegrad.step import Step
-from spikegrad.types import Edges, PendingState, State, Taps, Value
+from spikegrad.types import DelayedFeedbackState, Edges, PendingState, State, Taps, Value
 
-__all__ = ["ENTRIES", "Backend", "Call", "Part", "Streamed"]
+__all__ = ["ENTRIES", "FEEDBACK", "Backend", "Call", "Part", "Streamed"]
 
 ENTRIES = (
     "step",
     "recurrent",
+    "delayed_recurrent",
     "layer",
     "linear",
     "delayed_linear",
@@ -33,6 +34,10 @@ ENTRIES = (
 )
 
 
+FEEDBACK = ("recurrent", "delayed_recurrent")
+"""Entry points of neurons that are bound to their arguments."""
+
+
 class Call(NamedTuple):
     """One call, as a backend is asked about it.
 
@@ -40,7 +45,7 @@ class Call(NamedTuple):
     "linear"; x: the input, None for an input like most; neuron: a step, or a scan of `functional`
     by its name, None where there is none; args: keyword arguments as far as they are known, such as
     "surrogate", of a product "weight" and "edges", of a layer "feedback" (whether it has one) and
-    "feedback_edges", of a pool "kernel"; bound: of "recurrent" the neuron's own arguments; by_name:
+    "feedback_edges", of a pool "kernel"; bound: of a feedback the neuron's own arguments; by_name:
     whether one backend was asked for by its name; ahead: x is the input of the layer before, whose
     output is this one's; of sequences of different length args have `ragged`, and x has their rows.
     """
@@ -57,7 +62,7 @@ class Call(NamedTuple):
     @property
     def fed(self) -> bool:
         """Whether the neurons' spikes are read by the backend itself: they must be 0 or 1 then."""
-        return self.entry in ("recurrent", "spike_pool") or bool(self.args.get("feedback"))
+        return self.entry in (*FEEDBACK, "spike_pool") or bool(self.args.get("feedback"))
 
     @property
     def sparse(self) -> bool:
@@ -163,8 +168,8 @@ class Backend:
             if isinstance(neuron, str):
                 return partial(self.scan, neuron)
             return partial(self.step, neuron)
-        if neuron is not None and call.entry == "recurrent":
-            return partial(self.recurrent, neuron=neuron, args=call.bound)
+        if neuron is not None and call.entry in FEEDBACK:
+            return partial(getattr(self, call.entry), neuron=neuron, args=call.bound)
         function: Callable[..., Any] = getattr(self, call.entry)
         return function
 
@@ -229,6 +234,19 @@ class Backend:
         witness: list[Any] | None = None,
     ) -> Tensor:
         """`functional.linear`; x: `[T, B, I]`, or `packs`; witness: as of `layer`."""
+        raise NotImplementedError
+
+    def delayed_recurrent(
+        self,
+        x: Tensor,
+        state: DelayedFeedbackState | None = None,
+        *,
+        taps: Taps,
+        edges: Edges | None = None,
+        neuron: str | Step,
+        args: Mapping[str, Any],
+    ) -> tuple[Tensor, DelayedFeedbackState]:
+        """`functional.delayed_recurrent` of a neuron, by its step or its scan's name, with args."""
         raise NotImplementedError
 
     def delayed_linear(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spikegrad import functional
 from spikegrad.functional.steps import STEPS
-from spikegrad.kernels.backend import Call
+from spikegrad.kernels.backend import FEEDBACK, Call
 from spikegrad.kernels.choice import Choice, decide, found
 from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.refusal import refused, say_dense, warn_once
@@ -46,7 +46,11 @@ __all__ = [
 ]
 
 NEURONS = ("integrate_and_fire", "lif", "cuba_lif", "alif", "li")
-SCANS = (*NEURONS, "linear", "delayed_linear", "conv2d", "max_pool2d", "recurrent", "spiking")
+SCANS = (
+    *NEURONS,
+    *("linear", "delayed_linear", "conv2d", "max_pool2d"),
+    *("recurrent", "delayed_recurrent", "spiking"),
+)
 
 
 def choose(
@@ -63,7 +67,7 @@ def choose(
     args, by_name = args or {}, backend != "auto"
     if scan in STEPS:
         return decide(Call("step", scan, x, scan, args, {}, by_name), backend)
-    if scan == "recurrent":
+    if scan in FEEDBACK:
         neuron, bound = bound_neuron(args.get("neuron"))
         return decide(Call(scan, scan, x, neuron, args, bound, by_name), backend)
     return decide(Call(scan, scan, x, None, args, {}, by_name), backend)
@@ -247,13 +251,25 @@ def delayed_recurrent(
     backend: str = "auto",
     trace: bool = False,
 ) -> Any:
-    """`functional.delayed_recurrent`, step by step, or as many at once as the shortest delay lets:
-    the neuron by the backend that it is bound to, the feedback by the chosen one.
+    """`functional.delayed_recurrent` by the chosen backend.
+
+    Where the reference is chosen it runs step by step, or as many steps at once as the shortest
+    delay lets: the neuron by the backend that it is bound to, the feedback by this one.
     """
     how: dict[str, Any] = {"taps": taps, "edges": edges, "neuron": neuron, "trace": trace}
     if type(x) is Packed:
         run = partial(delayed_recurrent, backend=backend, **how)
         return by_segments(run, x, state)
+    bound = neuron.keywords if isinstance(neuron, partial) else {}
+    args = {**bound, "weight": taps.values, "edges": edges, "neuron": neuron, "trace": trace}
+    choice = choose("delayed_recurrent", backend, x, args)
+    if choice.backend != "reference":
+        try:
+            return choice.function(x, state, taps=taps, edges=edges)
+        except (BuildError, NotLowered) as error:
+            if backend != "auto":
+                raise refused("delayed_recurrent", backend, str(error)) from error
+            warn_once("delayed_recurrent", str(error))
     product = partial(delayed_linear, backend=backend)
     return functional.delayed_recurrent(x, state, product=product, **how)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from spikegrad.functional.steps import STEPS
-from spikegrad.kernels.backend import Call
+from spikegrad.kernels.backend import FEEDBACK, Call
 from spikegrad.kernels.forms import obstacle_to_step
 from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate
@@ -23,7 +23,7 @@ def only_reference(call: Call, packed: tuple[type, ...]) -> str:
     x = call.x
     if x is not None and not isinstance(x, packed) and (why := other_input(x)):
         return why
-    if call.entry == "recurrent" and call.neuron is None:
+    if call.entry in FEEDBACK and call.neuron is None:
         return "its neuron is not one of spikegrad.functional, and no step"
     return other_mode(call.args)
 

@@ -13,6 +13,7 @@ from native import needs_kernels
 from torch import Tensor, nn
 
 import spikegrad as sg
+from spikegrad import kernels
 from spikegrad.diagnose import explain, preflight, summary
 from spikegrad.nn import anneal_delays, calibrate, initialise, no_decay
 from spikegrad.nn.delayed import DelayedLinear
@@ -350,8 +351,14 @@ def test_feedback_with_delays_has_every_gradient(learn: str) -> None:
 def test_feedback_with_delays_is_explained_and_trained() -> None:
     x = spikes().float()
     said = {each.layers: each for each in explain(fed(), x)}
+    if kernels.choose("delayed_recurrent", "auto", x).backend == "cpu":
+        assert said[("1",)].reason == "delayed feedback, all steps in one call"
+    slow = fed()
+    sg.nn.use_backend(slow, "reference")
+    said = {each.layers: each for each in explain(slow, x)}
     assert "delayed feedback, one step at a time" in said[("1",)].reason
     later = fed(None, delays=torch.full((16, 16), 3.0))
+    sg.nn.use_backend(later, "reference")
     said = {each.layers: each for each in explain(later, x)}
     assert "delayed feedback, 4 steps at a time" in said[("1",)].reason
     net = fed("gaussian")

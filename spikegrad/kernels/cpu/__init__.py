@@ -6,7 +6,7 @@ from spikegrad.kernels.cpu.crossover import Table, table
 from spikegrad.kernels.cpu.delayed import delayed_linear
 from spikegrad.kernels.cpu.installed import Installed, installed
 from spikegrad.kernels.cpu.instructions import InstructionSet, in_force
-from spikegrad.kernels.cpu.layer import layer, recurrent
+from spikegrad.kernels.cpu.layer import delayed_recurrent, layer, recurrent
 from spikegrad.kernels.cpu.library import isa, load, loaded
 from spikegrad.kernels.cpu.linear import linear
 from spikegrad.kernels.cpu.measure import measure
@@ -31,6 +31,7 @@ __all__ = [
     "cache_folder",
     "conv2d",
     "delayed_linear",
+    "delayed_recurrent",
     "in_force",
     "installed",
     "isa",

@@ -14,7 +14,7 @@ from spikegrad.kernels.backend import Backend, Call, Part, Streamed
 from spikegrad.kernels.obstacles import definition_of, no_form
 from spikegrad.ragged import EventRows
 from spikegrad.step import Step
-from spikegrad.types import PendingState, State, Value
+from spikegrad.types import DelayedFeedbackState, PendingState, State, Value
 
 __all__ = ["BACKEND", "MOST_INPUTS", "obstacle_to_neuron"]
 
@@ -83,6 +83,18 @@ class CPU(Backend):
     ) -> tuple[Tensor, State]:
         """`cpu.recurrent`."""
         return cpu.recurrent(x, state, neuron=neuron, args=dict(args), **how)
+
+    def delayed_recurrent(
+        self,
+        x: Tensor,
+        state: DelayedFeedbackState | None = None,
+        *,
+        neuron: str | Step,
+        args: Mapping[str, Any],
+        **how: Any,
+    ) -> tuple[Tensor, DelayedFeedbackState]:
+        """`cpu.delayed_recurrent`."""
+        return cpu.delayed_recurrent(x, state, neuron=neuron, args=dict(args), **how)
 
     def layer(self, x: Any, state: State = None, **args: Any) -> tuple[Any, State]:
         """`cpu.layer`."""

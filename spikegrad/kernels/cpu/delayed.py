@@ -12,7 +12,7 @@ from spikegrad.kernels.cpu.delayed_operator import run
 from spikegrad.kernels.cpu.sparse import usable
 from spikegrad.types import Edges, PendingState, Taps
 
-__all__ = ["delayed_linear"]
+__all__ = ["along_synapses", "delayed_linear"]
 
 
 def delayed_linear(
@@ -27,27 +27,32 @@ def delayed_linear(
 
     A dense connection is one whose synapses all exist.
     """
-    values, first = taps.values, taps.first.expand(taps.values.shape[:-1])
-    if edges is None:
-        outputs, inputs = values.shape[:2]
-        edges = all_of(inputs, outputs)
-        values, first = values.transpose(0, 1).flatten(0, 1), first.t().flatten()
-    else:
+    values, first, along = along_synapses(taps, edges)
+    if edges is not None:
         usable(values[:, 0], edges)
     if state is not None:
-        check_pending(state, x, edges.outputs, taps.most)
+        check_pending(state, x, along.outputs, taps.most)
     y, pending, _, _ = run(
         x.contiguous(),
         None if state is None else state.current.contiguous(),
         values.contiguous(),
         first.contiguous(),
-        edges.starts,
-        edges.targets,
+        along.starts,
+        along.targets,
         None if bias is None else bias.contiguous(),
-        edges.outputs,
+        along.outputs,
         taps.most,
     )
     return y, PendingState(pending)
+
+
+def along_synapses(taps: Taps, edges: Edges | None) -> tuple[Tensor, Tensor, Edges]:
+    """Taps `[E, K]`, their first steps `[E]`, and the synapses: of a dense connection all."""
+    values, first = taps.values, taps.first.expand(taps.values.shape[:-1])
+    if edges is not None:
+        return values, first, edges
+    outputs, inputs = values.shape[:2]
+    return values.transpose(0, 1).flatten(0, 1), first.t().flatten(), all_of(inputs, outputs)
 
 
 @lru_cache(maxsize=32)

@@ -13,18 +13,21 @@ from torch import Tensor
 from torch.nn.functional import linear as product
 
 from spikegrad.checks import check_state_tensor
+from spikegrad.functional.delayed_linear import check_taps
+from spikegrad.functional.delayed_recurrent import begun, check_square
 from spikegrad.functional.recurrent import check_feedback
 from spikegrad.kernels.cpu.crossover import crossover, crossover_of
+from spikegrad.kernels.cpu.delayed import along_synapses
 from spikegrad.kernels.cpu.layer_operator import LayerOutputs, run
 from spikegrad.kernels.cpu.neuron import Neuron, named, usual
 from spikegrad.kernels.cpu.sparse import sparse_linear, usable
 from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
-from spikegrad.kernels.cpu.wide import Feedback, spread
+from spikegrad.kernels.cpu.wide import Delays, Feedback, spread
 from spikegrad.kernels.obstacles import definition_of
 from spikegrad.step import Step
-from spikegrad.types import Edges, RecurrentState, State
+from spikegrad.types import DelayedFeedbackState, Edges, RecurrentState, State, Taps
 
-__all__ = ["Met", "layer", "recurrent"]
+__all__ = ["Met", "delayed_recurrent", "layer", "recurrent"]
 
 
 class Met(NamedTuple):
@@ -134,6 +137,29 @@ def layer(
     return out.y, after
 
 
+def delayed_recurrent(
+    x: Tensor,
+    state: DelayedFeedbackState | None = None,
+    *,
+    taps: Taps,
+    edges: Edges | None = None,
+    neuron: str | Step,
+    args: dict[str, Any],
+) -> tuple[Tensor, DelayedFeedbackState]:
+    """`functional.delayed_recurrent` in one call; neuron, args: as of `recurrent`."""
+    check_square(taps, edges, x)
+    check_taps(taps)
+    inner, current = begun(state, x, taps.most)
+    values, first, along = along_synapses(taps, edges)
+    given, neurons = arrived(x), x.shape[2]
+    n = usual("rows", neuron, x.dtype, args) if inner is None else None
+    if n is None:
+        n = named("rows", neuron, x.new_zeros(()).expand(1, x.shape[1], neurons), inner, args)
+    fed = Feedback(values.contiguous(), along, None, Delays(first, current))
+    out = call(given, None, None, fed, n, starts=[], neurons=neurons)
+    return out.y, DelayedFeedbackState(n.wrap(out.ends), out.pending)
+
+
 def fed_first(last: Tensor, feedback: Tensor, edges: Edges | None) -> Tensor:
     """What the spikes `[B, N]` before the first step add to its current."""
     if edges is None:
@@ -154,13 +180,14 @@ def call(
     neurons: int,
 ) -> LayerOutputs:
     """The operator, with connections as `wide.py` lays them out."""
-    feedback, edges, first = fed
+    feedback, edges, first, delays = fed
     if feedback is not None and edges is not None:
-        usable(feedback, edges)
+        usable(feedback if delays is None else feedback[:, 0], edges)
     rows, inputs = given.shape[0] * given.shape[1], given.shape[2]
     shares = crossover(inputs, inputs) if weight is None else crossover_of(weight, inputs, rows)
     p = n.loaded.program
-    keep = n.wanted(given.x, weight, bias, feedback, first)
+    arriving = None if delays is None else delays.arriving
+    keep = n.wanted(given.x, weight, bias, feedback, first, arriving)
     # A trace needs shapes that do not depend on values.
     places = keep and not dense and p.spikes and p.support and not torch.compiler.is_compiling()
     places = places and not starts
@@ -175,6 +202,8 @@ def call(
             None if feedback is None else feedback.contiguous(),
             None if edges is None else edges.starts,
             None if edges is None else edges.targets,
+            None if delays is None else delays.first.contiguous(),
+            None if delays is None else delays.arriving.contiguous(),
             None if first is None else first.contiguous(),
             n.states.contiguous(),
             n.params,

@@ -24,7 +24,8 @@ class LayerCall(NamedTuple):
 
     program: the neurons' key; x: `[T, B, I]`, or one element a place; in_bits, in_support: words
     `[T, B, words]`; weight `[W, I]`; feedback `[W, N]`, or with back_starts `[N + 1]` and
-    back_targets `[E]` one number a synapse; first: `[B, W]`, added to the first step;
+    back_targets `[E]` one number a synapse, or with delays taps `[E, K]` from the step back_first
+    `[E]` on, and arriving `[B, most + 1, N]` on its way; first: `[B, W]`, added to the first step;
     states: `[states, 1 or B, 1 or N]`; params: `[parameters, 1 or N]`; keep: a backward pass may
     follow; lean: for it states are kept now and then alone; dense: outputs are wanted as numbers;
     places: bits are passed on with a gradient at the places of the support alone; shares: of ones,
@@ -44,6 +45,8 @@ class LayerCall(NamedTuple):
     feedback: Tensor | None
     back_starts: Tensor | None
     back_targets: Tensor | None
+    back_first: Tensor | None
+    arriving: Tensor | None
     first: Tensor | None
     states: Tensor
     params: Tensor
@@ -71,7 +74,8 @@ class LayerOutputs(NamedTuple):
     of the last step `[B, N]`, with feedback; reals, masks, current: what is kept of every step;
     bits, support: words `[T, B, tiles]`; packed: those of an input that came as numbers; marks:
     states at the start of every segment; ends: states `[states, B, N]`; choice: which way the
-    product went, spikes, numbers that are not 0; steady: a second edge `[B, N]`.
+    product went, spikes, numbers that are not 0; steady: a second edge `[B, N]`; pending: what
+    is on its way at the end, as `arriving`.
     """
 
     y: Tensor
@@ -86,6 +90,7 @@ class LayerOutputs(NamedTuple):
     ends: Tensor
     choice: Tensor
     steady: Tensor
+    pending: Tensor
 
 
 def register() -> None:
@@ -133,6 +138,7 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
         ends=params.new_empty((states, *one)),
         choice=x.new_empty((3,), dtype=torch.int64),
         steady=params.new_empty(()).expand(one) if call.places else made(False, one),
+        pending=made(False, one) if call.arriving is None else made(True, call.arriving.shape),
     )
 
 
@@ -181,17 +187,21 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     g = LayerOutputs(*grads)  # type: ignore[arg-type]
     need = LayerCall(*ctx.needs_input_grad)
     p = PROGRAMS[call.program]
+    delayed = call.arriving is not None
     ends = None if g.ends is None else g.ends[: len(p.smooth)]
     dx, dweight, dbias, dfeedback, dfirst, dstates, sums = below_autograd(
         torch.ops.spikegrad.layer_backward,
         call.program,
         g.y,
-        *[None if part is None else part.contiguous() for part in (g.last, ends, g.steady)],
+        *[
+            None if part is None else part.contiguous()
+            for part in (g.last, ends, g.steady, g.pending)
+        ],
         *call[LayerCall._fields.index("x") : LayerCall._fields.index("params") + 1],
         *kept,
-        need.x,
+        need.x or (delayed and (need.feedback or need.arriving)),
         need.weight or need.bias,
-        need.feedback,
+        need.feedback and not delayed,
         need.first,
         need.states,
         call.lean,
@@ -201,10 +211,49 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     )
     states = of_states(padded(dstates, p), call.states) if need.states else None
     params = of_tiles(sums, call.params, p) if need.params else None
-    given = {"x": dx, "weight": dweight, "bias": dbias, "feedback": dfeedback, "first": dfirst}
+    given: dict[str, Tensor | None] = {"x": dx, "weight": dweight, "bias": dbias}
+    given |= {"feedback": dfeedback, "first": dfirst}
+    if delayed and (need.feedback or need.arriving):
+        bits = kept[LayerOutputs._fields.index("bits") - LayerOutputs._fields.index("reals")]
+        made = of_delays(call, bits, dx, g.pending, bool(need.feedback))
+        given["feedback"], given["arriving"] = made
     result = {name: value for name, value in given.items() if getattr(need, name)}
     nothing = dict.fromkeys(LayerCall._fields)
     return tuple({**nothing, **result, "states": states, "params": params}.values())
+
+
+def of_delays(
+    call: LayerCall, bits: Tensor, dx: Tensor, pending: Tensor | None, need_taps: bool
+) -> tuple[Tensor | None, Tensor]:
+    """The gradients of the taps and of what was on its way, from that of the currents.
+
+    What is sent at a step arrives one step later at the soonest; pending: the gradient of what is
+    on its way at the end, None for 0.
+    """
+    assert call.arriving is not None
+    many = call.arriving.shape[1]
+    later = dx.new_zeros(call.arriving.shape) if pending is None else pending
+    times = torch.cat((dx, later.transpose(0, 1)))
+    dtaps = None
+    if need_taps:
+        steps = dx.shape[0]
+        (_, dtaps) = below_autograd(
+            torch.ops.spikegrad.delayed_linear_backward,
+            times[1 : steps + 1],
+            times[steps + 1 :].transpose(0, 1).contiguous(),
+            dx.new_empty(0),
+            bits,
+            call.feedback,
+            call.back_first,
+            call.back_starts,
+            call.back_targets,
+            call.neurons,
+            many - 1,
+            torch.zeros(3, dtype=torch.int64),  # of spikes
+            False,
+            True,
+        )
+    return dtaps, times[:many].transpose(0, 1)
 
 
 def of_states(gradients: Tensor, states: Tensor) -> Tensor:
@@ -231,6 +280,7 @@ def fake_layer_backward(
     grad_last: Tensor | None,
     grad_ends: Tensor | None,
     grad_steady: Tensor | None,
+    grad_pending: Tensor | None,
     x: Tensor,
     in_bits: Tensor | None,
     in_support: Tensor | None,
@@ -239,6 +289,8 @@ def fake_layer_backward(
     feedback: Tensor | None,
     back_starts: Tensor | None,
     back_targets: Tensor | None,
+    back_first: Tensor | None,
+    arriving: Tensor | None,
     first: Tensor | None,
     states: Tensor,
     params: Tensor,

@@ -18,18 +18,30 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from spikegrad.kernels.cpu.spikes import TILE, tiles
 from spikegrad.types import Edges
 
-__all__ = ["Feedback", "spread", "spread_edges", "width"]
+__all__ = ["Delays", "Feedback", "spread", "spread_edges", "width"]
 
 _SPREAD = WeakTensorKeyDictionary()
 """Edges that were made of targets, and what they were made with."""
 
 
+class Delays(NamedTuple):
+    """The step, `[E]`, from which on a synapse's taps arrive, and `[B, most + 1, N]` what is on its
+    way at the start.
+    """
+
+    first: Tensor
+    arriving: Tensor
+
+
 class Feedback(NamedTuple):
-    """A feedback's weight, `[W, N]` or with edges `[E]`, and what it adds to the first step."""
+    """A feedback's weight, `[W, N]` or with edges `[E]`, and what it adds to the first step; with
+    delays taps `[E, K]`, of neurons with one input.
+    """
 
     weight: Tensor | None = None
     edges: Edges | None = None
     first: Tensor | None = None
+    delays: Delays | None = None
 
     def spread(self, inputs: int) -> Feedback:
         """The same to currents as the kernel lays them out."""

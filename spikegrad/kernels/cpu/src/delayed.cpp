@@ -16,26 +16,11 @@ struct DelayedCall {
   }
 };
 
-// The connection of a call, its taps as the kernels take them.
 template <class T>
-class Wide : public Delayed<T> {
- public:
-  explicit Wide(const DelayedCall& call)
-      : Delayed<T>{synapses_of(call.starts, call.targets, call.outputs),
-                   data<T>(call.taps),
-                   data<int32_t>(call.first),
-                   taken<T>(call.count()),
-                   call.most,
-                   call.count()} {
-    if (this->count == this->there) return;
-    own_ = Scratch<T>(this->synapses.count() * this->count);
-    widen<T>(this->taps, this->synapses.count(), this->there, own_);
-    this->taps = own_;
-  }
-
- private:
-  Scratch<T> own_;
-};
+Wide<T> wide(const DelayedCall& call) {
+  const Synapses synapses = synapses_of(call.starts, call.targets, call.outputs);
+  return Wide<T>(synapses, call.taps, call.first, call.most);
+}
 
 void check_call(const DelayedCall& call, ScalarType dtype) {
   const int64_t synapses = call.targets.numel();
@@ -68,7 +53,7 @@ Four delayed_linear(const Tensor& x, const Maybe& pending, const Tensor& taps, c
   check_tensor(pending, {batch, most, outputs}, dtype, "pending must be [B, D, N]");
   check_tensor(bias, {outputs}, dtype, "the bias must be [N]");
   return by_type(dtype, [&]<class T>() {
-    const Wide<T> c(call);
+    const Wide<T> c = wide<T>(call);
     const int64_t row = call.row<T>();
     Tensor packed = pooled({steps, batch, tiles_of(inputs)}, ScalarType::Long);
     const bool spikes = pack_nonzeros(data<T>(x), steps * batch, inputs, words_of(packed));
@@ -144,7 +129,7 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(
   const bool spikes = data<int64_t>(choice)[1] >= 0;
   if (!spikes) check_tensor(Maybe(x), {steps, batch, inputs}, dtype, "x must be [T, B, I]");
   return by_type(dtype, [&]<class T>() {
-    const Wide<T> c(call);
+    const Wide<T> c = wide<T>(call);
     const int64_t row = call.row<T>();
     Tensor dx = pooled_if(need_x, {steps, batch, inputs}, dtype);
     Tensor dtaps = pooled_if(need_taps, {targets.numel(), c.there}, dtype);

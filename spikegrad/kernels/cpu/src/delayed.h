@@ -56,6 +56,23 @@ void narrow(const T* from, int64_t rows, int64_t count, T* to) {
                 [&](int64_t e) { std::copy_n(from + e * wide, count, to + e * count); });
 }
 
+// A connection with its taps as the kernels take them, in memory of its own where these are wide.
+template <class T>
+class Wide : public Delayed<T> {
+ public:
+  Wide(const Synapses& synapses, const Tensor& taps, const Tensor& first, int64_t most)
+      : Delayed<T>{synapses, data<T>(taps), data<int32_t>(first), taken<T>(taps.size(1)),
+                   most,     taps.size(1)} {
+    if (this->count == this->there) return;
+    own_ = Scratch<T>(synapses.count() * this->count);
+    widen<T>(this->taps, synapses.count(), this->there, own_);
+    this->taps = own_;
+  }
+
+ private:
+  Scratch<T> own_;
+};
+
 // place [E]: where a synapse adds what leaves at step 0, in rows of the neurons [N][row].
 template <class T>
 Scratch<int32_t> places_of(const Delayed<T>& c, int64_t row) {

@@ -14,7 +14,7 @@ namespace {
 struct BackCall {
   LayerCall layer;
   Needs needs;
-  const Maybe &grad_y, &grad_last, &grad_ends, &grad_steady;
+  const Maybe &grad_y, &grad_last, &grad_ends, &grad_steady, &grad_pending;
   const Tensor &reals, &masks, &current, &bits, &support, &marks;
   bool need_feedback, need_first, lean;
 };
@@ -33,7 +33,8 @@ struct Back : LayerSizes {
   ConnectionBack<T> in;
   Scratch<T> dI, back_total, back_weight, carry, start;
   std::optional<SparseFeedback<T>> sparse;  // feedback along some synapses
-  Scratch<T> again, reals, current;         // what a lean call computes again
+  std::optional<DelayedFeedbackBack<T>> delayed;
+  Scratch<T> again, reals, current;  // what a lean call computes again
   Scratch<uint64_t> masks;
   bool back_support = false, back_started = false;
   Places places;  // of this layer's own support
@@ -61,6 +62,10 @@ struct Back : LayerSizes {
   void choose_feedback() {
     const double square = static_cast<double>(rows()) * static_cast<double>(outputs);
     const uint64_t* s = words_of(call.support);
+    if (layer.delayed_feedback()) {
+      delayed.emplace(layer.back_taps<T>(), s, time, data<T>(call.grad_pending));
+      return;
+    }
     back_support =
         s && static_cast<double>(ones(s, rows() * tiles)) <= layer.in.crossover.input * square;
     const T* weight = data<T>(layer.feedback);
@@ -139,7 +144,7 @@ struct Back : LayerSizes {
     // The slot behind the segment holds the first step of the segment after it.
     const T* next = t < steps - 1 ? gradient + (time.row(t + 1) - time.row(t0)) * stride : nullptr;
     const int64_t groups = groups_of(batch), each = sparse && sparse->by_tiles() ? groups : 1;
-    const int64_t now = time.alive(t), later = time.alive(t + 1);
+    const int64_t now = time.alive(t), later = delayed ? now : time.alive(t + 1);
     if (next && sparse) sparse->begin(next, later);
     parallel(tiles * groups / each, 1, [&](int64_t begin, int64_t end) {
       const Scratch<T> back(kGroup * kTile);
@@ -151,6 +156,8 @@ struct Back : LayerSizes {
         LayerBack<T> mine = f;
         if (n <= 0)
           mine.back = nullptr;
+        else if (delayed)
+          delayed->step(t, tile, b0, n, back.get());
         else if (sparse)
           sparse->step(t, tile, b0, n, next, back.get());
         else if (back_support)
@@ -167,6 +174,7 @@ struct Back : LayerSizes {
         layer_backward(mine, tile, b0, b1, t, t + 1);
       }
     });
+    if (delayed) delayed->put(t, gradient + (time.row(t) - time.row(t0)) * stride, stride);
   }
 
   // Steps t1 - 1 to t0 of the neurons: dI of the segment.
@@ -280,21 +288,20 @@ using LayerGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
 
 // -> (dx, dweight, dbias, dfeedback, dfirst, dstates [smooth or 0, B, N], sums [tiles, groups,
 // learned, 64] of the parameters' gradients)
-LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe& grad_last,
-                               const Maybe& grad_ends, const Maybe& grad_steady, const Tensor& x,
-                               const Maybe& in_bits, const Maybe& in_support, const Maybe& weight,
-                               const Maybe& bias, const Maybe& feedback, const Maybe& back_starts,
-                               const Maybe& back_targets, const Maybe& first, const Tensor& states,
-                               const Tensor& params, const Tensor& reals, const Tensor& masks,
-                               const Tensor& current, const Tensor& bits, const Tensor& support,
-                               const Tensor& marks, const Tensor& choice, bool need_x,
-                               bool need_weight, bool need_feedback, bool need_first,
-                               bool need_states, bool lean, const std::vector<double>& shares,
-                               const std::vector<int64_t>& starts, int64_t neurons) {
+LayerGradients layer_gradients(
+    int64_t program, const Maybe& grad_y, const Maybe& grad_last, const Maybe& grad_ends,
+    const Maybe& grad_steady, const Maybe& grad_pending, const Tensor& x, const Maybe& in_bits,
+    const Maybe& in_support, const Maybe& weight, const Maybe& bias, const Maybe& feedback,
+    const Maybe& back_starts, const Maybe& back_targets, const Maybe& back_first,
+    const Maybe& arriving, const Maybe& first, const Tensor& states, const Tensor& params,
+    const Tensor& reals, const Tensor& masks, const Tensor& current, const Tensor& bits,
+    const Tensor& support, const Tensor& marks, const Tensor& choice, bool need_x, bool need_weight,
+    bool need_feedback, bool need_first, bool need_states, bool lean,
+    const std::vector<double>& shares, const std::vector<int64_t>& starts, int64_t neurons) {
   const Program& p = program_of(program);
   const ConnectionCall all{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  const LayerCall asked{p,     all,    feedback, back_starts, back_targets,
-                        first, states, params,   starts,      neurons};
+  const LayerCall asked{p,        all,   feedback, back_starts, back_targets, back_first,
+                        arriving, first, states,   params,      starts,       neurons};
   check_layer(asked);
   const LayerSizes s = asked.sizes();
   const ScalarType dtype = params.scalar_type();
@@ -304,11 +311,17 @@ LayerGradients layer_gradients(int64_t program, const Maybe& grad_y, const Maybe
   check_tensor(grad_ends, {p.smooth, s.batch, s.outputs}, dtype,
                "a state's gradient must be a contiguous [B, N]");
   const int64_t ones = ones_of(choice, all);
-  const LayerCall layer{p,     met(all, ones), feedback, back_starts, back_targets,
-                        first, states,         params,   starts,      neurons};
+  const LayerCall layer{p,        met(all, ones), feedback, back_starts, back_targets, back_first,
+                        arriving, first,          states,   params,      starts,       neurons};
   const Needs needs{ones, need_x, need_weight};
-  const BackCall call{layer,   needs, grad_y,  grad_last, grad_ends,     grad_steady, reals, masks,
-                      current, bits,  support, marks,     need_feedback, need_first,  lean};
+  if (arriving.has_value())
+    check_tensor(grad_pending, sizes_of(*arriving), dtype,
+                 "the gradient of what is on its way must be a contiguous [B, D, N]");
+  SG_CHECK(!layer.delayed_feedback() || (!need_feedback && !lean),
+           "the gradient of delayed feedback is another operator's");
+  const BackCall call{layer,        needs,         grad_y,     grad_last, grad_ends, grad_steady,
+                      grad_pending, reals,         masks,      current,   bits,      support,
+                      marks,        need_feedback, need_first, lean};
   check_kept(call);
   return by_type(dtype, [&]<class T>() {
     Back<T> back(call);

@@ -3,8 +3,11 @@
 #pragma once
 
 #include "connection_backward.h"
+#include "delayed_feedback.h"
 #include "layer.h"
 #include "sparse_tiles.h"
+
+#include <optional>
 
 namespace spikegrad {
 
@@ -17,15 +20,16 @@ struct LayerSizes : Sizes {
 };
 
 // A layer's operator is given this, forward and backward. With back_starts and back_targets the
-// feedback is [E], a number for each of some synapses (sparse.h). starts: of samples of different
-// length the first row of every step and the number of rows; what comes in is [1, rows, I] then,
-// and to the connection nothing but rows. Empty: samples of one length. neurons: N. Weights, bias
-// and targets are those of `width` outputs, first is [B, width]; a current that is given instead of
-// a weight is [T, B, inputs N].
+// feedback is [E], a number for each of some synapses (sparse.h), with back_first and arriving [E,
+// K] with delays (delayed_feedback.h): arriving [B, most + 1, N] is on its way at the start.
+// starts: of samples of different length the first row of every step and the number of rows; what
+// comes in is [1, rows, I] then, and to the connection nothing but rows. Empty: samples of one
+// length. neurons: N. Weights, bias and targets are those of `width` outputs, first is [B, width];
+// a current that is given instead of a weight is [T, B, inputs N].
 struct LayerCall {
   const Program& program;
   ConnectionCall in;
-  const Maybe &feedback, &back_starts, &back_targets, &first;
+  const Maybe &feedback, &back_starts, &back_targets, &back_first, &arriving, &first;
   const Tensor &states, &params;
   const std::vector<int64_t>& starts;
   int64_t neurons;
@@ -38,16 +42,48 @@ struct LayerCall {
     const Timeline time(starts);
     return {{time.steps, time.batch, rows.inputs, neurons}, time, width};
   }
-  bool sparse_feedback() const { return feedback.has_value() && back_starts.has_value(); }
+  bool delayed_feedback() const { return feedback.has_value() && back_first.has_value(); }
+  bool sparse_feedback() const {
+    return feedback.has_value() && back_starts.has_value() && !delayed_feedback();
+  }
+  template <class T>
+  Wide<T> back_taps() const {
+    return Wide<T>(back_synapses(), *feedback, *back_first, arriving->size(1) - 1);
+  }
   Synapses back_synapses() const {
     return synapses_of(*back_starts, *back_targets, width_of(program.inputs, neurons));
   }
 };
+inline void check_delayed(const LayerCall& call, ScalarType dtype) {
+  const Tensor &taps = *call.feedback, &arriving = *call.arriving;
+  SG_CHECK(call.back_starts.has_value() && taps.dim() == 2 && taps.size(1) > 0,
+           "taps must be [E, K]");
+  const int64_t synapses = taps.size(0), neurons = call.neurons;
+  check_tensor(call.feedback, {synapses, taps.size(1)}, dtype, "taps must be [E, K]");
+  check_tensor(call.back_first, {synapses}, ScalarType::Int, "first must be int32 [E]");
+  check_tensor(call.back_starts, {neurons + 1}, ScalarType::Long, "starts must be int64 [N + 1]");
+  check_tensor(call.back_targets, {synapses}, ScalarType::Int, "targets must be int32 [E]");
+  const int64_t* at = data<int64_t>(call.back_starts);
+  SG_CHECK(at[0] == 0 && at[neurons] == synapses, "starts must go from 0 to E");
+  SG_CHECK(call.program.inputs == 1 && call.starts.empty() && !call.in.weight.has_value(),
+           "delayed feedback is of given currents of one input and of samples of one length");
+  SG_CHECK(arriving.dim() == 3 && arriving.size(1) > 0, "arriving must be [B, D, N]");
+  check_tensor(call.arriving, {call.sizes().batch, arriving.size(1), neurons}, dtype,
+               "arriving must be a contiguous [B, D, N]");
+  const int64_t reach = arriving.size(1) + taken<double>(taps.size(1));
+  SG_CHECK(neurons * Window<double>::length_of(reach) < INT32_MAX, "too many neurons and steps");
+}
 inline void check_feedback(const LayerCall& call, ScalarType dtype) {
   const int64_t outputs = call.neurons, width = width_of(call.program.inputs, outputs);
   SG_CHECK(call.back_starts.has_value() == call.back_targets.has_value() &&
                (call.feedback.has_value() || !call.back_starts.has_value()),
            "a feedback, starts and targets belong together");
+  SG_CHECK(call.back_first.has_value() == call.arriving.has_value(),
+           "first taps belong to currents on their way");
+  if (call.delayed_feedback()) {
+    check_delayed(call, dtype);
+    return;
+  }
   if (call.sparse_feedback()) {
     check_synapses(*call.feedback, *call.back_starts, *call.back_targets, width, dtype);
     SG_CHECK(call.back_starts->numel() == outputs + 1, "starts must be [N + 1]");
@@ -135,14 +171,21 @@ struct Fed {
   Synapses synapses{};
   const T* sparse = nullptr;  // their weights [E]
   Scratch<T> rows;            // [B][padded width]
+  std::optional<DelayedFeedback<T>> delayed;
+
+  void make_rows(int64_t batch, int64_t width) {
+    rows = Scratch<T>(batch * padded<T>(width));
+    // Columns beyond N are read with the others.
+    std::memset(rows, 0, batch * padded<T>(width) * sizeof(T));
+  }
 };
 
 // Steps [t0, t1) of a layer. Groups are handed out whole: the words of a row lie in one cache line,
 // so threads on different tiles of the same rows would take it from each other at every step.
 template <class T>
-void run_steps(Layer<T>& f, const Fed<T>& fed, int64_t t0, int64_t t1) {
+void run_steps(Layer<T>& f, Fed<T>& fed, int64_t t0, int64_t t1) {
   const int64_t groups = groups_of(f.batch);
-  if (!fed.weights && !fed.sparse) {
+  if (!fed.weights && !fed.sparse && !fed.delayed) {
     parallel_each(f.tiles * groups, 1, [&](int64_t piece) {
       const int64_t b0 = piece / f.tiles * kGroup;
       layer_forward(f, piece % f.tiles, b0, std::min(f.batch, b0 + kGroup), t0, t1);
@@ -171,6 +214,7 @@ void run_steps(Layer<T>& f, const Fed<T>& fed, int64_t t0, int64_t t1) {
   for (int64_t b = 0; t0 > 0 && f.back_weights && b < time.alive(t0); ++b)
     list(words_at(t0 - 1), b);
   if (t0 > 0) spread(words_at(t0 - 1), time.alive(t0));
+  if (fed.delayed) fed.delayed->arrived(t0, fed.rows, padded<T>(f.width)), step.back = fed.rows;
   for (int64_t t = t0; t < t1; ++t) {
     parallel_each(f.tiles, 1,
                   [&](int64_t tile) { layer_forward(step, tile, 0, f.batch, t, t + 1); });
@@ -183,6 +227,7 @@ void run_steps(Layer<T>& f, const Fed<T>& fed, int64_t t0, int64_t t1) {
       }
       if (t + 1 < t1 && f.back_weights) list(bits, b);
     });
+    if (fed.delayed) fed.delayed->add(bits, t, fed.rows, padded<T>(f.width));
     if (t + 1 < t1) spread(bits, time.alive(t + 1));
   }
 }
@@ -215,13 +260,11 @@ struct Engine : LayerSizes {
     f.apart = call.in.weight.has_value() ? tiles * kTile : outputs, f.by_tile = kTile;
     f.one_step = false, f.word_b = tiles, f.word_tile = 1;
     f.program = &program, f.first = data<T>(call.first);
-    if (!call.feedback.has_value()) return;
+    if (!call.feedback.has_value() || call.delayed_feedback()) return;
     const bool sparse = call.sparse_feedback();
     if (sparse && !in_tiles(call.back_synapses(), rows())) {
       fed.synapses = call.back_synapses(), fed.sparse = data<T>(call.feedback);
-      fed.rows = Scratch<T>(batch * padded<T>(width));
-      // Columns beyond N are read with the others.
-      std::memset(fed.rows, 0, batch * padded<T>(width) * sizeof(T));
+      fed.make_rows(batch, width);
       return;
     }
     const T* weight = data<T>(call.feedback);
@@ -234,6 +277,11 @@ struct Engine : LayerSizes {
     const Choice choice = in.choose(call, packed);
     static_cast<Source<T>&>(f) = in.source;
     return choice;
+  }
+  // Before the first step of a call whose feedback has delays.
+  void begin_delays(const LayerCall& call) {
+    fed.delayed.emplace(call.back_taps<T>(), batch, data<T>(call.arriving));
+    fed.make_rows(batch, width);
   }
   // Where what is kept goes from here on.
   void keep(const Kept<T>& kept) {

@@ -19,7 +19,7 @@ struct How {
 };
 
 using Layered = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
-                           Tensor, Tensor, Tensor>;
+                           Tensor, Tensor, Tensor, Tensor>;
 
 template <class T>
 Layered forward(const LayerCall& call, const How& how) {
@@ -47,6 +47,7 @@ Layered forward(const LayerCall& call, const How& how) {
   auto at = [](Tensor& t) { return t.numel() ? mutable_data<T>(t) : nullptr; };
   e.keep({0, e.steps, rows, at(reals), at(current), words_of(masks), nullptr, keep});
   e.f.bits = words_of(bits), e.f.support = words_of(support), e.f.y = at(y);
+  if (call.delayed_feedback()) e.begin_delays(call);
   for (int64_t k = 0; k < segments; ++k) {
     const int64_t size = p.states * e.size;
     std::memcpy(mutable_data<T>(marks) + k * size, states, size * sizeof(T));
@@ -66,27 +67,34 @@ Layered forward(const LayerCall& call, const How& how) {
              mutable_data<T>(last) + left * e.outputs);
     }
   }
+  Tensor pending = none(dtype);
+  if (call.delayed_feedback()) {
+    pending = pooled(sizes_of(*call.arriving), dtype);
+    e.fed.delayed->left(e.steps, mutable_data<T>(pending));
+  }
   const Tensor ends = from_tiles(states.get(), p.states, e.batch, e.outputs, dtype);
-  return {y, last, reals, masks, current, bits, support, packed, marks, ends, choice, steady};
+  return {y,      last,  reals, masks,  current, bits,   support,
+          packed, marks, ends,  choice, steady,  pending};
 }
 
 // Arguments and results: LayerCall and LayerOutputs of layer_operator.py.
 Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
               const Maybe& weight, const Maybe& bias, const Maybe& feedback,
-              const Maybe& back_starts, const Maybe& back_targets, const Maybe& first,
-              const Tensor& states, const Tensor& params, bool keep, bool lean, bool dense,
-              bool places, const std::vector<double>& shares, const std::vector<int64_t>& starts,
-              int64_t neurons) {
+              const Maybe& back_starts, const Maybe& back_targets, const Maybe& back_first,
+              const Maybe& arriving, const Maybe& first, const Tensor& states, const Tensor& params,
+              bool keep, bool lean, bool dense, bool places, const std::vector<double>& shares,
+              const std::vector<int64_t>& starts, int64_t neurons) {
   const Program& p = program_of(program);
   const ConnectionCall in{x, in_bits, in_support, weight, bias, Crossover(shares)};
-  const LayerCall call{p,     in,     feedback, back_starts, back_targets,
-                       first, states, params,   starts,      neurons};
+  const LayerCall call{p,        in,    feedback, back_starts, back_targets, back_first,
+                       arriving, first, states,   params,      starts,       neurons};
   check_layer(call);
   SG_CHECK(weight.has_value() || ((x.stride(2) == 1 || x.size(2) == 1) &&
                                   (x.stride(1) == x.size(2) || x.size(1) == 1)),
            "a current must be dense in [B, N]");
   SG_CHECK(!places || (p.support && p.spikes && !dense && starts.empty()),
            "places are of bits with a support, of samples of one length");
+  SG_CHECK(!lean || !call.delayed_feedback(), "delayed feedback is not lean");
   const How how{keep, lean, dense, places};
   return by_type(params.scalar_type(), [&]<class T>() { return forward<T>(call, how); });
 }

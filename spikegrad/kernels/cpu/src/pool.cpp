@@ -33,7 +33,7 @@ std::atomic<bool> poison{false};
 
 // A buffer as a kernel meets it: for tests full of NaN.
 void* fresh(void* buffer, size_t bytes) {
-  if (poison.load(std::memory_order_relaxed)) std::memset(buffer, 0xff, bytes);
+  if (bytes && poison.load(std::memory_order_relaxed)) std::memset(buffer, 0xff, bytes);
   return buffer;
 }
 
