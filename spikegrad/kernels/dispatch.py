@@ -115,7 +115,7 @@ def bound_neuron(neuron: Any) -> tuple[str | Step | None, dict[str, Any]]:
         known = neuron.func is step and isinstance(neuron.args[0], Step)
         return (neuron.args[0] if known else None), values
     name = getattr(neuron.func, "__name__", "")
-    ours = name in STEPS and neuron.func in (globals()[name], getattr(functional, name))
+    ours = name in BOUND and neuron.func in BOUND[name]
     return (name if ours else None), values
 
 
@@ -335,3 +335,10 @@ def run(
         warn_once(choice.scan, str(error))
     args = {key: value for key, value in args.items() if key != "lean"}
     return reference(x, state, **args)
+
+
+BOUND = {
+    function.__name__: (function, getattr(functional, function.__name__))
+    for function in (integrate_and_fire, lif, cuba_lif, alif, li)
+}
+"""Scans that may be bound for feedback: ours, and those of the specification."""

@@ -368,3 +368,20 @@ def test_feedback_with_delays_is_explained_and_trained() -> None:
     assert float(net[1].connection.sigma) == 0.5
     assert not torch.equal(before, net[1].connection.delay())
     assert summary(net, x).rows[1].parameters == 2 * 16 * 16 + 16
+
+
+@pytest.mark.parametrize("connectivity", [None, 0.5])
+def test_feedback_with_delays_compiles(connectivity) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    back = DelayedLinear(16, 16, most=5.0, learn="interpolation", connectivity=connectivity)
+    layer = sg.Recurrent(sg.LIF(10.0, surrogate="triangle"), connection=back)
+    network = sg.Sequential(sg.Linear(5, 16), layer, sg.Linear(16, 2))
+    x, parameters = torch.rand(20, 3, 5) * 3, list(network.parameters())
+    y, _ = network(x)
+    compiled = torch.compile(lambda x: network(x)[0], backend="aot_eager", fullgraph=True)
+    z = compiled(x)
+    torch.testing.assert_close(y, z)
+    pair = [torch.autograd.grad(out.sum(), parameters) for out in (y, z)]
+    for ours, theirs in zip(*pair, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -52,7 +52,9 @@ def along_synapses(taps: Taps, edges: Edges | None) -> tuple[Tensor, Tensor, Edg
     if edges is not None:
         return values, first, edges
     outputs, inputs = values.shape[:2]
-    return values.transpose(0, 1).flatten(0, 1), first.t().flatten(), all_of(inputs, outputs)
+    # A trace ignores the memory of a function, and warns.
+    made = all_of.__wrapped__ if torch.compiler.is_compiling() else all_of
+    return values.transpose(0, 1).flatten(0, 1), first.t().flatten(), made(inputs, outputs)
 
 
 @lru_cache(maxsize=32)
