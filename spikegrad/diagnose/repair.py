@@ -129,6 +129,7 @@ def fix(
     (False, True, {'calibrate': 0.05})
     """
     given = batch_of(network, batch, loss, lengths)
+    batch = given.x if given.labels is None else (given.x, given.labels)
     how: dict[str, Any] = {"classes": classes, "lengths": given.lengths}
     before = health(network, batch, loss=loss, **how)
     wrong = [found for found in before.findings if found.kind in OF_INPUT]

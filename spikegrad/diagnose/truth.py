@@ -164,7 +164,7 @@ def truth(
     for name, value, least in (("samples", samples, 1), ("draws", draws, 3), ("flips", flips, 1)):
         check_count(value, name, least=least)
     given = batch_of(network, batch, loss)
-    if given.lengths is not None:
+    if given.lengths is not None and bool((given.lengths != len(given.x)).any()):
         expected = "expected sequences of one length to measure the truth of gradients"
         remedy = "pass samples that have as many steps: x[:n, lengths == n]"
         raise UserError(message(expected, f"lengths {given.lengths.tolist()[:8]}", remedy))

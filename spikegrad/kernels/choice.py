@@ -16,8 +16,10 @@ from spikegrad.step import Step
 
 __all__ = ["Choice", "decide", "found"]
 
-TORCH = ("linear", "delayed_linear", "conv2d", "max_pool2d", "spiking")
-"""Torch's own operations: a backend asked for by name that does not have one leaves it to torch."""
+TORCH = ("linear", "delayed_linear", "delayed_recurrent", "conv2d", "max_pool2d", "spiking")
+"""What a backend asked for by name leaves to the reference if it does not have it: operations of
+torch, and the loop over steps, each of which it runs.
+"""
 
 
 class Choice(NamedTuple):

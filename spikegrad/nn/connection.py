@@ -19,7 +19,7 @@ from spikegrad.kernels import check_backend
 from spikegrad.nn.base import plain
 from spikegrad.nn.current import Current, Layer, Source
 from spikegrad.nn.edged import Edged
-from spikegrad.nn.fold import fold, is_static, one_step, repeated
+from spikegrad.nn.fold import fold, is_static
 from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.now import NOW
 from spikegrad.nn.signal import Signal
@@ -142,11 +142,11 @@ class Linear(Layer, Edged, nn.Linear):
         edges = self.edges
         if is_static(x) and edges is None:
             return fold(super().forward, x)
-        once = one_step(x)
+        once = x[:1] if is_static(x) else x
         y = kernels.linear(
             once, weight=self.weight, bias=self.bias, edges=edges, backend=self.backend
         )
-        return repeated(y, x.shape[0])
+        return y.expand(x.shape[0], *y.shape[1:])
 
     def extra_repr(self) -> str:
         edges = self.edges
@@ -178,7 +178,7 @@ class Conv2d(Layer, nn.Conv2d):
         check_like(x, self.weight, "Conv2d")
         if self.padding_mode != "zeros":
             return fold(super().forward, x)
-        once = one_step(x)
+        once = x[:1] if is_static(x) else x
         y = kernels.conv2d(
             once,
             weight=self.weight,
@@ -189,7 +189,7 @@ class Conv2d(Layer, nn.Conv2d):
             groups=self.groups,
             backend=self.backend,
         )
-        return repeated(y, x.shape[0])
+        return y.expand(x.shape[0], *y.shape[1:])
 
 
 class AvgPool2d(Layer, nn.AvgPool2d):
@@ -210,12 +210,12 @@ class MaxPool2d(Layer, nn.MaxPool2d):
         if self.return_indices or self.ceil_mode or pair(self.dilation) != (1, 1):
             return fold(super().forward, x)
         y = kernels.max_pool2d(
-            one_step(x),
+            x[:1] if is_static(x) else x,
             kernel=pair(self.kernel_size),
             stride=pair(self.stride),
             padding=pair(self.padding),
         )
-        return repeated(y, x.shape[0])
+        return y.expand(x.shape[0], *y.shape[1:])
 
 
 class Flatten(Layer):

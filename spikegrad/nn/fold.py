@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from spikegrad.checks import check_current
 from spikegrad.errors import UserError, message
 
-__all__ = ["PURE", "fold", "is_static", "one_step", "repeated"]
+__all__ = ["PURE", "fold", "is_static"]
 
 PURE = (
     nn.Linear,
@@ -37,37 +36,6 @@ def is_static(x: Tensor) -> bool:
     return x.shape[0] > 1 and x.stride(0) == 0
 
 
-def repeated(step: Tensor, steps: int) -> Tensor:
-    """One step `[1, B, ...]` seen `steps` times, without a copy: static, if it is more than once.
-
-    >>> is_static(repeated(torch.ones(1, 2, 3), 5))
-    True
-    """
-    x = step.expand(steps, *step.shape[1:])
-    if steps > 1 and step.shape[0] == 1 and not torch.compiler.is_compiling():
-        x.repeats = step  # type: ignore[attr-defined]
-    return x
-
-
-def one_step(x: Tensor) -> Tensor:
-    """The step `[1, B, ...]` that a static x repeats; any other x as it is.
-
-    Of what `repeated` made it is that step itself: the gradient of a slice would be written into
-    zeros of T steps, and these be added up. Where a hook waits for the gradient of x, it is the
-    slice, so that the hook sees it.
-
-    >>> one_step(torch.ones(1, 2).expand(5, 2)).shape
-    torch.Size([1, 2])
-    """
-    if not is_static(x):
-        return x
-    step: Tensor | None = getattr(x, "repeats", None)
-    if step is None or x._backward_hooks or x.retains_grad:
-        return x[:1]
-    same = x.data_ptr() == step.data_ptr() and x.shape[1:] == step.shape[1:]
-    return step if same and x.requires_grad == step.requires_grad else x[:1]
-
-
 def fold(module: Callable[[Tensor], Tensor], x: Tensor, *, pure: bool = True) -> Tensor:
     """Apply a memoryless function of `[B, ...]` to x `[T, B, ...]`.
 
@@ -80,9 +48,9 @@ def fold(module: Callable[[Tensor], Tensor], x: Tensor, *, pure: bool = True) ->
     """
     check_current(x, floating=False)
     if pure and is_static(x):
-        y = module(one_step(x).squeeze(0))
+        y = module(x[0])
         check_rows(module, y, x.shape[1])
-        return repeated(y.unsqueeze(0), x.shape[0])
+        return y.expand(x.shape[0], *y.shape)
     y = module(x.flatten(0, 1))
     check_rows(module, y, x.shape[0] * x.shape[1])
     return y.unflatten(0, x.shape[:2])

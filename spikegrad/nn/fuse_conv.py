@@ -1,7 +1,9 @@
-"""Neighbours in a `Sequential` that run as one: [Conv2d of a static input,] neurons, MaxPool2d.
+"""Neighbours in a `Sequential` that run as one: neurons and MaxPool2d.
 
-A pair is fused where nobody can see what lies between its layers: no hook, no recording, no
-subclass, no state that only one of the layers would have. Else the layers run one by one.
+Of a static input a Conv2d and a BatchNorm before them, too: one step then is all that they compute,
+and its gradient is nowhere written for every step. Layers are fused where nobody can see what lies
+between them: no hook, no recording, no subclass, no state that only one of them would have. Else
+they run one by one.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from torch import Tensor, nn
 from spikegrad import kernels
 from spikegrad.nn.base import Neuron, does_as_its_class
 from spikegrad.nn.connection import Conv2d, MaxPool2d, pair
-from spikegrad.nn.fold import is_static, one_step
+from spikegrad.nn.fold import is_static
+from spikegrad.nn.norm import BatchNorm
 from spikegrad.types import State
 
 __all__ = ["run_ahead"]
@@ -35,56 +38,81 @@ def run_ahead(
     """
     if not isinstance(x, Tensor) or x.dim() != 5:
         return None
-    before, neuron, pool = triple(layers, x)
-    if neuron is None or pool is None or any(watched(layer) for layer in (before, neuron, pool)):
+    before = still_head(layers) if is_static(x) else []
+    ahead = len(before)
+    pair = pair_of(layers[ahead : ahead + 2])
+    if pair is None or any(watched(layer) for layer in (*before, *pair)):
         return None
-    ahead = 0 if before is None else 1
-    if (
-        (ahead and states[0] is not None)
-        or states[ahead + 1] is not None
-        or neuron.tape is not None
-    ):
+    neuron, pool = pair
+    stateless = (*states[:ahead], states[ahead + 1])
+    if any(state is not None for state in stateless) or neuron.tape is not None:
         return None
     args, kernel = neuron.law_arguments(), windows(pool)
     if kernel is None:
         return None
-    current = one_step(x)
+    current = x[:1] if is_static(x) else x
     # Asked before anything runs: a convolution whose result is of no use would run twice.
-    expected = current if before is None else behind(before, current)
+    expected = behind(before, current)
     law = neuron.law
     if expected is None:
         return None
     choice = kernels.choose_pool(expected, kernel, law, neuron.backend, args)
     if isinstance(choice, str):
         return None
-    start = states[ahead]
+    start, steps = states[ahead], x.shape[0]
+    for layer in before:
+        current = once(layer, current, steps)
     try:
-        if before is not None:
-            current = before(current)
         y, state = choice.function(
-            current, start, steps=x.shape[0], kernel=kernel, neuron=law, args=args
+            current, start, steps=steps, kernel=kernel, neuron=law, args=args
         )
     except kernels.BuildError:  # the neurons alone say so, and run as they can
-        return None
+        y, state = neuron(current.expand(steps, *current.shape[1:]), start)
+        y = pool(y)
     return y, [*[None] * ahead, state, None]
 
 
-def triple(
-    layers: Sequence[nn.Module], x: Tensor
-) -> tuple[Conv2d | None, Neuron | None, MaxPool2d | None]:
-    """A convolution where x is static, a neuron and a pool at the head of the layers, or Nones."""
-    before = layers[0] if layers and type(layers[0]) is Conv2d and is_static(x) else None
-    two = layers[1:3] if before is not None else layers[:2]
-    if len(two) != 2 or type(two[1]) is not MaxPool2d:
-        return None, None, None
-    neuron = two[0]
+def still_head(layers: Sequence[nn.Module]) -> list[Conv2d | BatchNorm]:
+    """A convolution at the head of the layers and a batch norm behind it, as far as they are there:
+    of a static input they compute one step.
+    """
+    kinds = (Conv2d, BatchNorm)
+    found: list[Conv2d | BatchNorm] = []
+    for layer, kind in zip(layers, kinds, strict=False):
+        if type(layer) is not kind or (isinstance(layer, BatchNorm) and layer.axis != 2):
+            break
+        assert isinstance(layer, kinds)
+        found.append(layer)
+    return found
+
+
+def once(layer: Conv2d | BatchNorm, x: Tensor, steps: int) -> Tensor:
+    """The one step `[1, B, ...]` of a layer, which stands for so many."""
+    if isinstance(layer, Conv2d):
+        y: Tensor = layer(x)
+        return y
+    layer.check(x)
+    return layer.normalise(x.squeeze(0), steps).unsqueeze(0)
+
+
+def pair_of(layers: Sequence[nn.Module]) -> tuple[Neuron, MaxPool2d] | None:
+    """Neurons and a pool, or None."""
+    if len(layers) != 2 or type(layers[1]) is not MaxPool2d:
+        return None
+    neuron = layers[0]
     if isinstance(neuron, Neuron) and does_as_its_class(neuron, Neuron):
-        return before, neuron, two[1]
-    return None, None, None
+        return neuron, layers[1]
+    return None
 
 
-def behind(conv: Conv2d, x: Tensor) -> Tensor | None:
-    """A tensor like the convolution's output, without memory; None where there will be none."""
+def behind(before: Sequence[Conv2d | BatchNorm], x: Tensor) -> Tensor | None:
+    """A tensor like the output of the layers, without memory; None where there will be none."""
+    conv = before[0] if before else None
+    if conv is None:
+        return x
+    assert isinstance(conv, Conv2d)
+    if any(isinstance(m, BatchNorm) and m.features != conv.out_channels for m in before):
+        return None  # the layer itself says so
     if x.dtype != conv.weight.dtype or torch.is_autocast_enabled("cpu"):
         return None
     sizes = list(x.shape[3:])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spikegrad import kernels
 from spikegrad.nn.base import Neuron, plain
 from spikegrad.nn.connection import Linear, check_features
-from spikegrad.nn.fold import one_step
+from spikegrad.nn.fold import is_static
 from spikegrad.nn.norm import BatchNorm, is_distributed
 from spikegrad.types import State
 
@@ -57,7 +57,7 @@ def run_normed(
 ) -> tuple[Any, list[State]]:
     """The output and the states of all its layers; with pass_on its spikes stay bits."""
     linear, norm, neuron = found.linear, found.norm, found.neuron
-    once = one_step(x)
+    once = x[:1] if is_static(x) else x
     if linear is not None:
         check_features("Linear", x, f"[T, B, {linear.in_features}]", linear.in_features, 2)
         once = kernels.linear(

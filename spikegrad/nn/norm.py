@@ -20,7 +20,7 @@ from spikegrad import kernels
 from spikegrad.checks import check_current, check_like, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.nn.current import Layer
-from spikegrad.nn.fold import is_static, one_step, repeated
+from spikegrad.nn.fold import is_static
 
 __all__ = ["BatchNorm", "is_distributed", "standing_in"]
 
@@ -82,10 +82,10 @@ class BatchNorm(Layer):
     def over(self, x: Tensor) -> Tensor:
         """The same, where the channels are the third dimension."""
         static = is_static(x)
-        rows = one_step(x).squeeze(0) if static else x.flatten(0, 1)
+        rows = x[0] if static else x.flatten(0, 1)
         repeats = x.shape[0] if static else 1
         y = self.normalise(rows, repeats)
-        return repeated(y.unsqueeze(0), repeats) if static else y.unflatten(0, x.shape[:2])
+        return y.expand(x.shape) if static else y.unflatten(0, x.shape[:2])
 
     def check(self, x: Tensor) -> None:
         """An input of this layer's channels, dtype and device."""

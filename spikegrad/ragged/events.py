@@ -141,12 +141,14 @@ class Events:
         return cls.batch([events for events, _ in pairs]), torch.stack(labels)
 
     def part(self, samples: slice) -> Events:
-        """Some of the samples; none of them may be left.
+        """Some of the samples, in the order of the batch; T is that of the longest of them.
 
         >>> Events.batch([Events([0], [0], size=3), Events([4], [2], size=3)]).part(slice(1, 2))
         Events(1 of 3 units, lengths [5], dt 1 ms)
         """
         chosen = range(*samples.indices(len(self.lengths)))
+        if chosen.step < 1:
+            raise UserError(message("expected samples in the order of the batch", str(samples)))
         place = torch.full((len(self.lengths),), -1)
         place[samples] = torch.arange(len(chosen))
         kept = place[self.sample] >= 0

@@ -55,7 +55,7 @@ class Batch(NamedTuple):
         """Some of the samples."""
         x, labels, lengths = self
         return Batch(
-            x.part(samples) if isinstance(x, Events) else x[samples],
+            x.part(samples).padded_to(x.steps) if isinstance(x, Events) else x[samples],
             None if labels is None else labels[samples],
             None if lengths is None else lengths[samples],
         )

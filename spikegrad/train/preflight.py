@@ -26,7 +26,7 @@ from spikegrad.train.objective import AnyObjective, classified
 from spikegrad.train.own_objective import OwnObjective, is_torchs
 from spikegrad.train.parallel import device_of
 from spikegrad.train.progress import Watcher
-from spikegrad.train.running import Place, dtype_of, evaluating, run, sequence_of
+from spikegrad.train.running import Input, Place, dtype_of, evaluating, run, sequence_of
 from spikegrad.train.step import check_whole
 
 __all__ = ["check_loaders", "preflight"]
@@ -75,7 +75,10 @@ def _check(job: Job, batch: Any) -> None:
     with evaluating(network):
         sequence = sequence_of(job.encode, x, lengths)
         first = None if lengths is None else lengths[:1]
-        one = sequence.part(slice(1)) if isinstance(sequence, Events) else sequence[:, :1]
+        if isinstance(sequence, Events):
+            one: Input = sequence.part(slice(1)).padded_to(sequence.steps)
+        else:
+            one = sequence[:, :1]
         y, _ = run(network, one, lengths=first)
         wanted, all_alike = (
             job.objective.placed(device, place.dtype),

@@ -157,7 +157,14 @@ def run(
     remedy = "use spikegrad's Sequential or Module, or hand lengths on to one in forward"
     events = isinstance(x, Events)  # they have their lengths themselves
     call = with_lengths(network, None if events else lengths, "a network", remedy)
-    out = call(x) if states is None else call(x, states)
+    try:
+        out = call(x) if states is None else call(x, states)
+    except TypeError as error:
+        if not (events and "not Events" in str(error)):
+            raise
+        expected = "expected a network that takes events: a Sequential, Module or Classifier"
+        remedy = "pass frames: (events.dense().transpose(0, 1), y, events.lengths)"
+        raise UserError(message(expected, type(network).__name__, remedy)) from error
     y, states = _parted(network, x, out) if isinstance(out, tuple) else (out, None)
     if not isinstance(y, Tensor) or y.dim() != 3 or y.shape[1] != x.shape[1]:
         got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__

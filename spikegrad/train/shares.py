@@ -117,10 +117,10 @@ def shares(batches: Iterable[Any], place: Place, *, parts: bool = False) -> Iter
     for given in batches:
         batch = batch_of(given)
         share, longest = _share(batch, place, parts)
-        batch = batch.trimmed(longest)
         if not parts and not share.alone:
             first = sum(share.counts[: place.rank])
             batch = batch.part(slice(first, first + share.counts[place.rank]))
+        batch = batch.trimmed(longest)
         if not sum(share.counts or (batch.samples,)):
             remedy = "do not pass empty batches"
             raise UserError(message("expected at least 1 sample per batch", "0", remedy))
@@ -185,10 +185,13 @@ def _exchange(
 
 
 def _fingerprint(x: Tensor | Events) -> int:
-    """A number that other samples, or another order, do not have: of the first and the last."""
+    """A number that other samples, or another order, do not have: of the first and the last, or of
+    all events.
+    """
     if isinstance(x, Events):
-        x = torch.stack([x.step, x.unit, x.sample], 1)
-    ends = x[[0, -1]] if len(x) else x
+        ends = torch.cat([x.step, x.unit, x.sample, x.lengths])
+    else:
+        ends = x[[0, -1]] if len(x) else x
     data = ends.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1
 

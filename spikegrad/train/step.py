@@ -115,7 +115,7 @@ def check_whole(truncate: int) -> None:
     samples, of which each would have another part in it.
     """
     if truncate:
-        expected = "expected truncate=0 with batches (x, y, lengths)"
+        expected = "expected truncate=0 with batches (x, y, lengths) or of events"
         raise UserError(message(expected, str(truncate), "train on whole sequences"))
 
 

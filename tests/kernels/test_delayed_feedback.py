@@ -219,3 +219,32 @@ def test_wrong_calls_are_refused() -> None:
         native(x[..., :3], None, taps=taps, neuron=neuron)
     with pytest.raises(TypeError, match="expected a DelayedFeedbackState"):
         native(x, torch.zeros(3), taps=taps, neuron=neuron)
+
+
+def test_inference_mode_leaves_nothing_behind() -> None:
+    layer = sg.Recurrent(sg.LIF(10.0), connection=sg.DelayedLinear(7, 7, most=5.0))
+    with torch.inference_mode():
+        layer(torch.rand(6, 2, 7))
+    layer(torch.rand(6, 2, 7))[0].sum().backward()
+    assert layer.connection.weight.grad is not None
+
+
+def test_the_state_may_change_before_the_backward_pass() -> None:
+    layer = sg.Recurrent(sg.LIF(10.0), connection=sg.DelayedLinear(7, 7, most=5.0))
+    x = torch.rand(6, 2, 7)
+    state = sg.cut(layer(x)[1])
+    y, _ = layer(x, state)
+    state.current.zero_()
+    y.sum().backward()
+
+
+def test_neurons_with_several_inputs_run_by_name_too() -> None:
+    from spikegrad.neurons import SynapticLIF
+
+    x, found = torch.rand(6, 2, 2, 4) * 20, []
+    for backend in ("auto", "cpu", "reference"):
+        torch.manual_seed(0)
+        back = sg.DelayedLinear(4, 8, most=3.0, backend=backend)
+        found.append(sg.Recurrent(SynapticLIF(backend=backend), connection=back)(x)[0])
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -11,7 +11,7 @@ from torch import nn as tnn
 import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad.errors import UserError
-from spikegrad.nn.fold import fold, is_static, one_step, repeated
+from spikegrad.nn.fold import fold, is_static
 from spikegrad.types import LIFState
 
 X = torch.rand(6, 3, 4, generator=torch.Generator().manual_seed(0)) * 2
@@ -386,24 +386,24 @@ def test_a_weight_changed_between_forward_and_backward_is_an_error(place, backen
         y.sum().backward()
 
 
-def test_the_gradient_of_a_static_input_is_that_of_its_step() -> None:
-    """No slice is written into zeros of T steps; a hook on the whole sees its gradient."""
-    network = sg.Sequential(
-        sg.Conv2d(1, 4, 3), sg.BatchNorm(4), sg.LIF(5.0), sg.MaxPool2d(2), sg.Flatten()
-    )
-    step = torch.rand(1, 3, 1, 6, 6, generator=torch.Generator().manual_seed(1))
-    copied = step.expand(5, -1, -1, -1, -1).contiguous()
-    want = gradients(network, copied)
-    y, got = gradients(network, step.expand(5, -1, -1, -1, -1))
-    assert torch.equal(y, want[0])
-    torch.testing.assert_close(got, want[1], rtol=1e-4, atol=1e-5)
-
-    x = repeated(step.requires_grad_(), 5)
-    assert one_step(x) is step
-    assert one_step(x.detach()).grad_fn is None
-    assert not one_step(x.detach()).requires_grad
-    seen: list[torch.Tensor] = []
-    x.register_hook(seen.append)
-    (one_step(x) * 2.0).sum().backward()
-    assert seen[0].shape == x.shape
-    assert torch.equal(step.grad, torch.full_like(step, 2.0))
+@pytest.mark.parametrize("seen", [False, True], ids=["fused", "hooked"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_static_input_gives_what_its_copies_give(training: bool, seen: bool) -> None:
+    """Values, gradients and running moments, where a convolution and a norm compute one step."""
+    found = []
+    step = torch.rand(3, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    for x in (step.expand(5, -1, -1, -1, -1), step.expand(5, -1, -1, -1, -1).contiguous()):
+        torch.manual_seed(0)
+        network = sg.Sequential(
+            *(sg.Conv2d(1, 4, 3, bias=False), sg.BatchNorm(4), sg.LIF(5.0)),
+            *(sg.MaxPool2d(2), sg.Flatten()),
+        ).train(training)
+        shapes: list[torch.Size] = []
+        if seen:
+            network[1].register_forward_hook(lambda m, i, y, shapes=shapes: shapes.append(y.shape))
+        x = x.clone() if x.stride(0) else x
+        y, grads = gradients(network, x)
+        assert shapes == ([torch.Size([5, 3, 4, 4, 4])] if seen else [])
+        found.append([y, *grads, network[1].running_mean, network[1].running_var])
+    for one, copies in zip(*found, strict=True):
+        torch.testing.assert_close(one, copies, rtol=1e-4, atol=1e-5)

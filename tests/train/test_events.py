@@ -13,7 +13,10 @@ from spikegrad import diagnose
 from spikegrad.errors import UserError
 from spikegrad.report.read import read_samples
 from spikegrad.train import evaluate, fit, predict
+from spikegrad.train import shares as shares_module
 from spikegrad.train.batch import Batch, batch_of
+from spikegrad.train.running import Place
+from spikegrad.train.shares import shares
 
 SIZE = 6
 QUIET = {"progress": False, "epochs": 2}
@@ -182,3 +185,55 @@ def test_batches_of_events_join() -> None:
     silent = both[0].standing_in(9)
     assert silent.x.shape == (9, 1, SIZE)
     assert not silent.x.dense().any()
+
+
+def test_shares_of_a_batch_of_events_have_its_steps(monkeypatch) -> None:
+    """Outputs of all processes are put together, so each runs as many steps as the longest."""
+    given = batch_of(next(iter(loader())))
+    monkeypatch.setattr(shares_module, "_exchange", lambda *a, **k: ((4, 4), 0))
+    for rank in (0, 1, 4):
+        place = Place(rank=rank, world=5)
+        ((batch, share),) = shares([given], place)
+        assert batch.x.shape[0] == given.longest
+        if rank < 4:
+            assert torch.equal(batch.x.dense()[:, 0], given.x.dense()[:, rank])
+        else:  # it stands in
+            assert not share.weight
+            assert len(batch.x) == 0
+
+
+def test_batches_of_other_events_are_told_apart() -> None:
+    one = sg.Events([0, 2, 5], [1, 0, 1], size=3)
+    other = sg.Events([0, 3, 5], [1, 0, 1], size=3)
+    assert shares_module._fingerprint(one) != shares_module._fingerprint(other)
+
+
+def test_own_losses_read_events_whichever_is_the_longest() -> None:
+    def last(y, labels, lengths):
+        return torch.nn.functional.cross_entropy(y[lengths - 1, torch.arange(len(labels))], labels)
+
+    for objective in (torch.nn.CrossEntropyLoss(), last):
+        for order in (False, True):
+            data = sorted(recordings(), key=lambda pair: int(pair[0].lengths), reverse=order)
+            fit(network(), [sg.Events.collate(data)], objective=objective, **QUIET)
+
+
+def test_a_repair_and_the_truth_take_events() -> None:
+    events, labels = next(iter(loader()))
+    x, how = events.dense(), {"lengths": events.lengths}
+    fixed, expected = (
+        diagnose.fix(network(), batch, **more)
+        for batch, more in (((events, labels), {}), ((x, labels), how))
+    )
+    assert fixed.options == expected.options
+    assert fixed.after.data() == expected.after.data()
+    made = sg.Sequential(sg.Linear(SIZE, 2), sg.LIF(10.0), sg.Linear(2, 2))
+    alike = sg.Events.batch([sg.Events([0, 3], [k, 1], size=SIZE) for k in range(3)])
+    assert diagnose.truth(made, (alike, torch.tensor([0, 1, 0]))).units > 0
+
+
+def test_a_network_that_takes_no_events_says_so() -> None:
+    with pytest.raises(UserError, match="expected a network that takes events"):
+        fit(torch.nn.Sequential(torch.nn.Linear(SIZE, 3)), loader(), **QUIET)
+    with pytest.raises(UserError, match="in the order of the batch"):
+        next(iter(loader()))[0].part(slice(None, None, -1))

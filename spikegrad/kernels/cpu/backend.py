@@ -36,6 +36,13 @@ class CPU(Backend):
         """Why the library is not there, or ""; the first call builds and loads it."""
         return cpu.load()
 
+    def leaves(self, call: Call) -> str:
+        """Delayed feedback of neurons with several inputs runs step by step."""
+        neuron = call.neuron if call.entry == "delayed_recurrent" else None
+        if neuron is not None and definition_of(neuron).inputs:
+            return "only scans and layers read several inputs"
+        return ""
+
     def refuses(self, call: Call) -> str:
         """Other devices, neurons without a program, products that torch computes."""
         x, neuron, args = call.x, call.neuron, call.args

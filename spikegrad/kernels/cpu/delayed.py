@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -60,5 +61,8 @@ def along_synapses(taps: Taps, edges: Edges | None) -> tuple[Tensor, Tensor, Edg
 @lru_cache(maxsize=32)
 def all_of(inputs: int, outputs: int) -> Edges:
     """Every synapse."""
-    starts = torch.arange(inputs + 1) * outputs
-    return Edges(starts, torch.arange(outputs, dtype=torch.int32).repeat(inputs), outputs)
+    compiling = torch.compiler.is_compiling()
+    with nullcontext() if compiling else torch.inference_mode(False):  # it is used again
+        starts = torch.arange(inputs + 1, device="cpu") * outputs
+        targets = torch.arange(outputs, dtype=torch.int32, device="cpu").repeat(inputs)
+    return Edges(starts, targets, outputs)

@@ -151,6 +151,8 @@ def delayed_recurrent(
     check_taps(taps)
     inner, current = begun(state, x, taps.most)
     values, first, along = along_synapses(taps, edges)
+    if edges is not None:
+        usable(values[:, 0], edges)
     given, neurons = arrived(x), x.shape[2]
     n = usual("rows", neuron, x.dtype, args) if inner is None else None
     if n is None:
@@ -181,8 +183,8 @@ def call(
 ) -> LayerOutputs:
     """The operator, with connections as `wide.py` lays them out."""
     feedback, edges, first, delays = fed
-    if feedback is not None and edges is not None:
-        usable(feedback if delays is None else feedback[:, 0], edges)
+    if feedback is not None and edges is not None and delays is None:
+        usable(feedback, edges)
     rows, inputs = given.shape[0] * given.shape[1], given.shape[2]
     shares = crossover(inputs, inputs) if weight is None else crossover_of(weight, inputs, rows)
     p = n.loaded.program

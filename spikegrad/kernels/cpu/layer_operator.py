@@ -156,6 +156,8 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
     )
     if call.weight is None and not call.lean:  # of a current its shape is enough
         saved = saved._replace(x=call.x.new_zeros(()).expand(call.x.shape))
+    if call.arriving is not None:  # and of this, too
+        saved = saved._replace(arriving=call.arriving.new_zeros(()).expand(call.arriving.shape))
     tensors = [part for part in saved if part is None or isinstance(part, Tensor)]
     ctx.call = [None if isinstance(part, Tensor) else part for part in saved]
     ctx.save_for_backward(

@@ -16,7 +16,9 @@ namespace spikegrad {
 template <class T>
 class Window {
  public:
-  static constexpr int64_t kAhead = 8;  // steps between two moves
+  // Steps between two moves: few, so that a window stays in the caches, but more where much is
+  // moved.
+  static int64_t ahead_of(int64_t reach) { return std::max<int64_t>(8, reach / 4); }
 
   Window(int64_t batch, int64_t neurons, int64_t reach, int64_t base)
       : batch_(batch), neurons_(neurons), reach_(reach), length_(length_of(reach)), base_(base),
@@ -24,7 +26,7 @@ class Window {
     std::memset(numbers_, 0, batch * neurons * length_ * sizeof(T));
   }
   // An odd number, as `row_of`.
-  static int64_t length_of(int64_t reach) { return (reach + kAhead) | 1; }
+  static int64_t length_of(int64_t reach) { return (reach + ahead_of(reach)) | 1; }
   int64_t length() const { return length_; }
   // A sample's first neuron at a step.
   T* at(int64_t b, int64_t t) const { return numbers_ + b * neurons_ * length_ + (t - base_); }
@@ -43,7 +45,7 @@ class Window {
   // The same back in time: step t is there, and of those behind it what can be reached.
   void move_back_to(int64_t t) {
     if (t >= base_) return;
-    const int64_t by = base_ - t + kAhead - 1;
+    const int64_t by = base_ - t + ahead_of(reach_) - 1;
     parallel_each(batch_ * neurons_, 256, [&](int64_t k) {
       T* const row = numbers_ + k * length_;
       std::memmove(row + by, row, (length_ - by) * sizeof(T));
@@ -139,7 +141,8 @@ class DelayedFeedbackBack {
   // the gradient of what is on its way at the end, [B][most + 1][N], or null.
   DelayedFeedbackBack(Wide<T> c, const uint64_t* support, const Timeline& time, const T* left)
       : c_(std::move(c)), time_(time), support_(support), tiles_(tiles_of(c_.synapses.inputs)),
-        window_(time.batch, c_.synapses.inputs, reach_of<T>(c_), time.steps - Window<T>::kAhead),
+        window_(time.batch, c_.synapses.inputs, reach_of<T>(c_),
+                time.steps - Window<T>::ahead_of(reach_of<T>(c_))),
         place_(places_of<T>(c_, window_.length())) {
     if (left) window_.fill(time.steps, c_.most + 1, left);
   }

@@ -67,10 +67,11 @@ inline void check_delayed(const LayerCall& call, ScalarType dtype) {
   SG_CHECK(at[0] == 0 && at[neurons] == synapses, "starts must go from 0 to E");
   SG_CHECK(call.program.inputs == 1 && call.starts.empty() && !call.in.weight.has_value(),
            "delayed feedback is of given currents of one input and of samples of one length");
-  SG_CHECK(arriving.dim() == 3 && arriving.size(1) > 0, "arriving must be [B, D, N]");
-  check_tensor(call.arriving, {call.sizes().batch, arriving.size(1), neurons}, dtype,
-               "arriving must be a contiguous [B, D, N]");
-  const int64_t reach = arriving.size(1) + taken<double>(taps.size(1));
+  SG_CHECK(arriving.dim() == 3 && arriving.size(0) == call.sizes().batch && arriving.size(1) > 0 &&
+               arriving.size(2) == neurons && arriving.scalar_type() == dtype,
+           "arriving must be [B, D, N]");
+  // The backward pass has all steps in one row.
+  const int64_t reach = call.sizes().steps + arriving.size(1) + taken<float>(taps.size(1));
   SG_CHECK(neurons * Window<double>::length_of(reach) < INT32_MAX, "too many neurons and steps");
 }
 inline void check_feedback(const LayerCall& call, ScalarType dtype) {

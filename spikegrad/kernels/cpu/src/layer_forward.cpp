@@ -95,6 +95,9 @@ Layered layer(int64_t program, const Tensor& x, const Maybe& in_bits, const Mayb
   SG_CHECK(!places || (p.support && p.spikes && !dense && starts.empty()),
            "places are of bits with a support, of samples of one length");
   SG_CHECK(!lean || !call.delayed_feedback(), "delayed feedback is not lean");
+  if (arriving.has_value())
+    check_tensor(arriving, sizes_of(*arriving), params.scalar_type(),
+                 "arriving must be a contiguous [B, D, N]");
   const How how{keep, lean, dense, places};
   return by_type(params.scalar_type(), [&]<class T>() { return forward<T>(call, how); });
 }
