@@ -154,7 +154,9 @@ def of_layer(seen: Seen, names: dict[nn.Module, str]) -> Explained:
     if len(layers) > 1:
         reason = "neurons and pool in one call"
         if isinstance(layer, Conv2d):
-            reason = "the convolution once, because its input is constant in time; " + reason
+            also = " and the norm" if layers[3:] else ""
+            once = f"the convolution{also} once, because its input is constant in time"
+            reason = f"{once}; {reason}"
         return Explained(layers, "cpu", "once" if layers[2:] else "", "", "", None, reason)
     backend, forward, reason = "torch", "", "spikegrad has no kernel for it"
     advice = next((f"use {name}" for kind, name in OURS.items() if type(layer) is kind), "")

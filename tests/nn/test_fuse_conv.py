@@ -215,3 +215,18 @@ def test_states_in_the_wrong_place_are_refused() -> None:
             layers(x, wrong)
     with pytest.raises(sg.UserError, match=r"state\.v of shape"):
         layers(x[:, :2], states)
+
+
+def test_a_norm_behind_the_convolution_of_a_static_input_is_in_the_same_call() -> None:
+    network = sg.Sequential(sg.Conv2d(1, 4, 3), sg.BatchNorm(4), sg.LIF(5.0), sg.MaxPool2d(2))
+    x = torch.rand(1, 3, 1, 6, 6).expand(5, -1, -1, -1, -1)
+    (said,) = sg.diagnose.explain(network, x)
+    assert said.layers == ("0", "1", "2", "3")
+    assert "the convolution and the norm once" in said.reason
+    before = network[1].running_mean.clone()
+    network(x)
+    assert not torch.equal(before, network[1].running_mean)
+    wrong = sg.Sequential(sg.Conv2d(1, 4, 3), sg.BatchNorm(5), sg.LIF(5.0), sg.MaxPool2d(2))
+    with pytest.raises(sg.errors.UserError, match=r"expected x \[T, B, 5, ...\], got \[5, 3, 4"):
+        wrong(x)
+    assert len(sg.diagnose.explain(network, x.clone())) > 1  # of other steps each is its own
