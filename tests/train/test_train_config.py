@@ -220,7 +220,12 @@ def test_a_surrogate_brings_its_own_slope_and_normalisation(recipe):
 
 def test_the_article_stands_alone_on_any_recipe():
     for recipe in recipes():
-        network = resolve({"model": "article"}, config=recipe).network
+        options = {"model": "article"}
+        if not resolve(config=recipe).network.hidden:  # convolutions, and nothing behind them
+            with pytest.raises(UserError, match="expected at least one hidden layer, got none"):
+                resolve(options, config=recipe)
+            options = {"model": "article", "hidden": "256"}
+        network = resolve(options, config=recipe).network
         assert network.readout == "auto"
         assert not network.batch_norm
     assert resolve({"model": "article", "readout": "li"}).network.readout == "li"
