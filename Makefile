@@ -59,10 +59,11 @@ contract: $(STAMP)  ## the kernels against the specification, every combination 
 # compiler's own vectors fewer: each of their operations is in tests/kernels/test_simd.py.
 SET_TESTS ?= $(addprefix tests/kernels/test_,contract.py conv.py delayed_feedback.py layer_contract.py layer_inputs.py layer_products.py linear.py pool2d.py sparse_products.py spike_pool.py)
 GENERIC_TESTS ?= $(addprefix tests/kernels/test_,conv.py layer_products.py linear.py pool2d.py sparse_products.py)
+SET_JOBS ?= $(JOBS)
 OTHER_SETS := $(BIN)/python -c 'from spikegrad.kernels.cpu import instructions as i; print(*(n for n in i.NEEDS if n != i.best() and not i.missing(n)))'
 sets: $(STAMP)  ## the kernels' values and gradients on every other instruction set of this CPU (all tests: SET_TESTS=tests/kernels)
 	@for set in $$($(OTHER_SETS)); do echo "instruction set $$set:"; tests="$(SET_TESTS)"; test $$set = generic && tests="$(GENERIC_TESTS)"; \
-		SPIKEGRAD_ISA=$$set $(THREADS) $(BIN)/python -m pytest -q -n $(JOBS) $$tests || exit 1; done $(FAILED)
+		SPIKEGRAD_ISA=$$set $(THREADS) $(BIN)/python -m pytest -q -n $(SET_JOBS) $$tests || exit 1; done $(FAILED)
 
 simd: $(STAMP)  ## each operation of the instruction sets of this CPU against plain code, by g++ and clang++
 	@$(BIN)/python -m pytest -q -rs tests/kernels/test_simd.py $(FAILED)
@@ -98,10 +99,11 @@ wheel-test: wheel  ## install that wheel into a new environment, and train there
 	@build/wheel-test/bin/python -m pip install --quiet $(PIP_ARGS) "$(TORCH)" "$$(ls -1t dist/spikegrad-*.whl | head -1)" $(FAILED)
 	@build/wheel-test/bin/python tests/check_wheel.py $(FAILED)
 
-# What keeps one core busy goes side by side; `test` has the layout and the examples too.
+# What keeps one core busy goes side by side; `test` has the layout and the examples too. Some tests
+# wait, for processes that end for example: meanwhile `sets` has their core.
 check: $(STAMP)  ## everything CI does
 	@$(MAKE) --no-print-directory -j $(JOBS) --output-sync=target AT_ONCE=yes docs format-check lint types doctest
-	@$(MAKE) --no-print-directory test sets
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target AT_ONCE=yes SET_JOBS=1 test sets
 	@echo "make check: all passed"
 
 format: $(STAMP)  ## rewrite the sources in the one format
