@@ -103,7 +103,7 @@ wheel-test: wheel  ## install that wheel into a new environment, and train there
 # wait, for processes that end for example: meanwhile `sets` has their core.
 check: $(STAMP)  ## everything CI does
 	@$(MAKE) --no-print-directory -j $(JOBS) --output-sync=target AT_ONCE=yes docs format-check lint types doctest
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target AT_ONCE=yes SET_JOBS=1 test sets
+	@$(MAKE) --no-print-directory -j $(JOBS) --output-sync=target AT_ONCE=yes SET_JOBS=1 test sets
 	@echo "make check: all passed"
 
 format: $(STAMP)  ## rewrite the sources in the one format

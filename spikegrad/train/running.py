@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spikegrad.checks import check_finite
 from spikegrad.errors import UserError, message
 from spikegrad.nn import Sequential, Tape, record
-from spikegrad.ragged import Events, mask_of, with_lengths
+from spikegrad.ragged import Events, as_frame, mask_of, with_lengths
 from spikegrad.train.batch import Batch
 from spikegrad.train.encoder import Encoder
 from spikegrad.types import State
@@ -134,14 +134,14 @@ def check_plain(encode: Encode) -> None:
         got = encode.name if isinstance(encode, Encoder) else "a function of your own"
         expected = "expected no encoder for events, which are spikes already"
         raise UserError(message(expected, got, "omit encoder"))
+    if not encode.sequence and encode.steps != Encoder.steps:
+        expected = "expected no steps for events, which have their own"
+        raise UserError(message(expected, f"steps={encode.steps}", "omit steps"))
 
 
 def whole(sequence: Input, network: nn.Module) -> Tensor:
     """A sequence as numbers `[T, B, *features]`, where all of them are looked at."""
-    if not isinstance(sequence, Events):
-        return sequence
-    like = next(network.parameters(), torch.zeros(()))
-    return sequence.dense(dtype_of(network)).to(like.device)
+    return as_frame(network, sequence)[0]
 
 
 def run(

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from delayed import delays, drawn, taps_of
 from native import needs_kernels, poisoned, threads
 from torch import Tensor
 
 import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad import kernels
-from spikegrad.functional.taps import gaussian_taps, integer_taps, interpolated_taps
 from spikegrad.kernels import cpu
 from spikegrad.nn.connectivity import connect
 from spikegrad.surrogate import arctan, boxcar, triangle
-from spikegrad.types import DelayedFeedbackState, Edges, Taps
+from spikegrad.types import DelayedFeedbackState, Edges
 
 pytestmark = needs_kernels
 TYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -41,32 +41,11 @@ NEURONS = {
 }
 
 
-def drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype, most: int = 8) -> Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return torch.randint(-most, most + 1, shape, generator=g).to(dtype) / 8
-
-
-def delays(shape: tuple[int, ...], dtype: torch.dtype, most: int) -> Tensor:
-    """Quarters of steps from 0 to most, both ends among them."""
-    g = torch.Generator().manual_seed(4)
-    made = torch.randint(0, 4 * most + 1, shape, generator=g).to(dtype) / 4
-    made.flatten()[0], made.flatten()[-1] = most, 0
-    return made
-
-
 def edges_of(neurons: int) -> Edges:
     mask = torch.rand(neurons, neurons, generator=torch.Generator().manual_seed(0)) < 0.4
     mask[:, 1::5] = False
     mask[0, 0] = True
     return connect(mask, neurons, neurons).edges
-
-
-def taps_of(kind: str, weight: Tensor, delay: Tensor, most: int) -> Taps:
-    if kind == "integer":
-        return integer_taps(weight, delay, most=most)
-    if kind == "interpolation":
-        return interpolated_taps(weight, delay, most=most)
-    return gaussian_taps(weight, delay, most=most, sigma={"narrow": 0.4, "wide": 2.0}[kind])
 
 
 def case(kind: str, shape: str, dtype: torch.dtype, sparse: bool) -> dict[str, Any]:
@@ -77,7 +56,7 @@ def case(kind: str, shape: str, dtype: torch.dtype, sparse: bool) -> dict[str, A
         "leaves": {
             "x": drawn(1, (steps, batch, neurons), dtype),
             "weight": drawn(3, size, dtype),
-            "delay": delays(size, dtype, most),
+            "delay": delays(4, size, dtype, most),
             "current": drawn(6, (batch, most + 1, neurons), dtype),
         },
         "g": drawn(7, (steps, batch, neurons), dtype),

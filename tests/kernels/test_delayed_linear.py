@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from delayed import delays, drawn, taps_of
 from native import CHECKS, needs_kernels, poisoned, threads
 from torch import Tensor
 
 from spikegrad import functional as F
 from spikegrad import kernels
 from spikegrad.errors import UserError
-from spikegrad.functional.taps import gaussian_taps, integer_taps, interpolated_taps
 from spikegrad.kernels import cpu
 from spikegrad.nn.connectivity import connect
 from spikegrad.types import Edges, PendingState, Taps
@@ -34,32 +34,11 @@ SHAPES = {
 INPUTS = ("spikes", "numbers", "zeros")
 
 
-def drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype, most: int = 8) -> Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return torch.randint(-most, most + 1, shape, generator=g).to(dtype) / 8
-
-
-def delays(seed: int, shape: tuple[int, ...], dtype: torch.dtype, most: int) -> Tensor:
-    """Quarters of steps from 0 to most, both ends among them."""
-    g = torch.Generator().manual_seed(seed)
-    made = torch.randint(0, 4 * most + 1, shape, generator=g).to(dtype) / 4
-    made.flatten()[0], made.flatten()[-1] = most, 0
-    return made
-
-
 def edges_of(inputs: int, outputs: int) -> Edges:
     mask = torch.rand(outputs, inputs, generator=torch.Generator().manual_seed(0)) < 0.4
     mask[:, 1::5] = False
     mask[0, 0] = True
     return connect(mask, inputs, outputs).edges
-
-
-def taps_of(kind: str, weight: Tensor, delay: Tensor, most: int) -> Taps:
-    if kind == "integer":
-        return integer_taps(weight, delay, most=most)
-    if kind == "interpolation":
-        return interpolated_taps(weight, delay, most=most)
-    return gaussian_taps(weight, delay, most=most, sigma={"narrow": 0.4, "wide": 2.0}[kind])
 
 
 def input_of(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

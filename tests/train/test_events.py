@@ -161,6 +161,8 @@ def test_an_encoder_beside_events_is_refused() -> None:
     for encoder in ("poisson", lambda x: x):
         with pytest.raises(UserError, match="expected no encoder for events"):
             fit(network(), loader(), encoder=encoder, **QUIET)
+    with pytest.raises(UserError, match=r"expected no steps for events, .* got steps=25"):
+        fit(network(), loader(), steps=25, **QUIET)
     with pytest.raises(UserError, match="expected truncate=0"):
         fit(network(), loader(), truncate=2, **QUIET)
     with pytest.raises(UserError, match="expected no lengths beside events"):
