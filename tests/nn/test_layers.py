@@ -395,7 +395,7 @@ def test_a_static_input_gives_what_its_copies_give(training: bool, seen: bool) -
     for x in (step.expand(5, -1, -1, -1, -1), step.expand(5, -1, -1, -1, -1).contiguous()):
         torch.manual_seed(0)
         network = sg.Sequential(
-            *(sg.Conv2d(1, 4, 3, bias=False), sg.BatchNorm(4), sg.LIF(5.0)),
+            *(sg.Conv2d(1, 4, 3, bias=False), sg.BatchNorm(4, momentum=1.0), sg.LIF(5.0)),
             *(sg.MaxPool2d(2), sg.Flatten()),
         ).train(training)
         shapes: list[torch.Size] = []
