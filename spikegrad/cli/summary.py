@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikegrad.errors import RunError
+from spikegrad.stages import per_stage
 from spikegrad.train.terminal import Screen, plain_table
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from spikegrad.train.config import Config
+    from spikegrad.train.config import Config, NetworkConfig
     from spikegrad.train.result import Result
 
 __all__ = ["draw", "say_start", "summarise"]
@@ -22,13 +23,21 @@ __all__ = ["draw", "say_start", "summarise"]
 def say_start(config: Config, network: nn.Module, folder: Path, *, resume: bool) -> None:
     """One line: what is trained, as it was built, and where it goes."""
     model = config.network.model
-    sizes = [f"{size}c" for size in config.network.channels] if model == "conv" else []
-    sizes += [str(size) for size in config.network.hidden]
+    sizes = _stages(config.network) if model in ("conv", "sew_resnet") else []
+    if model != "sew_resnet":
+        sizes += [str(size) for size in config.network.hidden]
     layer = next(layer for layer in network.modules() if hasattr(layer, "surrogate"))
     kind = f"{type(layer).__name__}, {layer.surrogate}"
     what = f"{config.data.dataset}: {model} {'-'.join(sizes)}, {kind}"
     verb = "continuing" if resume else "training"
     Screen().say(f"{verb} {what}; run folder {folder}")
+
+
+def _stages(network: NetworkConfig) -> list[str]:
+    """Every convolution, or block, by its channels."""
+    many = per_stage("blocks", network.blocks, len(network.channels))
+    pairs = zip(network.channels, many, strict=True)
+    return [f"{channels}c" for channels, blocks in pairs for _ in range(blocks)]
 
 
 def draw(folder: Path, *, again: bool = False) -> list[Path]:

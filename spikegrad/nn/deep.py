@@ -20,6 +20,7 @@ from spikegrad.nn.everywhere import AdaptiveAvgPool2d
 from spikegrad.nn.lif import IF, LIF
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.sequential import Sequential
+from spikegrad.stages import per_stage
 
 __all__ = ["sew_resnet", "sew_resnet18", "vgg"]
 
@@ -41,15 +42,16 @@ def sew_resnet(
     classes: int,
     *,
     channels: Sequence[int] = (32, 64),
-    blocks: Sequence[int] = (1, 1),
+    blocks: Sequence[int] = (1,),
     join: Join = "add",
     neuron: NeuronOf = integrator,
 ) -> Sequential:
     """A spike-element-wise residual network: a stem, stages of blocks, a mean over space.
 
-    shape: `[C, H, W]` of the input; channels, blocks: of every stage, each but the first halves
-    height and width; join: of a block's spikes with those of its skip connection; neuron: makes a
-    layer, given its shape `(C, 1, 1)`. By default small enough for images of 28 x 28 on a CPU.
+    shape: `[C, H, W]` of the input; channels: of every stage, each but the first halves height and
+    width; blocks: of every stage, or one number for all; join: of a block's spikes with those of
+    its skip connection; neuron: makes a layer, given its shape `(C, 1, 1)`. By default small enough
+    for images of 28 x 28 on a CPU.
 
     Source: Fang, Yu, Chen, Huang, Masquelier & Tian (2021), "Deep residual learning in spiking
     neural networks", NeurIPS.
@@ -61,10 +63,7 @@ def sew_resnet(
     check_shape(shape)
     check_choice(join, "join", ("add", "and", "iand"))  # concat would change the channels
     check_counts("channels", channels)
-    check_counts("blocks", blocks)
-    if len(blocks) != len(channels):
-        expected = f"expected blocks for {len(channels)} stages"
-        raise UserError(message(expected, str(list(blocks))))
+    blocks = per_stage("blocks", blocks, len(channels))
     if min(shape[1:]) < 2 ** (len(channels) - 1):
         expected = f"expected images of at least {2 ** (len(channels) - 1)} pixels a side"
         raise UserError(message(expected, str(list(shape)), "use fewer stages"))

@@ -26,6 +26,7 @@ from spikegrad.nn.quantity import Size
 from spikegrad.nn.readout import LI
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
+from spikegrad.stages import per_stage
 
 __all__ = ["article", "conv", "mlp", "recurrent", "sew_resnet", "sew_resnet18", "vgg"]
 
@@ -98,17 +99,19 @@ def conv(
     dense: Sequence[int],
     classes: int,
     *,
+    blocks: Sequence[int] = (1,),
     neuron: NeuronOf = default_neuron,
     batch_norm: bool = False,
     dropout: float = 0.0,
     readout: Readout = "linear",
     tau_out: float = 20.0,
 ) -> Sequential:
-    """A convolutional spiking classifier: 3x3 convolutions, each spiking then pooled by 2.
+    """A convolutional spiking classifier: stages of 3x3 convolutions, each pooled by 2 at its end.
 
-    shape: `[C, H, W]` of the input; channels: of the convolutions; dense: spiking layers behind;
-    neuron: makes a layer of a size, `(C, 1, 1)` behind a convolution: learned per channel.
-    `conv([1, 28, 28], [32, 64], [256], 10)` is 32C3-P2-64C3-P2-256-10.
+    shape: `[C, H, W]` of the input; channels: of the stages; dense: spiking layers behind; blocks:
+    convolutions of every stage, each with its neurons, or one number for all stages; neuron: makes
+    a layer of a size, `(C, 1, 1)` behind a convolution: learned per channel.
+    `conv([1, 28, 28], [32, 64], [256], 10, blocks=[1, 2])` is 32C3-P2-64C3-64C3-P2-256-10.
 
     >>> network = conv([1, 28, 28], [4, 8], [16], 10)
     >>> network(torch.rand(3, 2, 1, 28, 28))[0].shape
@@ -118,19 +121,24 @@ def conv(
         raise UserError(message("expected an input of shape [C, H, W]", str(list(shape))))
     check_layers("channels", channels)
     check_sizes(*shape, *channels, *dense, classes)
+    blocks = per_stage("blocks", blocks, len(channels))
     if min(shape[1:]) >> len(channels) == 0:
         most = min(shape[1:]).bit_length() - 1
         raise UserError(
             message(
-                f"expected at most {most} convolutions for {list(shape)}",
+                f"expected at most {most} stages for {list(shape)}",
                 str(len(channels)),
                 "each halves the picture",
             )
         )
     layers: list[nn.Module] = []
-    for before, size in zip([shape[0], *channels], channels, strict=False):
-        one = Conv2d(before, size, 3, padding=1, bias=not batch_norm)
-        layers += [*block(one, size, neuron((size, 1, 1)), batch_norm, 0.0), MaxPool2d(2)]
+    before = shape[0]
+    for size, many in zip(channels, blocks, strict=True):
+        for _ in range(many):
+            one = Conv2d(before, size, 3, padding=1, bias=not batch_norm)
+            layers += block(one, size, neuron((size, 1, 1)), batch_norm, 0.0)
+            before = size
+        layers.append(MaxPool2d(2))
     flat = channels[-1] * (shape[1] >> len(channels)) * (shape[2] >> len(channels))
     layers += [Flatten(), *dense_blocks(flat, dense, neuron, batch_norm, dropout)]
     last = dense[-1] if dense else flat

@@ -144,10 +144,11 @@ def build_encoder(config: Config, inputs: Inputs) -> Encoder:
         expected = "expected static samples for steps"
         raise UserError(message(expected, "sequences, which have their own", "omit steps"))
     shape: tuple[int, ...] = (-1,)
-    if network.model == "conv":
+    if network.model in ("conv", "sew_resnet"):
         shape = _image(inputs.features)
         if network.encoder == "delta":
-            raise UserError(message("expected another encoder for model conv", "delta"))
+            expected = f"expected another encoder for model {network.model}"
+            raise UserError(message(expected, "delta"))
     return Encoder(network.encoder, network.steps, inputs.sequence, shape)
 
 
@@ -165,7 +166,8 @@ def build_network(config: Config, inputs: Inputs) -> nn.Module:
     use_backend(built, backend, lean=network.lean)
     method = network.init
     if method == "auto":  # torch's weights leave layers silent that no norm drives
-        method = "torch" if network.batch_norm or network.model == "article" else "kaiming"
+        normed = network.batch_norm or network.model == "sew_resnet"
+        method = "torch" if normed or network.model == "article" else "kaiming"
     if method != "torch":
         initialise(built, method, gain=network.init_gain)
     return built
@@ -236,7 +238,15 @@ def _model(network: NetworkConfig, inputs: Inputs) -> nn.Module:
     }
     if network.model == "conv":
         shape, channels, dense = _image(inputs.features), network.channels, network.hidden
-        return models.conv(shape, channels, dense, inputs.classes, **common)
+        return models.conv(shape, channels, dense, inputs.classes, blocks=network.blocks, **common)
+    if network.model == "sew_resnet":
+        return models.sew_resnet(
+            _image(inputs.features),
+            inputs.classes,
+            channels=network.channels,
+            blocks=network.blocks,
+            neuron=_Neurons(network),
+        )
     size = 2 if network.encoder == "delta" else 1
     for n in inputs.features:
         size *= n
@@ -249,7 +259,7 @@ def _model(network: NetworkConfig, inputs: Inputs) -> nn.Module:
 
 def _image(features: tuple[int, ...]) -> tuple[int, ...]:
     if len(features) not in (2, 3):
-        expected = "expected images [H, W] or [C, H, W] for model conv"
+        expected = "expected images [H, W] or [C, H, W] for a convolutional model"
         raise UserError(message(expected, f"samples of shape {list(features)}", "use model mlp"))
     return features if len(features) == 3 else (1, *features)
 

@@ -27,8 +27,12 @@ __all__ = [
 ]
 
 
-_OURS = {"model": ("mlp", "recurrent", "conv")}
+_OURS = {"model": ("mlp", "recurrent", "conv", "sew_resnet")}
 """What the article's network, which is built as written there, does not read."""
+_FREE = {"model": ("mlp", "recurrent", "conv")}
+"""What a SEW-ResNet does not read either: its norms and its readout belong to it."""
+_DENSE = {"model": ("mlp", "recurrent", "conv", "article")}
+_IMAGES = {"model": ("conv", "sew_resnet")}
 _LEAKY = {**_OURS, "neuron": ("lif", "cuba", "alif")}
 _TARGETS = {"objective": ("count_mse", "rate_mse")}
 _CROSS_ENTROPIES = (
@@ -75,11 +79,19 @@ class NetworkConfig(_Group):
     """What learns."""
 
     model: str = declare(
-        "mlp", "shape of the network", choices=("mlp", "recurrent", "conv", "article")
+        "mlp", "shape of the network", choices=("mlp", "recurrent", "conv", "sew_resnet", "article")
     )
-    hidden: tuple[int, ...] = declare((256,), "neurons per hidden layer: 512,512", least=1)
+    hidden: tuple[int, ...] = declare(
+        (256,), "neurons per hidden layer: 512,512", least=1, needs=[_DENSE]
+    )
     channels: tuple[int, ...] = declare(
-        (16, 32), "conv: channels per layer", least=1, needs=[{"model": ("conv",)}]
+        (16, 32), "conv, sew_resnet: channels of the stages", least=1, needs=[_IMAGES]
+    )
+    blocks: tuple[int, ...] = declare(
+        (1,),
+        "convolutions of conv, or residual blocks of sew_resnet, per stage: 2 for all, or 1,2,2",
+        least=1,
+        needs=[_IMAGES],
     )
     neuron: str = declare(
         "lif", "kind of neuron", choices=("lif", "if", "cuba", "alif"), needs=[_OURS]
@@ -143,10 +155,10 @@ class NetworkConfig(_Group):
         needs=[_OURS],
     )
     batch_norm: bool = declare(
-        False, "batch norm over time before each hidden layer", needs=[_OURS]
+        False, "batch norm over time before each hidden layer", needs=[_FREE]
     )
     dropout: float = declare(
-        0.0, "dropout of hidden spikes, one mask for all steps", least=0, most=0.99, needs=[_OURS]
+        0.0, "dropout of hidden spikes, one mask for all steps", least=0, most=0.99, needs=[_FREE]
     )
     readout: str = declare(
         "auto",
@@ -157,7 +169,7 @@ class NetworkConfig(_Group):
         20.0,
         "time constant of a leaky readout (ms)",
         above=0,
-        needs=[{**_OURS, "readout": ("li",)}],
+        needs=[{**_FREE, "readout": ("li",)}],
     )
     encoder: str = declare(
         "direct",
@@ -174,7 +186,7 @@ class NetworkConfig(_Group):
         1.5,
         "gain of the kaiming initialisation",
         above=0,
-        needs=[{"init": ("kaiming",)}, {**_OURS, "init": ("auto",), "batch_norm": (False,)}],
+        needs=[{"init": ("kaiming",)}, {**_FREE, "init": ("auto",), "batch_norm": (False,)}],
     )
     calibrate: float = declare(
         0.0, "scale weights until each layer fires at this rate; 0: off", least=0, below=1

@@ -148,6 +148,5 @@ def _read_ones(values: dict[str, Any], levels: dict[str, int]) -> dict[str, Any]
 
 def _other_readout(values: Mapping[str, Any]) -> bool:
     """Whether the readout belongs to another model."""
-    return values["readout"] in (
-        ("linear", "spikes") if values["model"] == "article" else ("rate",)
-    )
+    others = {"article": ("linear", "spikes"), "sew_resnet": ("spikes", "li", "rate")}
+    return values["readout"] in others.get(values["model"], ("rate",))

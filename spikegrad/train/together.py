@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spikegrad.errors import UserError, message
+from spikegrad.stages import per_stage
 from spikegrad.train.fields import Option, unmet
 
 __all__ = ["check_together", "not_read", "unread"]
@@ -58,17 +59,22 @@ def _check_network(values: Mapping[str, Any]) -> None:
     article, readout = values["model"] == "article", values["readout"]
     if article and readout not in ("auto", "rate", "li"):
         raise UserError(message("expected readout rate or li for model article", readout))
+    if values["model"] == "sew_resnet" and readout not in ("auto", "linear"):
+        raise UserError(message("expected readout linear for model sew_resnet", readout))
     if readout == "rate" and not article:
         expected = "expected readout linear, spikes or li"
         raise UserError(message(expected, "rate", "only the article's network has it"))
     sizes = values["hidden"]
-    if not sizes and values["model"] != "conv":
+    images = values["model"] in ("conv", "sew_resnet")
+    if not sizes and not images:
         raise UserError(message("expected at least one hidden layer", "none", "--hidden 256"))
     if article and len(sizes) > 1:
         expected = "expected one hidden layer for model article"
         raise UserError(message(expected, ",".join(map(str, sizes)), f"--hidden {sizes[0]}"))
-    if values["model"] == "conv" and not values["channels"]:
+    if images and not values["channels"]:
         raise UserError(message("expected at least one convolution", "none", "--channels 16,32"))
+    if images:
+        per_stage("blocks", values["blocks"], len(values["channels"]))
     if values["v_reset"] >= values["threshold"]:
         expected = f"expected v_reset below the threshold of {values['threshold']:g}"
         raise UserError(message(expected, f"{values['v_reset']:g}", "it would fire at every step"))

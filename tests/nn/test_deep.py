@@ -204,8 +204,8 @@ def test_sew_resnet18_has_the_size_of_resnet18() -> None:
 
 
 def test_recipes_refuse_what_does_not_fit() -> None:
-    with pytest.raises(UserError, match="blocks for 2 stages"):
-        models.sew_resnet([1, 28, 28], 10, channels=[4, 8], blocks=[1])
+    with pytest.raises(UserError, match="in blocks, or 2: one per stage"):
+        models.sew_resnet([1, 28, 28], 10, channels=[4, 8], blocks=[1, 1, 1])
     with pytest.raises(UserError, match=r"shape \[C, H, W\]"):
         models.sew_resnet([28, 28], 10)
     with pytest.raises(UserError, match="at least 4 pixels a side"):

@@ -117,6 +117,17 @@ def test_convolutions_learn_per_channel() -> None:
         assert p.grad.abs().sum() > 0, key
 
 
+def test_stages_have_as_many_convolutions_as_asked() -> None:
+    network = models.conv([1, 8, 8], [4, 6], [], 5, blocks=[1, 2], batch_norm=True)
+    kinds = [type(layer).__name__ for layer in network]
+    stages = ["Conv2d", "BatchNorm", "LIF", "MaxPool2d", *["Conv2d", "BatchNorm", "LIF"] * 2]
+    assert kinds == [*stages, "MaxPool2d", "Flatten", "Linear"]
+    sizes = [tuple(layer.weight.shape[:2]) for layer in network if isinstance(layer, sg.Conv2d)]
+    assert sizes == [(4, 1), (6, 4), (6, 6)]
+    twice = models.conv([1, 8, 8], [4, 6], [], 5, blocks=[2])
+    assert sum(isinstance(layer, sg.Conv2d) for layer in twice) == 4
+
+
 def test_recipes_refuse_wrong_sizes() -> None:
     for make, words in [
         (lambda: models.mlp(64, [0], 5), "sizes >= 1"),
@@ -125,7 +136,10 @@ def test_recipes_refuse_wrong_sizes() -> None:
         (lambda: models.conv([1, 8, 8], [], [4], 5), "at least one size in channels"),
         (lambda: models.conv([1, 8, 8], [4], [0], 5), "sizes >= 1"),
         (lambda: models.conv([8, 8], [4], [], 5), r"\[C, H, W\]"),
-        (lambda: models.conv([1, 8, 8], [4] * 4, [], 5), "at most 3 convolutions"),
+        (lambda: models.conv([1, 8, 8], [4] * 4, [], 5), "at most 3 stages"),
+        (lambda: models.conv([1, 8, 8], [4, 4], [], 5, blocks=[1, 2, 1]), "in blocks, or 2: one"),
+        (lambda: models.conv([1, 8, 8], [4, 4], [], 5, blocks=[0]), "counts >= 1 in blocks"),
+        (lambda: models.sew_resnet([1, 8, 8], 5, channels=[4, 4], blocks=[]), "in blocks, or 2"),
         (lambda: models.mlp(64, [8], 5, readout="rate"), "unknown readout"),
         (lambda: models.article(readout="linear"), "unknown readout"),
     ]:

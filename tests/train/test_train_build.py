@@ -19,6 +19,9 @@ from spikegrad.train.config import OPTIONS
 NETWORKS = [
     *({"model": model} for model in ("mlp", "recurrent", "article")),
     {"model": "conv", "channels": [4]},
+    {"model": "conv", "channels": [4, 6], "blocks": [1, 2]},
+    {"model": "sew_resnet", "channels": [4, 6]},
+    {"model": "sew_resnet", "channels": [4], "blocks": [2], "neuron": "if"},
     *({"readout": readout} for readout in ("spikes", "li")),
     *({"neuron": neuron} for neuron in OPTIONS["neuron"].choices),
     {"neuron": "cuba", "learn": ["tau_mem", "tau_syn", "threshold", "slope"]},
@@ -46,8 +49,10 @@ NETWORKS = [
 def test_it_trains_and_comes_back(options, tmp_path, changes):
     run = tmp_path / "run"
     wanted = {**options, "epochs": 1, "ema": 0.0, **changes}
-    if wanted.get("model") == "article":
+    if wanted.get("model") in ("article", "sew_resnet"):
         wanted = {k: v for k, v in wanted.items() if k not in ("batch_norm", "dropout")}
+    if wanted.get("model") == "sew_resnet":
+        del wanted["hidden"]
     config = resolve(wanted)
     result = train_run(config, run, progress=False)
     assert np.isfinite(result.history[0]["train_loss"])

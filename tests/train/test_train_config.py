@@ -229,8 +229,19 @@ def test_the_article_stands_alone_on_any_recipe():
         assert network.readout == "auto"
         assert not network.batch_norm
     assert resolve({"model": "article", "readout": "li"}).network.readout == "li"
-    with pytest.raises(UserError, match="expected model mlp or recurrent or conv for neuron"):
+    with pytest.raises(UserError, match="expected model mlp or recurrent or conv or sew"):
         resolve({"model": "article", "neuron": "alif"})
+
+
+def test_a_sew_resnet_stands_on_any_recipe():
+    """The recipe's norms, dropout, dense layers and readout belong to other models."""
+    options = {"model": "sew_resnet", "channels": [4, 8], "blocks": [2]}
+    for recipe in [recipe for recipe in recipes() if recipe != "article"]:
+        network = resolve(options, config=recipe).network
+        assert (network.batch_norm, network.dropout, network.hidden) == (False, 0.0, (256,))
+        assert network.readout in ("auto", "linear")
+    with pytest.raises(UserError, match="expected model mlp or recurrent or conv for batch_norm"):
+        resolve({**options, "batch_norm": True})
 
 
 def test_the_config_of_a_run_is_a_file_like_any(tmp_path):
