@@ -70,12 +70,17 @@ def gaussian_taps(weight: Tensor, delay: Tensor, *, most: int, sigma: float) -> 
     """
     check_positive(sigma, "sigma", unit="steps")
     check_delay(delay, most)
-    half = math.ceil(3 * sigma + 0.5)
-    count = min(most + 1, 2 * half + 1)
-    first = (delay.detach().round() - half).clamp(0, most + 1 - count)
+    first, count = first_of_gaussian(delay.detach(), most, sigma)
     place = first.unsqueeze(-1) + torch.arange(count, dtype=delay.dtype, device=delay.device)
     shares = torch.softmax(-0.5 * ((place - delay.unsqueeze(-1)) / sigma).square(), -1)
     return Taps(spread(first, weight), weight.unsqueeze(-1) * shares, most)
+
+
+def first_of_gaussian(delay: Tensor, most: int, sigma: float) -> tuple[Tensor, int]:
+    """The first step of each Gaussian's taps, and how many there are."""
+    half = math.ceil(3 * sigma + 0.5)
+    count = min(most + 1, 2 * half + 1)
+    return (delay.round() - half).clamp(0, most + 1 - count), count
 
 
 def spread(first: Tensor, weight: Tensor) -> Tensor:

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikegrad import functional
+from spikegrad.checks import is_transformed
 from spikegrad.functional.steps import STEPS
+from spikegrad.functional.taps import check_delay
 from spikegrad.kernels.backend import FEEDBACK, Call
 from spikegrad.kernels.choice import Choice, decide, found
 from spikegrad.kernels.cpu.build import BuildError
+from spikegrad.kernels.cpu.taps import gaussian_taps, interpolated_taps
 from spikegrad.kernels.refusal import refused, say_dense, warn_once
 from spikegrad.kernels.shifted import is_shift, shifted
 from spikegrad.ragged import Packed, by_segments
@@ -36,6 +40,7 @@ __all__ = [
     "delayed_recurrent",
     "found_step",
     "integrate_and_fire",
+    "learned_taps",
     "li",
     "lif",
     "linear",
@@ -190,6 +195,26 @@ def delayed_linear(
     if choice.backend == "reference":
         say_dense(edges, taps.values, choice.reason)
     return choice.function(x, state, taps=taps, bias=bias, edges=edges)
+
+
+def learned_taps(
+    weight: Tensor, delay: Tensor, *, most: int, sigma: float | None = None, backend: str = "auto"
+) -> Taps:
+    """`functional.interpolated_taps`, or with sigma `gaussian_taps`; unless the reference is asked
+    for the backward pass computes them again instead of keeping what is in between.
+    """
+    how: dict[str, Any] = {"most": most} if sigma is None else {"most": most, "sigma": sigma}
+    plain = weight.dtype == delay.dtype and weight.dtype in (torch.float32, torch.float64)
+    if backend == "reference" or not plain or is_traced(weight, delay):
+        made = functional.interpolated_taps if sigma is None else functional.gaussian_taps
+        return made(weight, delay, **how)
+    check_delay(delay, most)
+    return (interpolated_taps if sigma is None else gaussian_taps)(weight, delay, **how)
+
+
+def is_traced(*tensors: Tensor) -> bool:
+    """Whether a compiler or a `torch.func` transform sees the tensors."""
+    return torch.compiler.is_compiling() or any(is_transformed(each) for each in tensors)
 
 
 def weighted(x: Tensor, weight: Tensor, *, edges: Edges | None, backend: str) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikegrad import kernels
 from spikegrad.checks import check_choice, check_like, check_positive
 from spikegrad.errors import UserError, message
-from spikegrad.functional.taps import gaussian_taps, integer_taps, interpolated_taps
+from spikegrad.functional.taps import integer_taps
 from spikegrad.kernels import check_backend
 from spikegrad.nn.connection import check_features
 from spikegrad.nn.current import reads_packed
@@ -115,18 +115,19 @@ class DelayedLinear(Edged, Stateful, nn.Linear):
     def taps(self) -> Taps:
         """What every synapse adds to the current, step after step, as it is now."""
         weight, edges = self.weight, self.edges
-        delay = self.delay() / self.dt
+        delay = self.delay()
+        delay = delay if self.dt == 1.0 else delay / self.dt
         if edges is not None and self.per == "input":
             delay = delay[edges.sources()]
         if self.learn is None or (self.learn == "gaussian" and not self.training):
             return integer_taps(weight, delay, most=self.most)
-        if self.learn == "interpolation":
-            taps = interpolated_taps(weight, delay, most=self.most)
-        else:
+        sigma = None
+        if self.learn == "gaussian":
             assert self.sigma is not None
             sigma = float(self.sigma) / self.dt
             delay = delay.expand(weight.shape)
-            taps = gaussian_taps(weight, delay, most=self.most, sigma=sigma)
+        how: dict[str, Any] = {"most": self.most, "sigma": sigma, "backend": self.backend}
+        taps = kernels.learned_taps(weight, delay, **how)
         return taps._replace(values=taps.values.to(weight.dtype))
 
     def anneal(self, progress: float) -> None:
