@@ -28,7 +28,7 @@ __all__ = [
 
 def choose_layer(
     x: Any,
-    weight: Tensor,
+    weight: Tensor | None,
     neuron: str | Step | None,
     surrogate: Any,
     backends: tuple[str, ...],
@@ -41,11 +41,11 @@ def choose_layer(
 ) -> Choice | str:
     """What runs a connection and its neurons in one call, or why nothing does.
 
-    x: the input, or what the layer before passes on; neuron: a step, or a scan by its name; None:
-    a connection alone; backends: those that the layers ask for; feedback: of what the neurons
-    return; edges, feedback_edges: of connections with some synapses alone; ahead: x enters the
-    layer before; ragged: x has the rows of sequences of different length. The function is a
-    backend's `layer`, or its `linear` where there are no neurons.
+    x: the input, or what the layer before passes on; weight: None of neurons alone; neuron: a step,
+    or a scan by its name; None: a connection alone; backends: those that the layers ask for;
+    feedback: of what the neurons return; edges, feedback_edges: of connections with some synapses
+    alone; ahead: x enters the layer before; ragged: x has the rows of sequences of different
+    length. The function is a backend's `layer`, or its `linear` where there are no neurons.
     """
     asked = "auto"
     for word in backends:

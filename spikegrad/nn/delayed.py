@@ -103,8 +103,12 @@ class DelayedLinear(Edged, Stateful, nn.Linear):
 
     @reads_packed
     def forward(self, x: Any, state: State = None) -> tuple[Any, State]:
-        """Currents `[T, B, out]` of x `[T, B, in]`, and those that are still on their way."""
+        """Currents `[T, B, out]` of x `[T, B, in]`, and those that are still on their way.
+
+        In a `Sequential` x may be the bits of the neurons in front.
+        """
         rows = x.rows if type(x) is Packed else x
+        rows = rows if isinstance(rows, Tensor) else getattr(rows, "whole", rows)
         shape = f"[T, B, {self.in_features}]"
         check_features("DelayedLinear", rows, shape, self.in_features, 2)
         check_like(rows, self.weight, "DelayedLinear")

@@ -76,7 +76,9 @@ class Quantity(nn.Module):
             return r
         if self.high is None:
             return self.low + widen(self.scale) * (r + torch.sqrt(r * r + 4)) / 2
-        return self.low + (self.high - self.low) * (1 + r / (1 + r.abs())) / 2
+        # In place: no gradient needs these, and there may be one for every synapse.
+        share = (r / (1 + r.abs())).add_(1)
+        return share.mul_(self.high - self.low).div_(2).add_(self.low)
 
     def extra_repr(self) -> str:
         with torch.no_grad():

@@ -26,6 +26,7 @@ from spikegrad.nn.everywhere import AdaptiveAvgPool2d, Conv1d, ConvTranspose2d, 
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
+from spikegrad.nn.fuse_delays import reads_bits, run_to_delays
 from spikegrad.nn.fuse_norm import NORMED, Normed, normed_at, run_normed
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.population import Population
@@ -164,6 +165,10 @@ class Sequential(Threaded, nn.Sequential):
                 together = layers[at : at + len(after)]
                 self.note([(layer, "one call with its neighbours") for layer in together])
                 return y, after, None
+            if self.witness is None and (
+                (ran := run_to_delays(layers[at : at + 2], x, before[at : at + 2])) is not None
+            ):
+                return *ran, None
             if (found := normed_at(layers[at:], x, before[at:])) is not None:
                 return self.advance_normed(layers, at, x, before, found)
         block = known or block_at(layers, at, x)
@@ -175,7 +180,14 @@ class Sequential(Threaded, nn.Sequential):
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
             check_stateless(layer, given)
         reader = reader_of(layers, end, x, block.choice)
-        passes_on = reader is not None
+        passes_on = reader is not None or (
+            self.witness is None
+            and block.neuron is not None
+            and block.choice is not None
+            and end < len(layers)
+            and type(x) is not Packed
+            and reads_bits(layers[end], block.choice.backend, block.connection.weight.dtype)
+        )
         y, state = run_block(block, x, before[end - 1], pass_on=passes_on, witness=self.witness)
         # Numbers, from a recorded layer for example, are looked at again.
         read = isinstance(rows_of(y), Tensor)

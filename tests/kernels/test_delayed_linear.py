@@ -18,6 +18,7 @@ from spikegrad import functional as F
 from spikegrad import kernels
 from spikegrad.errors import UserError
 from spikegrad.kernels import cpu
+from spikegrad.kernels.cpu.spikes import Spikes
 from spikegrad.nn.connectivity import connect
 from spikegrad.types import Edges, PendingState, Taps
 
@@ -101,6 +102,51 @@ def test_a_product(dtype: str, kind: str, shape: str, sparse: bool, x: str) -> N
             tolerance = 1e-4 if dtype == "float32" else 1e-11
             assert torch.allclose(found[name], want[name], tolerance, 10 * tolerance), name
     assert float(want["y"].abs().sum()) > 0
+
+
+def as_bits(x: Tensor, form: str) -> Spikes:
+    """Spikes whose edge has a value for each element, or for the places of a support alone."""
+    bits, _ = torch.ops.spikegrad.pack(x.detach())
+    if form == "numbers":
+        return Spikes(x, bits, None, x.shape[2])
+    support, _ = torch.ops.spikegrad.pack((drawn(9, tuple(x.shape), x.dtype) > 0.4).to(x.dtype))
+    if form == "everywhere":
+        return Spikes(x, bits, support, x.shape[2])
+    return Spikes(torch.ops.spikegrad.take_places(x, support), bits, support, x.shape[2])
+
+
+@pytest.mark.parametrize("form", ["numbers", "everywhere", "places"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["integer", "interpolation"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_spikes_as_bits(dtype: str, kind: str, shape: str, sparse: bool, form: str) -> None:
+    made = case(kind, shape, TYPES[dtype], sparse, "spikes")
+    x = as_bits(made["leaves"].pop("x"), form)
+    edge = x.edge.detach().requires_grad_()
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in made["leaves"].items()}
+    numbers = torch.ops.spikegrad.unpack(x.bits, x.whole, x.columns).requires_grad_()
+
+    def outcome(given: Any, leaf: Tensor) -> list[Tensor]:
+        taps = taps_of(kind, leaves["weight"], leaves["delay"], made["most"])
+        y, after = cpu.delayed_linear(
+            given,
+            PendingState(leaves["current"]),
+            taps=taps,
+            bias=leaves["bias"],
+            edges=made["edges"],
+        )
+        value = (y * made["g"]).sum() + (after.current * made["left"]).sum()
+        wanted = [leaf, leaves["weight"], leaves["bias"], leaves["current"]]
+        return [y.detach(), after.current.detach(), *torch.autograd.grad(value, wanted)]
+
+    with poisoned():
+        found = outcome(x._replace(edge=edge), edge)
+    want = outcome(numbers, numbers)
+    if form == "places":
+        want[2] = torch.ops.spikegrad.take_places(want[2].contiguous(), x.support)
+    for position, (one, other) in enumerate(zip(found, want, strict=True)):
+        assert torch.equal(one, other), position
 
 
 @pytest.mark.parametrize("kind", ["integer", "interpolation"])
@@ -199,8 +245,8 @@ def test_the_operator_is_what_torch_expects(x: str) -> None:
     taps, edges = taps_of("interpolation", leaves["weight"], leaves["delay"], 6), made["edges"]
     torch.library.opcheck(
         torch.ops.spikegrad.delayed_linear.default,
-        (leaves["x"], leaves["current"], taps.values.detach().requires_grad_(), taps.first,
-         edges.starts, edges.targets, leaves["bias"], edges.outputs, 6),
+        (leaves["x"], None, None, leaves["current"], taps.values.detach().requires_grad_(),
+         taps.first, edges.starts, edges.targets, leaves["bias"], edges.outputs, 6),
         test_utils=CHECKS,
     )  # fmt: skip
 

@@ -11,30 +11,36 @@ from torch import Tensor
 from spikegrad.functional.delayed_linear import check_pending
 from spikegrad.kernels.cpu.delayed_operator import run
 from spikegrad.kernels.cpu.sparse import usable
+from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
 from spikegrad.types import Edges, PendingState, Taps
 
 __all__ = ["along_synapses", "delayed_linear"]
 
 
 def delayed_linear(
-    x: Tensor,
+    x: Tensor | Spikes,
     state: PendingState | None = None,
     *,
     taps: Taps,
     bias: Tensor | None = None,
     edges: Edges | None = None,
 ) -> tuple[Tensor, PendingState]:
-    """`functional.delayed_linear`, along the synapses of what is not 0.
+    """`functional.delayed_linear`, along the synapses of what is not 0; x: also spikes as bits.
 
     A dense connection is one whose synapses all exist.
     """
     values, first, along = along_synapses(taps, edges)
     if edges is not None:
         usable(values[:, 0], edges)
+    given = (
+        Arrival(x.contiguous(), None, None, None, x.shape) if isinstance(x, Tensor) else arrived(x)
+    )
     if state is not None:
-        check_pending(state, x, along.outputs, taps.most)
+        check_pending(state, x if isinstance(x, Tensor) else x.whole, along.outputs, taps.most)
     y, pending, _, _ = run(
-        x.contiguous(),
+        given.x,
+        given.bits,
+        given.support,
         None if state is None else state.current.contiguous(),
         values.contiguous(),
         first.contiguous(),

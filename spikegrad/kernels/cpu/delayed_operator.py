@@ -28,6 +28,8 @@ def register() -> None:
 
 def fake_delayed_linear(
     x: Tensor,
+    in_bits: Tensor | None,
+    in_support: Tensor | None,
     pending: Tensor | None,
     taps: Tensor,
     first: Tensor,
@@ -39,26 +41,30 @@ def fake_delayed_linear(
 ) -> tuple[Tensor, ...]:
     """The outputs' shapes and dtypes.
 
-    x: `[T, B, I]`; pending: `[B, most, N]`; taps: `[E, K]`; first: `[E]`; packed: words that say
-    which values of x are not 0.
+    x: `[T, B, I]`, or with in_bits `[T, B, words]` the edge of spikes, in_support: its places if
+    it has one dimension; pending: `[B, most, N]`; taps: `[E, K]`; first: `[E]`; packed: words that
+    say which values of x are not 0, empty of bits.
     """
-    steps, batch, inputs = x.shape
+    steps, batch = (x if in_bits is None else in_bits).shape[:2]
+    words = (steps, batch, tiles(starts.shape[0] - 1)) if in_bits is None else (0,)
     return (
         x.new_empty((steps, batch, outputs)),
         x.new_empty((batch, most, outputs)),
-        x.new_empty((steps, batch, tiles(inputs)), dtype=torch.int64),
+        x.new_empty(words, dtype=torch.int64),
         x.new_empty((3,), dtype=torch.int64),
     )
 
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads: of spikes their bits alone."""
-    x, _, taps, first, starts, targets, _, outputs, most = inputs
+    x, in_bits, in_support, _, taps, first, starts, targets, _, outputs, most = inputs
     *_, packed, choice = output
     ctx.set_materialize_grads(False)
     spikes = not torch.compiler.is_compiling() and type(choice) is Tensor and choice[1] >= 0
     kept = x.new_empty(0) if spikes else x
-    ctx.save_for_backward(kept, packed, taps, first, starts, targets, choice)
+    packed = packed if in_bits is None else in_bits
+    support = in_support if x.dim() == 1 else None
+    ctx.save_for_backward(kept, packed, support, taps, first, starts, targets, choice)
     ctx.outputs, ctx.most = outputs, most
 
 
@@ -67,8 +73,8 @@ def gradient(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of input, currents on their way, taps and bias."""
     if grad_y is None and grad_pending is None:
-        return (None,) * 9
-    x, packed, taps, first, starts, targets, choice = ctx.saved_tensors
+        return (None,) * 11
+    x, packed, support, taps, first, starts, targets, choice = ctx.saved_tensors
     need = ctx.needs_input_grad
     dx, dtaps = below_autograd(
         torch.ops.spikegrad.delayed_linear_backward,
@@ -76,6 +82,7 @@ def gradient(
         None if grad_pending is None else grad_pending.contiguous(),
         x,
         packed,
+        support,
         taps,
         first,
         starts,
@@ -84,16 +91,18 @@ def gradient(
         ctx.most,
         choice,
         need[0],
-        need[2],
+        need[4],
     )
     dpending = None
-    if need[1]:
+    if need[3]:
         dpending = arrived(grad_y, grad_pending, packed, ctx.most)
-    dbias = grad_y.sum((0, 1)) if need[6] and grad_y is not None else None
+    dbias = grad_y.sum((0, 1)) if need[8] and grad_y is not None else None
     return (
         dx if need[0] else None,
+        None,
+        None,
         dpending,
-        dtaps if need[2] else None,
+        dtaps if need[4] else None,
         None,
         None,
         None,
@@ -123,6 +132,7 @@ def fake_delayed_linear_backward(
     grad_pending: Tensor | None,
     x: Tensor,
     packed: Tensor,
+    support: Tensor | None,
     taps: Tensor,
     first: Tensor,
     starts: Tensor,
@@ -134,6 +144,7 @@ def fake_delayed_linear_backward(
     need_taps: bool,
 ) -> tuple[Tensor, ...]:
     """The gradients' shapes and dtypes."""
+    assert support is None  # a trace has numbers
     size = (*packed.shape[:2], starts.shape[0] - 1)
     dx = taps.new_empty(size if need_x else (0,))
     return dx, taps.new_empty(taps.shape if need_taps else (0,))

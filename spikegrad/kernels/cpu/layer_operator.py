@@ -245,6 +245,7 @@ def of_delays(
             times[steps + 1 :].transpose(0, 1).contiguous(),
             dx.new_empty(0),
             bits,
+            None,
             call.feedback,
             call.back_first,
             call.back_starts,

@@ -19,8 +19,8 @@ from spikegrad.types import Taps
 
 __all__ = ["gaussian_taps", "interpolated_taps"]
 
-AT_ONCE = 1 << 18
-"""Numbers in between that exist at a time."""
+AT_ONCE = 1 << 15
+"""Synapses, or taps of Gaussians, whose numbers in between exist at a time."""
 
 
 def interpolated_taps(weight: Tensor, delay: Tensor, *, most: int) -> Taps:
@@ -43,20 +43,29 @@ def room(weight: Tensor, count: int) -> Tensor:
     return weight.new_empty_strided((outputs, inputs, count), (count, outputs * count, 1))
 
 
-def by_input(first: Tensor, weight: Tensor) -> Tensor:
-    """First steps of every synapse, in the order of `room`."""
-    whole = first.to(torch.int32).expand(weight.shape)
-    return whole if weight.dim() == 1 else whole.t().contiguous().t()
+def room_of_first(weight: Tensor, delay: Tensor) -> Tensor:
+    """For the first steps of every delay, in the order of `room`."""
+    if delay.dim() < 2:
+        return delay.new_empty(delay.shape, dtype=torch.int32)
+    return delay.new_empty_strided(delay.shape, (1, len(delay)), dtype=torch.int32)
+
+
+def part_of(delay: Tensor, weight: Tensor, part: slice) -> Tensor:
+    """The delays of some rows of a weight, where each synapse has one, else all."""
+    return delay[part] if delay.dim() == weight.dim() else delay
 
 
 def interpolate(weight: Tensor, delay: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Values of two taps and their first steps."""
-    first = delay.floor().clamp_(max=most - 1)
-    share = delay - first
-    values = room(weight, 2)
-    torch.mul(weight, share, out=values[..., 1])
-    torch.mul(weight, share.neg_().add_(1), out=values[..., 0])
-    return values, by_input(first, weight)
+    values, firsts = room(weight, 2), room_of_first(weight, delay)
+    for part in parts(weight, 1):
+        now = part_of(delay, weight, part)
+        first = now.floor().clamp_(max=most - 1)
+        share = now - first
+        torch.mul(weight[part], share, out=values[part][..., 1])
+        torch.mul(weight[part], share.neg_().add_(1), out=values[part][..., 0])
+        part_of(firsts, weight, part).copy_(first)
+    return values, firsts.expand(weight.shape)
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -85,10 +94,18 @@ def gradient_of_interpolation(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[A
     before, after = grad.unbind(-1)
     dweight = ddelay = None
     if ctx.needs_input_grad[0]:
-        share = delay - delay.floor().clamp_(max=most - 1)
-        dweight = (after * share).add_(before * share.neg_().add_(1))
+        dweight = torch.empty_like(weight)
+        for part in parts(weight, 1):
+            now = part_of(delay, weight, part)
+            share = now - now.floor().clamp_(max=most - 1)
+            torch.mul(after[part], share, out=dweight[part])
+            dweight[part] += before[part] * share.neg_().add_(1)
     if ctx.needs_input_grad[1]:
-        ddelay = (after - before).mul_(weight).sum_to_size(delay.shape)
+        ddelay = torch.empty_like(weight)
+        for part in parts(weight, 1):
+            torch.sub(after[part], before[part], out=ddelay[part])
+            ddelay[part] *= weight[part]
+        ddelay = ddelay.sum_to_size(delay.shape)
     return dweight, ddelay, None
 
 
@@ -100,21 +117,26 @@ def parts(weight: Tensor, count: int) -> Iterator[slice]:
         yield slice(begin, begin + rows)
 
 
-def shares_of(delay: Tensor, first: Tensor, count: int, sigma: float) -> tuple[Tensor, Tensor]:
-    """The Gaussians' taps, which sum up to 1, and their distances from the delay."""
+def shares_of(delay: Tensor, most: int, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The first steps of Gaussians, their taps, which sum up to 1, and the taps' distances from the
+    delay.
+    """
+    first, count = first_of_gaussian(delay, most, sigma)
     place = torch.arange(count, dtype=delay.dtype, device=delay.device)
     distance = (first.unsqueeze(-1) + place).sub_(delay.unsqueeze(-1))
-    return torch.softmax((distance / sigma).square_().mul_(-0.5), -1), distance
+    return first, torch.softmax((distance / sigma).square_().mul_(-0.5), -1), distance
 
 
 def weigh(weight: Tensor, delay: Tensor, most: int, sigma: float) -> tuple[Tensor, Tensor]:
     """Values of a Gaussian's taps and their first steps."""
-    first, count = first_of_gaussian(delay, most, sigma)
+    firsts = room_of_first(weight, delay)
+    _, count = first_of_gaussian(delay[:0], most, sigma)
     values = room(weight, count)
     for part in parts(weight, count):
-        shares, _ = shares_of(delay[part], first[part], count, sigma)
+        first, shares, _ = shares_of(delay[part], most, sigma)
         torch.mul(weight[part].unsqueeze(-1), shares, out=values[part])
-    return values, by_input(first, weight)
+        firsts[part].copy_(first)
+    return values, firsts
 
 
 def gradient_of_gaussian(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
@@ -126,10 +148,10 @@ def gradient_of_gaussian(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, .
     if torch.is_grad_enabled():
         taps = functional.gaussian_taps(weight, delay, most=most, sigma=sigma)
         return *graph_of(ctx, taps, grad), None, None
-    first, count = first_of_gaussian(delay, most, sigma)
+    count = first_of_gaussian(delay[:0], most, sigma)[1]
     dweight, ddelay = torch.empty_like(weight), torch.empty_like(delay)
     for part in parts(weight, count):
-        shares, distance = shares_of(delay[part], first[part], count, sigma)
+        shares, distance = shares_of(delay[part], most, sigma)[1:]
         each = grad[part] * shares
         torch.sum(each, -1, out=dweight[part])
         # The logarithm of a share grows with the delay by distance / sigma^2, less its mean.

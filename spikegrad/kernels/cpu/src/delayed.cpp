@@ -1,6 +1,7 @@
 // The operators of a connection with delays.
 #include "connection.h"
 #include "delayed.h"
+#include "places.h"
 
 namespace spikegrad {
 namespace {
@@ -40,25 +41,38 @@ void check_call(const DelayedCall& call, ScalarType dtype) {
 
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-// -> (y [T, B, N], pending [B, D, N], packed: which values of x are not 0, choice)
-Four delayed_linear(const Tensor& x, const Maybe& pending, const Tensor& taps, const Tensor& first,
+// -> (y [T, B, N], pending [B, D, N], packed: which values of x are not 0, choice). in_bits:
+// spikes, of which x then is the edge, at the places of in_support alone if it has one dimension;
+// packed is empty.
+Four delayed_linear(const Tensor& x, const Maybe& in_bits, const Maybe& in_support,
+                    const Maybe& pending, const Tensor& taps, const Tensor& first,
                     const Tensor& starts, const Tensor& targets, const Maybe& bias, int64_t outputs,
                     int64_t most) {
   const ScalarType dtype = x.scalar_type();
-  SG_CHECK(x.dim() == 3 && x.numel() > 0, "x must be [T, B, I]");
-  const DelayedCall call{taps, first, starts, targets, x.size(0), x.size(1), outputs, most};
+  const Tensor& sizes = in_bits.has_value() ? *in_bits : x;
+  SG_CHECK(sizes.dim() == 3 && sizes.numel() > 0, "x must be [T, B, I]");
+  const DelayedCall call{taps, first, starts, targets, sizes.size(0), sizes.size(1), outputs, most};
   check_call(call, dtype);
   const int64_t steps = call.steps, batch = call.batch, inputs = call.inputs();
-  check_tensor(Maybe(x), {steps, batch, inputs}, dtype, "x must be a contiguous [T, B, I]");
+  check_tensor(in_bits, {steps, batch, tiles_of(inputs)}, ScalarType::Long,
+               "bits must be int64 [T, B, words]");
+  check_tensor(in_support, {steps, batch, tiles_of(inputs)}, ScalarType::Long,
+               "support must be int64 [T, B, words]");
+  if (!in_bits.has_value())
+    check_tensor(Maybe(x), {steps, batch, inputs}, dtype, "x must be a contiguous [T, B, I]");
   check_tensor(pending, {batch, most, outputs}, dtype, "pending must be [B, D, N]");
   check_tensor(bias, {outputs}, dtype, "the bias must be [N]");
   return by_type(dtype, [&]<class T>() {
     const Wide<T> c = wide<T>(call);
     const int64_t row = call.row<T>();
-    Tensor packed = pooled({steps, batch, tiles_of(inputs)}, ScalarType::Long);
-    const bool spikes = pack_nonzeros(data<T>(x), steps * batch, inputs, words_of(packed));
-    const int64_t count = ones(words_of(packed), steps * batch * tiles_of(inputs));
-    const uint64_t* bits = words_of(packed);
+    Tensor packed = none(ScalarType::Long);
+    bool spikes = true;
+    if (!in_bits.has_value()) {
+      packed = pooled({steps, batch, tiles_of(inputs)}, ScalarType::Long);
+      spikes = pack_nonzeros(data<T>(x), steps * batch, inputs, words_of(packed));
+    }
+    const uint64_t* bits = words_of(in_bits.has_value() ? *in_bits : packed);
+    const int64_t count = ones(bits, steps * batch * tiles_of(inputs));
     Tensor y = pooled({steps, batch, outputs}, dtype), left = pooled({batch, most, outputs}, dtype);
     T *to = mutable_data<T>(y), *behind = mutable_data<T>(left);
     const Scratch<int32_t> place = places_of(c, row);
@@ -110,11 +124,14 @@ void gradients_of_currents(const DelayedCall& call, const Maybe& grad_y, const M
 }
 
 // -> (dx, dtaps [E, K]), empty where nobody needs them. x: its numbers, or anything where packed
-// says all of them.
-std::tuple<Tensor, Tensor> delayed_linear_backward(
-    const Maybe& grad_y, const Maybe& grad_left, const Tensor& x, const Tensor& packed,
-    const Tensor& taps, const Tensor& first, const Tensor& starts, const Tensor& targets,
-    int64_t outputs, int64_t most, const Tensor& choice, bool need_x, bool need_taps) {
+// says all of them; support: dx has one value for each of its places (places.h), none elsewhere.
+std::tuple<Tensor, Tensor> delayed_linear_backward(const Maybe& grad_y, const Maybe& grad_left,
+                                                   const Tensor& x, const Tensor& packed,
+                                                   const Maybe& support, const Tensor& taps,
+                                                   const Tensor& first, const Tensor& starts,
+                                                   const Tensor& targets, int64_t outputs,
+                                                   int64_t most, const Tensor& choice, bool need_x,
+                                                   bool need_taps) {
   SG_CHECK(packed.dim() == 3 && packed.numel() > 0, "expected the bits of x");
   const ScalarType dtype = taps.scalar_type();
   const DelayedCall call{taps,           first,          starts,  targets,
@@ -123,6 +140,8 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(
   const int64_t steps = call.steps, batch = call.batch, inputs = call.inputs();
   check_tensor(Maybe(packed), {steps, batch, tiles_of(inputs)}, ScalarType::Long,
                "bits must be int64 [T, B, words]");
+  check_tensor(support, {steps, batch, tiles_of(inputs)}, ScalarType::Long,
+               "support must be int64 [T, B, words]");
   check_tensor(grad_y, {steps, batch, outputs}, dtype, "the gradient must be [T, B, N]");
   check_tensor(grad_left, {batch, most, outputs}, dtype, "the gradient must be [B, D, N]");
   check_tensor(choice, {3}, ScalarType::Long, "a choice is three int64");
@@ -131,7 +150,12 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(
   return by_type(dtype, [&]<class T>() {
     const Wide<T> c = wide<T>(call);
     const int64_t row = call.row<T>();
-    Tensor dx = pooled_if(need_x, {steps, batch, inputs}, dtype);
+    const int64_t words = tiles_of(inputs);
+    Places places;
+    if (need_x && support.has_value())
+      places = Places(words_of(support), Timeline(steps, batch), words);
+    Tensor dx =
+        places ? pooled({places.count()}, dtype) : pooled_if(need_x, {steps, batch, inputs}, dtype);
     Tensor dtaps = pooled_if(need_taps, {targets.numel(), c.there}, dtype);
     Scratch<T> aside;  // the gradients of wide taps
     T* sums = nullptr;
@@ -142,7 +166,7 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(
       std::fill_n(sums, numbers, T(0));
     }
     const Scratch<int32_t> place = places_of(c, row);
-    const int64_t group = std::min(batch, kSamples), words = tiles_of(inputs);
+    const int64_t group = std::min(batch, kSamples);
     const int64_t pieces = std::min<int64_t>(words, 2 * torch::stable::get_num_threads());
     const Scratch<T> gradients(group * outputs * row);
     std::vector<Events<T>> events;
@@ -165,14 +189,20 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(
       }
       if (!need_x) continue;
       parallel((b1 - b0) * words, 1, [&](int64_t begin, int64_t end) {
-        const Scratch<T> rows(kTile * (steps | 1));
+        const Scratch<T> rows(kTile * (steps | 1)), wide(places ? steps * kTile : 0);
         for (int64_t piece = begin; piece < end; ++piece) {
           const int64_t k = piece / words, i0 = piece % words * kTile;
           const int64_t n = columns_of(piece % words, inputs);
           input_rows(c, place, gradients + k * outputs * row, steps, i0, i0 + n, steps | 1,
                      rows.get());
-          transpose(rows.get(), steps | 1, n, steps, mutable_data<T>(dx) + (b0 + k) * inputs + i0,
-                    batch * inputs);
+          T* const to = mutable_data<T>(dx);
+          if (!places) {
+            transpose(rows.get(), steps | 1, n, steps, to + (b0 + k) * inputs + i0, batch * inputs);
+            continue;
+          }
+          transpose(rows.get(), steps | 1, n, steps, wide.get(), kTile);
+          for (int64_t t = 0; t < steps; ++t)
+            places.put_row(piece % words, t, b0 + k, wide + t * kTile, to);
         }
       });
     }

@@ -62,6 +62,13 @@ class Places {
       compress_row(word(tile, t, b++), from + r * stride, to);
     }
   }
+  // 64 columns of one row of a tile -> its places among all values.
+  template <class T>
+  void put_row(int64_t tile, int64_t t, int64_t b, const T* from, T* all) const {
+    T* to = all + start(tile, b / kGroup, t);
+    for (int64_t k = b / kGroup * kGroup; k < b; ++k) to += ones(tile, t, k);
+    compress_row(word(tile, t, b), from, to);
+  }
 
  private:
   int64_t ones(int64_t tile, int64_t t, int64_t b) const {
