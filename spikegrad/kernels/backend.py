@@ -113,7 +113,9 @@ class Backend:
     `Edges | None`, beside the weights: others are not asked about connections with some synapses
     alone; ragged: whether its `layer` takes `starts=`, a list of the first row of every step and
     the number of rows, with x `[1, rows, I]` of samples sorted by length: others run such samples
-    between two ends at a time; offers: the entry points that it overrides.
+    between two ends at a time; delayed: whether its `layer` takes the currents of neurons alone,
+    `weight=None`, and its `delayed_linear` reads `packs`; offers: the entry points that it
+    overrides.
     """
 
     name: ClassVar[str]
@@ -122,6 +124,7 @@ class Backend:
     packs: ClassVar[type | None] = None
     sparse: ClassVar[bool] = False
     ragged: ClassVar[bool] = False
+    delayed: ClassVar[bool] = False
     offers: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
@@ -207,7 +210,7 @@ class Backend:
         x: Any,
         state: State = None,
         *,
-        weight: Tensor,
+        weight: Tensor | None,
         bias: Tensor | None = None,
         feedback: Tensor | None = None,
         neuron: str | Step,
@@ -219,7 +222,8 @@ class Backend:
         """`linear`, then a neuron with args, fed back through a weight if there is one.
 
         x: `[T, B, I]`, or `packs`; to neurons with several inputs a weight is `[inputs * N, I]`,
-        and a feedback `[inputs * N, N]`: the rows of the first input first; pass_on: the output may
+        and a feedback `[inputs * N, N]`: the rows of the first input first; weight: None where x is
+        their current, for a backend that says `delayed` alone; pass_on: the output may
         be `packs`, because a layer of this backend reads it; witness: takes what `explain` tells of
         the call.
         """
@@ -251,14 +255,16 @@ class Backend:
 
     def delayed_linear(
         self,
-        x: Tensor,
+        x: Any,
         state: PendingState | None = None,
         *,
         taps: Taps,
         bias: Tensor | None = None,
         edges: Edges | None = None,
     ) -> tuple[Tensor, PendingState]:
-        """`functional.delayed_linear`."""
+        """`functional.delayed_linear`; x: `[T, B, I]`, or `packs` where the backend says
+        `delayed`.
+        """
         raise NotImplementedError
 
     def conv2d(self, x: Tensor, **args: Any) -> Tensor:

@@ -20,6 +20,7 @@ __all__ = [
     "choose_pool",
     "packed",
     "passes_on",
+    "reads_delayed",
     "side_by_side",
     "stilled",
     "unpacked",
@@ -109,6 +110,11 @@ def passes_on(y: Any, backend: str) -> bool:
     """Whether an output is what a backend's layers pass on instead of numbers."""
     kind = get(backend).packs
     return kind is not None and isinstance(y, kind)
+
+
+def reads_delayed(backend: str) -> bool:
+    """Whether a backend's connections with delays read what its layers pass on."""
+    return get(backend).delayed
 
 
 def unpacked(given: Any, backend: str) -> Tensor:

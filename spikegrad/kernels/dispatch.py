@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from spikegrad import functional
-from spikegrad.checks import is_transformed
+from spikegrad.checks import check_positive, check_steps
 from spikegrad.functional.steps import STEPS
 from spikegrad.functional.taps import check_delay
 from spikegrad.kernels.backend import FEEDBACK, Call
 from spikegrad.kernels.choice import Choice, decide, found
 from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.cpu.taps import gaussian_taps, interpolated_taps
+from spikegrad.kernels.obstacles import other_mode
 from spikegrad.kernels.refusal import refused, say_dense, warn_once
 from spikegrad.kernels.shifted import is_shift, shifted
 from spikegrad.ragged import Packed, by_segments
@@ -205,16 +206,17 @@ def learned_taps(
     """
     how: dict[str, Any] = {"most": most} if sigma is None else {"most": most, "sigma": sigma}
     plain = weight.dtype == delay.dtype and weight.dtype in (torch.float32, torch.float64)
-    if backend == "reference" or not plain or is_traced(weight, delay):
+    plain = plain and weight.device.type == delay.device.type == "cpu"
+    if backend == "reference" or not plain or torch.compiler.is_compiling() or other_mode({}):
         made = functional.interpolated_taps if sigma is None else functional.gaussian_taps
         return made(weight, delay, **how)
+    check_steps(most, "most", least=1)
     check_delay(delay, most)
-    return (interpolated_taps if sigma is None else gaussian_taps)(weight, delay, **how)
-
-
-def is_traced(*tensors: Tensor) -> bool:
-    """Whether a compiler or a `torch.func` transform sees the tensors."""
-    return torch.compiler.is_compiling() or any(is_transformed(each) for each in tensors)
+    if sigma is not None:
+        check_positive(sigma, "sigma", unit="steps")
+        return gaussian_taps(weight, delay.expand(weight.shape), most=most, sigma=sigma)
+    several = delay.dim() == weight.dim() or delay.dim() > 1
+    return interpolated_taps(weight, delay.expand(weight.shape) if several else delay, most=most)
 
 
 def weighted(x: Tensor, weight: Tensor, *, edges: Edges | None, backend: str) -> Tensor:

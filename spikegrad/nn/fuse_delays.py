@@ -17,6 +17,7 @@ from spikegrad.functional.recurrent import check_feedback
 from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear
 from spikegrad.nn.delayed import DelayedLinear
+from spikegrad.nn.fuse_conv import watched
 from spikegrad.nn.recurrent import Recurrent, inputs_of
 from spikegrad.step.lower import NotLowered
 from spikegrad.types import State
@@ -41,6 +42,8 @@ def run_to_delays(
     if len(layers) < 2 or not isinstance(layers[1], DelayedLinear):
         return None
     if not isinstance(x, Tensor) or x.dim() != 3 or not x.numel():
+        return None
+    if x.dtype not in (torch.float32, torch.float64):  # neurons compute others in float32
         return None
     first, reader = layers[0], layers[1]
     made = alone(first, x)
@@ -80,6 +83,8 @@ def alone(layer: nn.Module, x: Tensor) -> kernels.Choice | None:
     kind = Neuron if back is None else Recurrent
     if not plain(layer, kind) or not isinstance(neuron, Neuron) or not plain(neuron, Neuron):
         return None
+    if watched(layer):
+        return None
     if back is not None and not does_as_its_class(back, Linear):
         return None
     if neuron.tape is not None or neuron.output != "spikes" or inputs_of(neuron):
@@ -98,7 +103,9 @@ def alone(layer: nn.Module, x: Tensor) -> kernels.Choice | None:
 
 def reads_bits(layer: nn.Module | None, backend: str, dtype: torch.dtype) -> bool:
     """Whether a layer is a `DelayedLinear` that a backend runs along spikes as bits."""
-    if not isinstance(layer, DelayedLinear) or not plain(layer, DelayedLinear):
+    if not isinstance(layer, DelayedLinear) or not plain(layer, DelayedLinear) or watched(layer):
+        return False
+    if type(layer).taps is not DelayedLinear.taps or not kernels.reads_delayed(backend):
         return False
     alike = layer.weight.dtype == dtype and not torch.is_autocast_enabled("cpu")
     # One delay for all synapses of an input is a shift of numbers.

@@ -329,7 +329,7 @@ class Config:
     Traceback (most recent call last):
     ...
     spikegrad.errors.UserError: unknown model 'mpl'; did you mean 'mlp'? (known: mlp, recurrent, \
-conv, article)
+conv, sew_resnet, article)
     """
 
     data: DataConfig = DataConfig()

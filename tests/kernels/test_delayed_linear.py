@@ -149,6 +149,17 @@ def test_spikes_as_bits(dtype: str, kind: str, shape: str, sparse: bool, form: s
         assert torch.equal(one, other), position
 
 
+def test_bits_of_other_widths_are_an_error() -> None:
+    """66 inputs and 70 columns have as many words."""
+    taps = taps_of(
+        "integer", drawn(3, (4, 66), torch.float32), delays(4, (4, 66), torch.float32, 2), 2
+    )
+    bits, _ = torch.ops.spikegrad.pack(torch.ones(3, 2, 70))
+    spikes = Spikes(torch.zeros(()).expand(3, 2, 70), bits, None, 70)
+    with pytest.raises(UserError, match="expected 66 inputs into a connection with delays, got 70"):
+        cpu.delayed_linear(spikes, taps=taps)
+
+
 @pytest.mark.parametrize("kind", ["integer", "interpolation"])
 def test_from_rest_and_where_only_what_is_left_counts(kind: str) -> None:
     made = case(kind, "shorter than the delays", torch.float64, sparse=False)

@@ -16,6 +16,7 @@ from spikegrad.kernels.cpu import taps as recomputed
 from spikegrad.types import Taps
 
 SHAPES = {"dense": ((5, 7), (5, 7)), "input": ((5, 7), (7,)), "connection": ((5, 7), ())}
+SHAPES |= {"row": ((5, 7), (1, 7)), "column": ((5, 7), (5, 1))}
 SHAPES |= {"edges": ((11,), (11,)), "no synapse": ((0,), (0,))}
 MOST = 6
 
@@ -50,11 +51,10 @@ def test_taps_and_gradients_are_those_of_the_specification(
     monkeypatch.setattr(recomputed, "AT_ONCE", at_once)
     inputs = drawn(SHAPES[name], dtype)
     weight, delay = inputs
-    if sigma is not None:
-        delay = delay.expand(weight.shape)
     how = {"most": MOST} if sigma is None else {"most": MOST, "sigma": sigma}
     spec: Callable[..., Taps] = F.interpolated_taps if sigma is None else F.gaussian_taps
-    want, found = spec(weight, delay, **how), kernels.learned_taps(weight, delay, **how)
+    want = spec(weight, delay if sigma is None else delay.expand(weight.shape), **how)
+    found = kernels.learned_taps(weight, delay, **how)
     assert type(found.values.grad_fn) is not type(want.values.grad_fn)
     grad = torch.randn_like(want.values)
     tolerance = {"rtol": 2e-5, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 1e-12}
@@ -90,6 +90,28 @@ def test_a_wrong_delay_is_an_error() -> None:
     weight = torch.ones(2, 2)
     with pytest.raises(UserError, match=r"expected delays in \[0, 6\] steps, got 7"):
         kernels.learned_taps(weight, torch.full((2, 2), 7.0), most=MOST)
+    with pytest.raises(UserError, match="expected a finite sigma > 0 steps"):
+        kernels.learned_taps(weight, weight, most=MOST, sigma=0.0)
+    with pytest.raises(UserError, match="expected most"):
+        kernels.learned_taps(weight, weight * 0, most=0)
+
+
+def test_derivatives_of_torch_func_and_forward_mode() -> None:
+    weight, delay = (each.detach() for each in drawn(((3, 4), (3, 4)), torch.float64))
+    delay = delay * 0.9 + 0.1
+
+    def total(w: Tensor, d: Tensor) -> Tensor:
+        return kernels.learned_taps(w, d, most=MOST).values.sin().sum()
+
+    want = torch.autograd.grad(total(w := weight.clone().requires_grad_(), delay), w)[0]
+    torch.testing.assert_close(torch.func.grad(total)(weight, delay), want)
+    along = torch.ones_like(weight)
+    _, slope = torch.func.jvp(total, (weight, delay), (along, torch.zeros_like(delay)))
+    torch.testing.assert_close(slope, want.sum())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(weight, along)
+        made = torch.autograd.forward_ad.unpack_dual(total(dual, delay))
+    torch.testing.assert_close(made.tangent, want.sum())
 
 
 def test_the_reference_keeps_its_graph() -> None:

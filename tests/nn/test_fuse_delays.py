@@ -31,7 +31,7 @@ FRONTS: dict[str, Callable[[str], list[nn.Module]]] = {
         sg.Recurrent(lif(s), connection=sg.Linear(N, N, bias=True, connectivity=0.2)),
     ],
     "a connection in the same call": lambda s: [sg.Linear(INPUTS, N), lif(s)],
-    "a norm in the same call": lambda s: [sg.Linear(INPUTS, N), sg.BatchNorm(N), lif(s)],
+    "behind a norm": lambda s: [sg.Linear(INPUTS, N), sg.BatchNorm(N), lif(s)],
     "learned": lambda s: [
         sg.Linear(INPUTS, N),
         sg.BatchNorm(N),
@@ -110,9 +110,10 @@ def test_chunks_equal_the_whole(front: str, received: list[type]) -> None:
     for part in x.split([1, 5, 7]):
         y, states = made(part, states)
         parts.append(y)
-    assert set(received[len(received) // 4 :]) <= {Spikes, Tensor}
+    readers = sum(isinstance(layer, sg.DelayedLinear) for layer in made)
+    assert received[readers - 1 :: readers] == [Spikes] * 4  # the whole, and three chunks
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
-    for one, other in zip(flat(after[-2]), flat(states[-2]), strict=True):
+    for one, other in zip(flat(after), flat(states), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
@@ -143,6 +144,65 @@ def test_sequences_of_different_length_run_as_before(received: list[type]) -> No
     for b, many in enumerate(lengths.tolist()):
         alone, _ = made(x[:many, b : b + 1])
         torch.testing.assert_close(y[:many, b], alone[:, 0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_run_as_before(dtype: torch.dtype, received: list[type]) -> None:
+    made = sg.Sequential(lif(), sg.DelayedLinear(4, 3, 5.0)).to(dtype)
+    y, _ = made(torch.rand(6, 2, 4, dtype=dtype))
+    assert received == [Tensor]
+    assert y.dtype == dtype
+
+
+def test_another_backend_that_packs_gets_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's layers pass on bits, and it has no connection with delays."""
+    from spikegrad import kernels
+
+    monkeypatch.setattr(type(kernels.get("cpu")), "delayed", False)
+    layer = sg.DelayedLinear(N, C, 4.0)
+    assert not fuse_delays.reads_bits(layer, "cpu", torch.float32)
+    assert not kernels.reads_delayed("triton")
+
+
+@pytest.mark.parametrize("front", ["neurons alone", "feedback"])
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(context: Any, front: str, received: list[type]) -> None:
+    made, x = network(front, "triangle").eval(), torch.randn(T, B, INPUTS, dtype=torch.float64)
+    want, _ = made(x)
+    with context():
+        found, _ = made(x)
+    assert received[-1] is Spikes
+    assert torch.equal(found, want)
+
+
+@pytest.mark.parametrize("more", [{"refractory": 2.0}, {"reset": "zero"}, {"spike": "ternary"}])
+def test_other_neurons(
+    more: dict[str, Any], received: list[type], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    reader = sg.DelayedLinear(N, C, 4.0, learn="gaussian", connectivity=0.5)
+    made = sg.Sequential(sg.BatchNorm(N), lif("triangle", **more), reader).double()
+    x = torch.randn(T, B, N, dtype=torch.float64)
+    found = outcome(made, x)
+    assert received[-1] is (Tensor if "spike" in more else Spikes)
+    monkeypatch.setattr("spikegrad.nn.sequential.run_to_delays", lambda *_: None)
+    want = outcome(made, x)
+    for name, value in want.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12, msg=name)
+
+
+def test_a_global_hook_sees_numbers(received: list[type]) -> None:
+    made, x = network("feedback", "triangle"), torch.randn(T, B, INPUTS, dtype=torch.float64)
+    seen: list[type] = []
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda layer, given, _: seen.extend(map(type, given))
+    )
+    try:
+        made(x)
+    finally:
+        handle.remove()
+    assert received[-1] is Tensor
+    assert Spikes not in seen
 
 
 def test_other_widths_are_an_error_that_names_them() -> None:

@@ -31,6 +31,7 @@ class CPU(Backend):
     packs = cpu.Spikes
     sparse = True
     ragged = True
+    delayed = True
 
     def missing(self) -> str:
         """Why the library is not there, or ""; the first call builds and loads it."""
@@ -112,7 +113,7 @@ class CPU(Backend):
         return cpu.linear(x, **args)
 
     def delayed_linear(
-        self, x: Tensor, state: PendingState | None = None, **args: Any
+        self, x: Any, state: PendingState | None = None, **args: Any
     ) -> tuple[Tensor, PendingState]:
         """`cpu.delayed_linear`."""
         return cpu.delayed_linear(x, state, **args)

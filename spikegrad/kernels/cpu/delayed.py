@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from spikegrad.errors import UserError, message
 from spikegrad.functional.delayed_linear import check_pending
 from spikegrad.kernels.cpu.delayed_operator import run
 from spikegrad.kernels.cpu.sparse import usable
@@ -35,6 +36,9 @@ def delayed_linear(
     given = (
         Arrival(x.contiguous(), None, None, None, x.shape) if isinstance(x, Tensor) else arrived(x)
     )
+    if given.bits is not None and given.shape[2] != len(along.starts) - 1:
+        expected = f"expected {len(along.starts) - 1} inputs into a connection with delays"
+        raise UserError(message(expected, str(given.shape[2])))
     if state is not None:
         check_pending(state, x if isinstance(x, Tensor) else x.whole, along.outputs, taps.most)
     y, pending, _, _ = run(

@@ -58,6 +58,8 @@ Four delayed_linear(const Tensor& x, const Maybe& in_bits, const Maybe& in_suppo
                "bits must be int64 [T, B, words]");
   check_tensor(in_support, {steps, batch, tiles_of(inputs)}, ScalarType::Long,
                "support must be int64 [T, B, words]");
+  SG_CHECK(x.dim() == 3 || (x.dim() == 1 && in_bits.has_value() && in_support.has_value()),
+           "an edge of places needs a support");
   if (!in_bits.has_value())
     check_tensor(Maybe(x), {steps, batch, inputs}, dtype, "x must be a contiguous [T, B, I]");
   check_tensor(pending, {batch, most, outputs}, dtype, "pending must be [B, D, N]");
