@@ -17,12 +17,14 @@ from spikegrad.functional.recurrent import check_feedback
 from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear
 from spikegrad.nn.delayed import DelayedLinear
+from spikegrad.nn.fuse import Block
 from spikegrad.nn.fuse_conv import watched
 from spikegrad.nn.recurrent import Recurrent, inputs_of
+from spikegrad.ragged import Packed
 from spikegrad.step.lower import NotLowered
 from spikegrad.types import State
 
-__all__ = ["reads_bits", "run_to_delays"]
+__all__ = ["hands_bits", "reads_bits", "run_to_delays"]
 
 
 def run_to_delays(
@@ -99,6 +101,13 @@ def alone(layer: nn.Module, x: Tensor) -> kernels.Choice | None:
         feedback_edges=None if back is None else back.edges,
     )
     return None if isinstance(choice, str) else choice
+
+
+def hands_bits(block: Block, reader: nn.Module, x: Any) -> bool:
+    """Whether neurons that run with their connection hand bits of x to the layer behind them."""
+    if block.neuron is None or block.choice is None or type(x) is Packed:
+        return False
+    return reads_bits(reader, block.choice.backend, block.connection.weight.dtype)
 
 
 def reads_bits(layer: nn.Module | None, backend: str, dtype: torch.dtype) -> bool:

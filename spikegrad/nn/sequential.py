@@ -26,7 +26,7 @@ from spikegrad.nn.everywhere import AdaptiveAvgPool2d, Conv1d, ConvTranspose2d, 
 from spikegrad.nn.fold import PURE, fold
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
-from spikegrad.nn.fuse_delays import reads_bits, run_to_delays
+from spikegrad.nn.fuse_delays import hands_bits, run_to_delays
 from spikegrad.nn.fuse_norm import NORMED, Normed, normed_at, run_normed
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.population import Population
@@ -181,12 +181,7 @@ class Sequential(Threaded, nn.Sequential):
             check_stateless(layer, given)
         reader = reader_of(layers, end, x, block.choice)
         passes_on = reader is not None or (
-            self.witness is None
-            and block.neuron is not None
-            and block.choice is not None
-            and end < len(layers)
-            and type(x) is not Packed
-            and reads_bits(layers[end], block.choice.backend, block.connection.weight.dtype)
+            self.witness is None and end < len(layers) and hands_bits(block, layers[end], x)
         )
         y, state = run_block(block, x, before[end - 1], pass_on=passes_on, witness=self.witness)
         # Numbers, from a recorded layer for example, are looked at again.

@@ -93,7 +93,7 @@ def test_bits_give_what_numbers_give(
         found = outcome(made, x)
     assert received[-1] is Spikes
     monkeypatch.setattr("spikegrad.nn.sequential.run_to_delays", lambda *_: None)
-    monkeypatch.setattr("spikegrad.nn.sequential.reads_bits", lambda *_: False)
+    monkeypatch.setattr("spikegrad.nn.sequential.hands_bits", lambda *_: False)
     want = outcome(made, x)
     assert received[-1] is Tensor
     assert found.keys() == want.keys()

@@ -33,7 +33,7 @@ def delayed_linear(
     values, first, along = along_synapses(taps, edges)
     if edges is not None:
         usable(values[:, 0], edges)
-    given = (
+    given = (  # the kernel reads all steps of numbers, also of one step seen T times
         Arrival(x.contiguous(), None, None, None, x.shape) if isinstance(x, Tensor) else arrived(x)
     )
     if given.bits is not None and given.shape[2] != len(along.starts) - 1:
