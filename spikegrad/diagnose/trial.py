@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegrad.diagnose.batch import Batch
-from spikegrad.diagnose.escape import Through, check_matched, escaping, freeze
+from spikegrad.diagnose.escape import FIRES, SILENT, Through, check_matched, escaping, freeze
 from spikegrad.diagnose.flow import ready
 from spikegrad.diagnose.gradients import owner
 from spikegrad.diagnose.probe import check_network, output_of, spiking, watched
@@ -176,19 +176,31 @@ class Trial:
                 for name, group in self.parameters.items()}  # fmt: skip
 
     def check_separable(self) -> None:
-        """Refuse a loss that is not the mean of the losses of its samples."""
+        """Refuse a loss that is not the mean of the losses of its samples.
+
+        It is asked of the network's output and of one where half of the units, drawn at random,
+        are made to spike: a sum of losses that are all 0, of a silent network, is their mean, too.
+        """
+        source, index = torch.Generator().manual_seed(0), self.range(0, self.samples)
+        half = {
+            name: torch.where(
+                torch.rand(size[0], self.samples, *size[1:], generator=source) < 0.5, FIRES, SILENT
+            ).to(self.x.device, self.dtype)
+            for name, size in self.units.items()
+        }
         with torch.no_grad():
-            y = output_of(self.network(self.x))
-            index = self.range(0, self.samples)
-            alone, together = self.losses(y, index).mean(), self.one_loss(y, index)
-        if not torch.allclose(alone, together, rtol=1e-3, atol=1e-6):
-            raise UserError(
-                message(
-                    "expected a loss that is the mean of the losses of its samples",
-                    f"{float(together):.6g} and {float(alone):.6g}",
-                    "the truth of its gradient is not measured",
+            hard = output_of(self.network(self.x))
+        for y in (hard, self.output(index, half)):
+            with torch.no_grad():
+                alone, together = self.losses(y, index).mean(), self.one_loss(y, index)
+            if not torch.allclose(alone, together, rtol=1e-3, atol=1e-6):
+                raise UserError(
+                    message(
+                        "expected a loss that is the mean of the losses of its samples",
+                        f"{float(together):.6g} and {float(alone):.6g}",
+                        "the truth of its gradient is not measured",
+                    )
                 )
-            )
 
 
 def weighted(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
