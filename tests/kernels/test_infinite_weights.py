@@ -25,8 +25,11 @@ def problem(bad: float, silent: bool = True) -> tuple[torch.Tensor, torch.Tensor
 
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
-def test_a_connection_alone_gives_what_the_reference_gives(bad: float) -> None:
+@pytest.mark.parametrize("size", [1.0, 0.5])
+def test_a_connection_alone_gives_what_the_reference_gives(bad: float, size: float) -> None:
+    """Of spikes, and of other numbers of which few are not 0."""
     x, weight = problem(bad)
+    x = size * x
     found = []
     for function in (F.linear, cpu.linear):
         leaf, w = x.clone().requires_grad_(), weight.clone().requires_grad_()

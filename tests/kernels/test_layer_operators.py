@@ -152,9 +152,9 @@ def test_a_connection_alone_refuses_what_it_cannot_read() -> None:
         with pytest.raises(RuntimeError, match=r"the gradient must be \[T, B, N\]"):
             backward(gradient, x, bits, None, weight, choice, True, True, False, shares)
     for wrong in (choice[:2], choice.int(), choice[None]):
-        with pytest.raises(RuntimeError, match="three int64"):
+        with pytest.raises(RuntimeError, match="four int64"):
             backward(y, x, bits, None, weight, wrong, True, True, False, shares)
-    places = torch.zeros(3), bits, bits, weight, torch.tensor([0, -1, -1])
+    places = torch.zeros(3), bits, bits, weight, torch.tensor([0, -1, -1, 1])
     with pytest.raises(RuntimeError, match="is spikes"):
         backward(y, *places, True, True, False, shares)
 

@@ -45,7 +45,7 @@ def chosen(x: torch.Tensor, weight: torch.Tensor) -> tuple[int, int, int]:
     """
     witness: list = []
     cpu.linear(x, weight=weight, witness=witness)
-    route, ones, nonzeros = witness[0][0].tolist()
+    route, ones, nonzeros, _ = witness[0][0].tolist()
     return route, ones, nonzeros
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from spikegrad.errors import UserError, message
 
@@ -26,7 +25,6 @@ __all__ = [
     "Crossover",
     "Table",
     "crossover",
-    "crossover_of",
     "followed",
     "table",
     "unmeasured",
@@ -42,11 +40,6 @@ class Crossover(NamedTuple):
     forward: float
     weight: float
     input: float
-
-
-NEVER = Crossover(-1.0, -1.0, -1.0)
-CHECKED_ROWS = 256
-"""Rows from which on a look at the weight costs less than a hundredth of a call."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,8 @@ class Table:
         # A trace walks past a cache, and torch warns of that.
         near = nearest.__wrapped__ if torch.compiler.is_compiling() else nearest
         i, j = near(self.sizes, inputs), near(self.sizes, outputs)
-        return Crossover(*(self.shares[product][i][j] for product in PRODUCTS))
+        s = self.shares
+        return Crossover(s["forward"][i][j], s["weight"][i][j], s["input"][i][j])
 
     def json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -158,19 +152,6 @@ def using(other: Table) -> Iterator[None]:
 def crossover(inputs: int, outputs: int) -> Crossover:
     """The shares for a layer of this size under the table in force."""
     return table().at(inputs, outputs)
-
-
-def crossover_of(weight: Tensor, inputs: int, rows: int) -> Crossover:
-    """The shares for a layer with this weight `[N, inputs]` in a call of so many rows.
-
-    0 times infinity is NaN in a dense product and nothing along the spikes, so a weight that is not
-    finite takes the dense one. In small calls nobody looks: it would cost a part of them.
-    """
-    if rows >= CHECKED_ROWS and not torch.compiler.is_compiling():
-        seen = weight.detach()
-        if not (math.isfinite(seen.sum().item()) or bool(torch.isfinite(seen).all())):
-            return NEVER
-    return crossover(inputs, weight.shape[0])
 
 
 def followed(product: str, share: float, limit: float, rows: int, sizes: tuple[int, int]) -> bool:

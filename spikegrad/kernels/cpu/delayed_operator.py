@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.schema import define
-from spikegrad.kernels.cpu.spikes import tiles
+from spikegrad.kernels.cpu.spikes import CHOICE, tiles
 
 __all__ = ["register", "run"]
 
@@ -51,7 +51,7 @@ def fake_delayed_linear(
         x.new_empty((steps, batch, outputs)),
         x.new_empty((batch, most, outputs)),
         x.new_empty(words, dtype=torch.int64),
-        x.new_empty((3,), dtype=torch.int64),
+        x.new_empty((CHOICE,), dtype=torch.int64),
     )
 
 

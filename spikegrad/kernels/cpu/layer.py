@@ -16,7 +16,7 @@ from spikegrad.checks import check_state_tensor
 from spikegrad.functional.delayed_linear import check_taps
 from spikegrad.functional.delayed_recurrent import begun, check_square
 from spikegrad.functional.recurrent import check_feedback
-from spikegrad.kernels.cpu.crossover import crossover, crossover_of
+from spikegrad.kernels.cpu.crossover import crossover
 from spikegrad.kernels.cpu.delayed import along_synapses
 from spikegrad.kernels.cpu.layer_operator import LayerOutputs, run
 from spikegrad.kernels.cpu.neuron import Neuron, named, usual
@@ -101,15 +101,16 @@ def layer(
     outputs = (given.shape[2] if weight is None else weight.shape[0]) // max(1, inputs)
     inner, last = state if feedback is not None and state is not None else (state, None)
     n = usual("rows", neuron, given.x.dtype, args) if inner is None else None
-    batch = starts[1] if starts else given.shape[1]
-    like = given.x.new_zeros(()).expand(1, batch, outputs)
-    if n is None:
-        several = like.unsqueeze(2).expand(1, batch, inputs, outputs) if inputs else like
-        n = named("rows", neuron, several, inner, args)
     first = None
-    if feedback is not None and last is not None:
-        check_state_tensor(last, "state.s", like, given.x.dtype)
-        first = fed_first(last, feedback, feedback_edges)
+    if n is None or last is not None:
+        batch = starts[1] if starts else given.shape[1]
+        like = given.x.new_zeros(()).expand(1, batch, outputs)
+        if n is None:
+            several = like.unsqueeze(2).expand(1, batch, inputs, outputs) if inputs else like
+            n = named("rows", neuron, several, inner, args)
+        if feedback is not None and last is not None:
+            check_state_tensor(last, "state.s", like, given.x.dtype)
+            first = fed_first(last, feedback, feedback_edges)
     fed = Feedback(feedback, feedback_edges, first)
     if inputs > 1:
         fed = fed.spread(inputs)
@@ -185,8 +186,8 @@ def call(
     feedback, edges, first, delays = fed
     if feedback is not None and edges is not None and delays is None:
         usable(feedback, edges)
-    rows, inputs = given.shape[0] * given.shape[1], given.shape[2]
-    shares = crossover(inputs, inputs) if weight is None else crossover_of(weight, inputs, rows)
+    inputs = given.shape[2]
+    shares = crossover(inputs, inputs if weight is None else weight.shape[0])
     p = n.loaded.program
     arriving = None if delays is None else delays.arriving
     keep = n.wanted(given.x, weight, bias, feedback, first, arriving)

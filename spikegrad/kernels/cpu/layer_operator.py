@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.schema import define
-from spikegrad.kernels.cpu.spikes import TILE, sizes_of, tiles
+from spikegrad.kernels.cpu.spikes import CHOICE, TILE, sizes_of, tiles
 from spikegrad.kernels.cpu.step_library import PROGRAMS
 from spikegrad.kernels.cpu.step_operator import of_parameters, padded
 from spikegrad.kernels.cpu.wide import width
@@ -65,6 +65,10 @@ class LayerCall(NamedTuple):
             return self.starts[1]
         batch: int = sizes_of(self.x, self.in_bits, self.weight)[1]
         return batch
+
+
+FIRST, LAST = LayerCall._fields.index("x"), LayerCall._fields.index("params") + 1
+"""Where the tensors stand, which the backward pass reads."""
 
 
 class LayerOutputs(NamedTuple):
@@ -136,7 +140,7 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
         packed=x.new_empty((steps, each, tiles(inputs)) if packs else (0,), dtype=torch.int64),
         marks=made(segments > 0, (segments, states, tiles(outputs) * call.batch * TILE)),
         ends=params.new_empty((states, *one)),
-        choice=x.new_empty((3,), dtype=torch.int64),
+        choice=x.new_empty((CHOICE,), dtype=torch.int64),
         steady=params.new_empty(()).expand(one) if call.places else made(False, one),
         pending=made(False, one) if call.arriving is None else made(True, call.arriving.shape),
     )
@@ -145,23 +149,30 @@ def fake_layer(*args: Any) -> tuple[Tensor, ...]:
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Save what the backward pass reads, and no more."""
     call, out = LayerCall(*inputs), LayerOutputs(*output)
-    p = PROGRAMS[call.program]
-    bits = "spikes" in p.given or call.lean or call.feedback is not None
+    p, lean = PROGRAMS[call.program], call.lean
+    bits = "spikes" in p.given or lean or call.feedback is not None
     support = p.within or "support" in p.given or call.places or call.feedback is not None
     ctx.set_materialize_grads(False)
-    saved = call._replace(
-        in_bits=out.packed if call.in_bits is None and out.packed.numel() else call.in_bits,
-        bias=call.bias if call.lean else None,
-        first=call.first if call.lean else None,
-    )
-    if call.weight is None and not call.lean:  # of a current its shape is enough
-        saved = saved._replace(x=call.x.new_zeros(()).expand(call.x.shape))
-    if call.arriving is not None:  # and of this, too
-        saved = saved._replace(arriving=call.arriving.new_zeros(()).expand(call.arriving.shape))
-    tensors = [part for part in saved if part is None or isinstance(part, Tensor)]
-    ctx.call = [None if isinstance(part, Tensor) else part for part in saved]
+    x, arriving = call.x, call.arriving
+    if call.weight is None and not lean:  # of a current its shape is enough
+        x = x.new_zeros(()).expand(x.shape)
+    if arriving is not None:  # and of this, too
+        arriving = arriving.new_zeros(()).expand(arriving.shape)
+    ctx.call = inputs[:FIRST], inputs[LAST:]
     ctx.save_for_backward(
-        *tensors,
+        x,
+        out.packed if call.in_bits is None and out.packed.numel() else call.in_bits,
+        call.in_support,
+        call.weight,
+        call.bias if lean else None,
+        call.feedback,
+        call.back_starts,
+        call.back_targets,
+        call.back_first,
+        arriving,
+        call.first if lean else None,
+        call.states,
+        call.params,
         out.reals,
         out.masks,
         out.current,
@@ -174,13 +185,14 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
 
 def saved_call(ctx: Any) -> tuple[LayerCall, tuple[Tensor, ...]]:
     """The call, and the kept values in the order of the operator's arguments."""
-    tensors = list(ctx.saved_tensors)
-    first = LayerCall._fields.index("x")
-    last = LayerCall._fields.index("params") + 1
-    many = last - first
-    call = LayerCall(*ctx.call[:first], *tensors[:many], *ctx.call[last:])
-    nothing = call.x.new_empty((0,), dtype=torch.int64)
-    return call, tuple(nothing if part is None else part for part in tensors[many:])
+    before, behind = ctx.call
+    tensors, many = ctx.saved_tensors, LAST - FIRST
+    call = LayerCall(*before, *tensors[:many], *behind)
+    kept = list(tensors[many:])
+    for i, part in enumerate(kept):
+        if part is None:
+            kept[i] = call.x.new_empty((0,), dtype=torch.int64)
+    return call, tuple(kept)
 
 
 def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -189,7 +201,7 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     g = LayerOutputs(*grads)  # type: ignore[arg-type]
     need = LayerCall(*ctx.needs_input_grad)
     p = PROGRAMS[call.program]
-    delayed = call.arriving is not None
+    delayed = call.arriving is not None and (need.feedback or need.arriving)
     ends = None if g.ends is None else g.ends[: len(p.smooth)]
     dx, dweight, dbias, dfeedback, dfirst, dstates, sums = below_autograd(
         torch.ops.spikegrad.layer_backward,
@@ -199,11 +211,11 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
             None if part is None else part.contiguous()
             for part in (g.last, ends, g.steady, g.pending)
         ],
-        *call[LayerCall._fields.index("x") : LayerCall._fields.index("params") + 1],
+        *call[FIRST:LAST],
         *kept,
-        need.x or (delayed and (need.feedback or need.arriving)),
+        need.x or delayed,
         need.weight or need.bias,
-        need.feedback and not delayed,
+        need.feedback and call.arriving is None,
         need.first,
         need.states,
         call.lean,
@@ -211,17 +223,20 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         call.starts,
         call.neurons,
     )
-    states = of_states(padded(dstates, p), call.states) if need.states else None
-    params = of_tiles(sums, call.params, p) if need.params else None
-    given: dict[str, Tensor | None] = {"x": dx, "weight": dweight, "bias": dbias}
-    given |= {"feedback": dfeedback, "first": dfirst}
-    if delayed and (need.feedback or need.arriving):
+    made: dict[str, Any] = {
+        "x": dx if need.x else None,
+        "weight": dweight if need.weight else None,
+        "bias": dbias if need.bias else None,
+        "feedback": dfeedback if need.feedback else None,
+        "first": dfirst if need.first else None,
+        "states": of_states(padded(dstates, p), call.states) if need.states else None,
+        "params": of_tiles(sums, call.params, p) if need.params else None,
+    }
+    if delayed:
         bits = kept[LayerOutputs._fields.index("bits") - LayerOutputs._fields.index("reals")]
-        made = of_delays(call, bits, dx, g.pending, bool(need.feedback))
-        given["feedback"], given["arriving"] = made
-    result = {name: value for name, value in given.items() if getattr(need, name)}
-    nothing = dict.fromkeys(LayerCall._fields)
-    return tuple({**nothing, **result, "states": states, "params": params}.values())
+        dtaps, darriving = of_delays(call, bits, dx, g.pending, bool(need.feedback))
+        made |= {"feedback": dtaps, "arriving": darriving if need.arriving else None}
+    return tuple([made.get(name) for name in LayerCall._fields])
 
 
 def of_delays(
@@ -252,7 +267,7 @@ def of_delays(
             call.back_targets,
             call.neurons,
             many - 1,
-            torch.zeros(3, dtype=torch.int64),  # of spikes
+            torch.zeros(CHOICE, dtype=torch.int64),  # of spikes
             False,
             True,
         )

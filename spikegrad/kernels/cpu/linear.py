@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegrad.kernels.cpu.crossover import crossover_of
+from spikegrad.kernels.cpu.crossover import crossover
 from spikegrad.kernels.cpu.linear_operator import run
 from spikegrad.kernels.cpu.sparse import sparse_linear
 from spikegrad.kernels.cpu.spikes import Spikes, arrived
@@ -31,7 +31,7 @@ def linear(
     if edges is not None:
         return sparse_linear(x, weight=weight, bias=bias, edges=edges, witness=witness)
     given = arrived(x if isinstance(x, Spikes) else x.contiguous())
-    shares = crossover_of(weight, given.shape[2], given.shape[0] * given.shape[1])
+    shares = crossover(given.shape[2], weight.shape[0])
     y, _, choice = run(
         given.x,
         given.bits,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.schema import define
-from spikegrad.kernels.cpu.spikes import sizes_of, tiles
+from spikegrad.kernels.cpu.spikes import CHOICE, sizes_of, tiles
 
 __all__ = ["register", "run"]
 
@@ -38,7 +38,7 @@ def fake_linear(
     return (
         x.new_empty((steps, batch, weight.shape[0])),
         x.new_empty((steps, batch, tiles(inputs)) if in_bits is None else (0,), dtype=torch.int64),
-        x.new_empty((3,), dtype=torch.int64),
+        x.new_empty((CHOICE,), dtype=torch.int64),
     )
 
 

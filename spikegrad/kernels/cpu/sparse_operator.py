@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikegrad.kernels.cpu.eager import below_autograd, eager, refuse
 from spikegrad.kernels.cpu.schema import define
-from spikegrad.kernels.cpu.spikes import tiles
+from spikegrad.kernels.cpu.spikes import CHOICE, tiles
 
 __all__ = ["register", "run"]
 
@@ -47,7 +47,7 @@ def fake_sparse_linear(
     return (
         weight.new_empty((steps, batch, outputs)),
         weight.new_empty(words, dtype=torch.int64),
-        weight.new_empty((3,), dtype=torch.int64),
+        weight.new_empty((CHOICE,), dtype=torch.int64),
     )
 
 

@@ -11,6 +11,7 @@ from spikegrad.kernels.cpu.schema import define
 from spikegrad.ragged import EventRows
 
 __all__ = [
+    "CHOICE",
     "TILE",
     "Arrival",
     "Spikes",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 TILE = 64
+CHOICE = 4
+"""How many numbers an operator tells of its choice: `Choice` of src/connection.h."""
 
 
 def register() -> None:

@@ -27,9 +27,14 @@ void check_connection(const ConnectionCall& call, ScalarType dtype) {
                  "bits must be int64 [T, B, words]");
 }
 
-int64_t ones_of(const Tensor& choice, const ConnectionCall& call) {
-  check_tensor(choice, {3}, ScalarType::Long, "a choice is three int64");
-  const int64_t ones = call.in_bits.has_value() ? data<int64_t>(choice)[1] : -1;
+Choice choice_of(const Tensor& told) {
+  check_tensor(told, {Choice::kNumbers}, ScalarType::Long, "a choice is four int64");
+  const int64_t* n = data<int64_t>(told);
+  return {static_cast<Route>(n[0]), n[1], n[2], n[3]};
+}
+
+int64_t ones_of(const Choice& choice, const ConnectionCall& call) {
+  const int64_t ones = call.in_bits.has_value() ? choice.ones : -1;
   SG_CHECK(call.x.dim() == 3 || ones >= 0, "what stands at places alone is spikes");
   return ones;
 }
@@ -61,7 +66,7 @@ Three linear(const Tensor& x, const Maybe& in_bits, const Maybe& in_support, con
 
 // -> (dx, dweight, dbias), empty where nobody needs them
 Three linear_backward(const Tensor& grad_y, const Tensor& x, const Maybe& in_bits,
-                      const Maybe& in_support, const Tensor& w, const Tensor& choice, bool need_x,
+                      const Maybe& in_support, const Tensor& w, const Tensor& told, bool need_x,
                       bool need_weight, bool once, const std::vector<double>& shares) {
   const Maybe weight = w, no_bias;
   const ConnectionCall all{x, in_bits, in_support, weight, no_bias, Crossover(shares)};
@@ -71,8 +76,9 @@ Three linear_backward(const Tensor& grad_y, const Tensor& x, const Maybe& in_bit
   SG_CHECK(grad_y.dim() == 3 && grad_y.size(0) == s.steps && grad_y.size(1) == s.batch &&
                grad_y.size(2) == s.outputs && grad_y.scalar_type() == dtype,
            "the gradient must be [T, B, N]");
+  const Choice choice = choice_of(told);
   const Needs needs{ones_of(choice, all), need_x, need_weight, once};
-  const ConnectionCall call = met(all, needs.ones);
+  const ConnectionCall call = met(all, choice);
   return by_type(dtype, [&]<class T>() {
     ConnectionBack<T> back(call, needs, false, segment_steps(s.batch) * s.batch);
     back.from(grad_y);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "aten.h"
+#include "finite.h"
 #include "nonzeros.h"
 
 namespace spikegrad {
@@ -12,9 +13,11 @@ struct Sizes {
   int64_t rows() const { return steps * batch; }
 };
 
-// How a call chooses: the largest share of ones up to which the spikes are followed.
+// How a call chooses: the largest share of ones up to which the spikes are followed; below 0:
+// never.
 struct Crossover {
-  double forward, weight, input;
+  double forward = -1, weight = -1, input = -1;
+  Crossover() = default;
   explicit Crossover(const std::vector<double>& shares) {
     SG_CHECK(shares.size() == 3, "three crossovers");
     forward = shares[0], weight = shares[1], input = shares[2];
@@ -34,29 +37,32 @@ struct ConnectionCall {
   }
 };
 void check_connection(const ConnectionCall& call, ScalarType dtype);
-// How many spikes the forward pass counted, from what it told of its choice; -1: x is numbers.
-int64_t ones_of(const Tensor& choice, const ConnectionCall& call);
-// The call of a backward pass: bits that were made of numbers which are no spikes say nothing.
-inline ConnectionCall met(const ConnectionCall& call, int64_t ones) {
-  static const Maybe nothing;
-  return {call.x,          ones >= 0 ? call.in_bits : nothing,
-          call.in_support, call.weight,
-          call.bias,       call.crossover};
-}
-
 // Which way the forward product went, for those who ask, and how many ones it met, or of other
-// numbers how many that are not 0; -1: nobody counted.
+// numbers how many that are not 0; -1: nobody counted. finite: 0 where the weight is not, as far as
+// anybody looked: then the products of the backward pass are dense, too.
 enum Route : int64_t { kDense, kEvents, kStatic, kGiven, kSynapses };
 struct Choice {
+  static constexpr int64_t kNumbers = 4;
   Route route = kDense;
-  int64_t ones = -1, nonzeros = -1;
+  int64_t ones = -1, nonzeros = -1, finite = 1;
   Tensor told() const {
-    Tensor made = fresh_tensor({3}, ScalarType::Long);
-    const int64_t numbers[] = {route, ones, nonzeros};
+    Tensor made = fresh_tensor({kNumbers}, ScalarType::Long);
+    const int64_t numbers[kNumbers] = {route, ones, nonzeros, finite};
     std::memcpy(mutable_data<int64_t>(made), numbers, sizeof numbers);
     return made;
   }
 };
+// What the forward pass told of its choice.
+Choice choice_of(const Tensor& told);
+// How many spikes it counted; -1: x is numbers.
+int64_t ones_of(const Choice& choice, const ConnectionCall& call);
+// The call of a backward pass: bits that were made of numbers which are no spikes say nothing.
+inline ConnectionCall met(const ConnectionCall& call, const Choice& choice) {
+  static const Maybe nothing;
+  return {call.x,          ones_of(choice, call) >= 0 ? call.in_bits : nothing,
+          call.in_support, call.weight,
+          call.bias,       choice.finite ? call.crossover : Crossover()};
+}
 
 inline bool is_static(const Tensor& x) { return x.dim() == 3 && x.size(0) > 1 && x.stride(0) == 0; }
 
@@ -112,7 +118,8 @@ class Connection : public Sizes {
     }
     Scratch<int64_t> starts = starts_of(bits, rows(), tiles_of(inputs));
     choice.ones = starts[rows()];
-    if (inputs <= kMostColumns &&
+    choice.finite = is_finite(call);
+    if (choice.finite && inputs <= kMostColumns &&
         choice.ones <= call.crossover.forward * static_cast<double>(rows() * inputs)) {
       choice.route = kEvents;
       from_spikes(bits, std::move(starts), *call.weight);
@@ -132,6 +139,12 @@ class Connection : public Sizes {
 
  private:
   const ScalarType dtype_;
+  // 0 times infinity is NaN in a dense product and nothing along the spikes, so a weight that is
+  // not finite takes the dense one. In small calls nobody looks: it would cost a part of them.
+  bool is_finite(const ConnectionCall& call) const {
+    constexpr int64_t kCheckedRows = 256;  // from which on a look costs less than a hundredth
+    return rows() < kCheckedRows || all_finite(data<T>(call.weight), outputs * inputs);
+  }
   // The bits of x that were given, or that it is packed into; null where it is no spikes.
   const uint64_t* bits_of(const ConnectionCall& call, Tensor& packed) const {
     if (call.in_bits.has_value()) return words_of(call.in_bits);
@@ -153,7 +166,8 @@ class Connection : public Sizes {
     // Counted as far as the weight's gradient wants to know, too.
     choice.nonzeros = nonzeros(data<T>(x), many, inputs,
                                std::max(most, most_weight(share.weight, many, inputs, outputs)));
-    if (choice.nonzeros < 0 || static_cast<double>(choice.nonzeros) > most)
+    if (choice.nonzeros >= 0) choice.finite = is_finite(call);
+    if (!choice.finite || choice.nonzeros < 0 || static_cast<double>(choice.nonzeros) > most)
       return call_linear(x, *call.weight, call.bias);
     if (choice.route == kDense) choice.route = kEvents;
     std::vector<int64_t> sizes{batch, outputs};

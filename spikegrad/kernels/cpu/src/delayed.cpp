@@ -132,7 +132,7 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(const Maybe& grad_y, const Ma
                                                    const Maybe& support, const Tensor& taps,
                                                    const Tensor& first, const Tensor& starts,
                                                    const Tensor& targets, int64_t outputs,
-                                                   int64_t most, const Tensor& choice, bool need_x,
+                                                   int64_t most, const Tensor& told, bool need_x,
                                                    bool need_taps) {
   SG_CHECK(packed.dim() == 3 && packed.numel() > 0, "expected the bits of x");
   const ScalarType dtype = taps.scalar_type();
@@ -146,8 +146,7 @@ std::tuple<Tensor, Tensor> delayed_linear_backward(const Maybe& grad_y, const Ma
                "support must be int64 [T, B, words]");
   check_tensor(grad_y, {steps, batch, outputs}, dtype, "the gradient must be [T, B, N]");
   check_tensor(grad_left, {batch, most, outputs}, dtype, "the gradient must be [B, D, N]");
-  check_tensor(choice, {3}, ScalarType::Long, "a choice is three int64");
-  const bool spikes = data<int64_t>(choice)[1] >= 0;
+  const bool spikes = choice_of(told).ones >= 0;
   if (!spikes) check_tensor(Maybe(x), {steps, batch, inputs}, dtype, "x must be [T, B, I]");
   return by_type(dtype, [&]<class T>() {
     const Wide<T> c = wide<T>(call);

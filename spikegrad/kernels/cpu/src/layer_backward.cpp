@@ -295,7 +295,7 @@ LayerGradients layer_gradients(
     const Maybe& back_starts, const Maybe& back_targets, const Maybe& back_first,
     const Maybe& arriving, const Maybe& first, const Tensor& states, const Tensor& params,
     const Tensor& reals, const Tensor& masks, const Tensor& current, const Tensor& bits,
-    const Tensor& support, const Tensor& marks, const Tensor& choice, bool need_x, bool need_weight,
+    const Tensor& support, const Tensor& marks, const Tensor& told, bool need_x, bool need_weight,
     bool need_feedback, bool need_first, bool need_states, bool lean,
     const std::vector<double>& shares, const std::vector<int64_t>& starts, int64_t neurons) {
   const Program& p = program_of(program);
@@ -310,10 +310,11 @@ LayerGradients layer_gradients(
                  "gradients of one step must be a contiguous [B, N]");
   check_tensor(grad_ends, {p.smooth, s.batch, s.outputs}, dtype,
                "a state's gradient must be a contiguous [B, N]");
-  const int64_t ones = ones_of(choice, all);
-  const LayerCall layer{p,        met(all, ones), feedback, back_starts, back_targets, back_first,
-                        arriving, first,          states,   params,      starts,       neurons};
-  const Needs needs{ones, need_x, need_weight};
+  const Choice choice = choice_of(told);
+  const LayerCall layer{p,          met(all, choice), feedback, back_starts, back_targets,
+                        back_first, arriving,         first,    states,      params,
+                        starts,     neurons};
+  const Needs needs{ones_of(choice, all), need_x, need_weight};
   if (arriving.has_value())
     check_tensor(grad_pending, sizes_of(*arriving), dtype,
                  "the gradient of what is on its way must be a contiguous [B, D, N]");

@@ -72,17 +72,16 @@ std::tuple<Tensor, Tensor> sparse_linear_backward(const Tensor& grad_y, const Te
                                                   const Maybe& in_bits, const Maybe& in_support,
                                                   const Tensor& weight, const Tensor& starts,
                                                   const Tensor& targets, int64_t outputs,
-                                                  const Tensor& choice, bool need_x,
+                                                  const Tensor& told, bool need_x,
                                                   bool need_weight) {
   const SparseCall call{x, in_bits, in_support, weight, starts, targets, outputs};
   check_call(call);
   SG_CHECK(in_bits.has_value(), "expected the bits of x");
-  check_tensor(choice, {3}, ScalarType::Long, "a choice is three int64");
   const Sizes s = call.sizes();
   const ScalarType dtype = x.scalar_type();
   check_tensor(Maybe(grad_y), {s.steps, s.batch, s.outputs}, dtype,
                "the gradient must be a contiguous [T, B, N]");
-  const bool spikes = data<int64_t>(choice)[1] >= 0;
+  const bool spikes = choice_of(told).ones >= 0;
   SG_CHECK(spikes || x.dim() == 3, "what stands at places alone is spikes");
   return by_type(dtype, [&]<class T>() {
     Tensor dx = none(dtype), dweight = none(dtype);
