@@ -114,7 +114,9 @@ class Backend:
     alone; ragged: whether its `layer` takes `starts=`, a list of the first row of every step and
     the number of rows, with x `[1, rows, I]` of samples sorted by length: others run such samples
     between two ends at a time; delayed: whether its `layer` takes the currents of neurons alone,
-    `weight=None`, and its `delayed_linear` reads `packs`; offers: the entry points that it
+    `weight=None`, and its `delayed_linear` reads `packs`; by_kinds: whether what it refuses of
+    layers follows from types, dtypes, devices and dimensions of a call alone, the autocast mode of
+    the CPU and `missing()`, so that it is not asked again; offers: the entry points that it
     overrides.
     """
 
@@ -125,6 +127,7 @@ class Backend:
     sparse: ClassVar[bool] = False
     ragged: ClassVar[bool] = False
     delayed: ClassVar[bool] = False
+    by_kinds: ClassVar[bool] = False
     offers: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:

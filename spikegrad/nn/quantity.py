@@ -61,6 +61,10 @@ class Quantity(nn.Module):
             self.register_buffer("scale", start - low)
         self.raw = nn.Parameter(self._raw_of(start))
 
+    # Without the hooks of a layer, which take longer than a number that nobody learns.
+    def __call__(self) -> Tensor:
+        return self.forward()
+
     def _raw_of(self, value: Tensor) -> Tensor:
         if self.low is not None and self.high is not None:
             p = 2 * (value - self.low) / (self.high - self.low) - 1
@@ -136,6 +140,9 @@ class Decay(nn.Module):
         assert tau is not None
         low = (dt if integration == "euler" else 0.0) if learn else None
         self.quantity = Quantity(tau, learn=learn, size=size, low=low)
+
+    def __call__(self) -> Tensor:
+        return self.forward()
 
     def forward(self) -> Tensor:
         """The decay per step now, in (0, 1)."""

@@ -113,7 +113,7 @@ class Sequential(Threaded, nn.Sequential):
             given = rows_of(x)
             check_current(given)
         elif not checked:
-            x, block = admitted(self, layers, x)
+            x, block = admitted(layers, x)
         while len(after) < len(layers):
             run = (
                 self.advance if self.witness is None else partial(self.witness.watch, self.advance)
@@ -139,7 +139,7 @@ class Sequential(Threaded, nn.Sequential):
         """The same, so many steps at a time."""
         if not checked:
             check_finite_state(tuple(states), "states")
-            check_input(self, x)
+            check_input(list(self._modules.values()), x)
         parts = []
         for first in range(0, x.shape[0], steps):
             part, states = self.forward(x[first : first + steps], states, True)
@@ -278,7 +278,7 @@ def check_stateless(layer: nn.Module, state: State) -> None:
         )
 
 
-def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[Any, Block | None]:
+def admitted(layers: list[nn.Module], x: Tensor) -> tuple[Any, Block | None]:
     """The outermost container's input once it is known to be right and finite, and its block.
 
     Spikes for a first block are packed at once: zeros and ones are finite. An input that repeats
@@ -286,7 +286,7 @@ def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[A
     """
     block = block_at(layers, 0, x) if len(layers) > 0 else ""
     if not isinstance(block, Block):
-        check_input(network, rows_of(x))
+        check_input(layers, rows_of(x))
         return x, None
     assert block.choice is not None
     spikes = packed(x, block.choice.backend)
@@ -294,16 +294,16 @@ def admitted(network: Sequential, layers: list[nn.Module], x: Tensor) -> tuple[A
         return Packed(spikes, x.packing) if type(x) is Packed else spikes, block
     rows = rows_of(x)
     given = stilled(rows, block.choice.backend)
-    check_input(network, given)
+    check_input(layers, given)
     return x if given is rows else given, block if given is rows else None
 
 
-def check_input(network: Sequential, x: Tensor) -> None:
+def check_input(layers: list[nn.Module], x: Tensor) -> None:
     """The outermost container's input, `[T, B, ...]` and finite.
 
     Integers may reach a plain module, an embedding for example.
     """
-    plain = len(network) > 0 and not isinstance(network[0], (Stateful, Sequential, *OVER_TIME))
+    plain = len(layers) > 0 and not isinstance(layers[0], (Stateful, Sequential, *OVER_TIME))
     if not (plain and isinstance(x, Tensor) and not x.is_floating_point()):
         check_current(x)
         check_finite(x)

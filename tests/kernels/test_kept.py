@@ -1,0 +1,136 @@
+"""Decisions about layers are kept for calls that are alike, and for no others."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from native import needs_kernels
+from torch import Tensor
+
+from spikegrad import kernels, surrogate
+from spikegrad.kernels import blocks, choose_layer, kept
+from spikegrad.kernels.backend import Backend, Call
+from spikegrad.kernels.registry import get
+
+pytestmark = needs_kernels
+
+X, WEIGHT = torch.rand(4, 3, 5), torch.rand(6, 5)
+RECORD = surrogate.triangle(2.0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_KEPT", {})
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """The calls about which backends are asked."""
+    calls: list[Call] = []
+    found = blocks.found
+
+    def counted(call: Call, word: str) -> Any:
+        calls.append(call)
+        return found(call, word)
+
+    monkeypatch.setattr(blocks, "found", counted)
+    return calls
+
+
+def decision(x: Tensor = X, weight: Tensor = WEIGHT, **how: Any) -> Any:
+    given = {"neuron": "lif", "surrogate": RECORD, "backends": ("auto", "auto"), **how}
+    return choose_layer(x, weight, **given)
+
+
+def test_backends_are_asked_once_about_calls_that_are_alike(asked: list[Call]) -> None:
+    first = decision()
+    assert decision(torch.rand(9, 2, 5), torch.rand(7, 5)) == first
+    assert first.backend == "cpu"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"neuron": None, "surrogate": None},
+        {"neuron": "alif"},
+        {"surrogate": surrogate.triangle(2.0)},
+        {"backends": ("cpu", "auto")},
+        {"feedback": True},
+        {"ahead": True},
+        {"ragged": True},
+        {"x": X.double(), "weight": WEIGHT.double()},
+        {"weight": WEIGHT.double()},
+        {"x": X[0]},
+        {"x": X[:0]},
+        {"surrogate": surrogate.triangle(2.0).soft()},
+    ],
+    ids=str,
+)
+def test_other_calls_are_asked_about(asked: list[Call], other: dict[str, Any]) -> None:
+    decision()
+    kind = decision(**other)
+    assert len(asked) == 2
+    kept._KEPT.clear()
+    assert decision(**other) == kind
+
+
+def test_autocast_and_other_worlds_are_seen() -> None:
+    decision()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert "autocast" in decision()
+    seen: list[Any] = []
+    torch.func.vmap(lambda x: (seen.append(decision(x)), x)[1])(X[None])
+    assert "torch.func" in seen[0]
+    assert decision().backend == "cpu"
+
+
+def test_a_name_that_means_another_function_is_asked_about(
+    asked: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision()
+    monkeypatch.setitem(vars(RECORD.family), "content", RECORD.family.content + 1)
+    decision()
+    assert len(asked) == 2
+
+
+def test_a_backend_that_comes_later_is_asked(asked: list[Call]) -> None:
+    """And one whose answers do not follow from kinds is asked at every call."""
+
+    class First(Backend):
+        name = "first"
+        order = 1
+        willing: ClassVar[bool] = True
+
+        def layer(self, x: Any, *rest: Any, **how: Any) -> Any:
+            raise AssertionError
+
+        def refuses(self, call: Call) -> str:
+            return "" if self.willing else "not now"
+
+    decision()
+    kernels.register(First())
+    try:
+        assert decision().backend == "first"
+        First.willing = False
+        assert decision().backend == "cpu"
+        First.willing = True
+        assert decision().backend == "first"
+    finally:
+        kernels.unregister("first")
+    assert decision().backend == "cpu"
+    assert len(asked) == 5
+
+
+def test_a_library_that_is_missing_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    decision()
+    monkeypatch.setattr(type(get("cpu")), "missing", lambda self: "gone")
+    assert decision() == "gone"
+
+
+def test_old_decisions_make_room() -> None:
+    for _ in range(kept.MOST + 3):
+        decision(surrogate=surrogate.triangle(2.0))
+    assert len(kept._KEPT) <= kept.MOST
