@@ -194,3 +194,12 @@ def test_the_bits_of_an_input_are_packed_from_the_padded_batch():
     assert torch.equal(y, clean)
     with pytest.raises(RuntimeError, match="rows that are there"):
         torch.ops.spikegrad.pack_rows(x.flatten(0, 1), torch.tensor([45]))
+
+
+@pytest.mark.parametrize("index", [[4, 0, 7], [2, 2, 5, 2], [], [8, 7, 6, 5, 4, 3, 2, 1, 0]])
+def test_rows_are_packed_in_any_order_and_as_often_as_they_are_wanted(index):
+    flat, at = spikes(9, 1, torch.float32).flatten(0, 1), torch.tensor(index, dtype=torch.int64)
+    bits, ones = torch.ops.spikegrad.pack_rows(flat, at)
+    want, many = torch.ops.spikegrad.pack(flat[at].unsqueeze(0))
+    assert torch.equal(bits, want)
+    assert ones.item() == many.item()

@@ -17,20 +17,30 @@ std::tuple<Tensor, Tensor> pack_spikes(const Tensor& x) {
   return {bits, many};
 }
 
-// pack_rows(x [rows, N], index [R]) -> (bits [1, R, words], ones [1]) of some rows, as pack.
+// pack_rows(x [rows, N], index [R]) -> (bits [1, R, words], ones [1]) of some rows, as pack. They
+// are read in the order in which they lie in memory: any other takes half as long again.
 std::tuple<Tensor, Tensor> pack_rows(const Tensor& x, const Tensor& index) {
   SG_CHECK(x.dim() == 2 && x.is_contiguous(), "x must be a contiguous [rows, N]");
   SG_CHECK(index.dim() == 1 && index.is_contiguous() && index.scalar_type() == ScalarType::Long,
            "an index must be int64 [R]");
   const int64_t rows = index.numel(), columns = x.size(1), words = tiles_of(columns);
   const int64_t* at = data<int64_t>(index);
-  SG_CHECK(std::all_of(at, at + rows, [&](int64_t r) { return r >= 0 && r < x.size(0); }),
-           "an index must be of rows that are there");
+  std::vector<int64_t> places(x.size(0), -1);
+  bool again = false;  // some row is wanted more than once
+  for (int64_t r = 0; r < rows; ++r) {
+    SG_CHECK(at[r] >= 0 && at[r] < x.size(0), "an index must be of rows that are there");
+    again = again || places[at[r]] >= 0;
+    places[at[r]] = r;
+  }
   Tensor bits = pooled({1, rows, words}, ScalarType::Long);
   Tensor many = fresh_tensor({1}, ScalarType::Long);
   uint64_t* to = words_of(bits);
-  const bool spikes =
-      by_type(x.scalar_type(), [&]<class T>() { return pack(data<T>(x), rows, columns, to, at); });
+  const bool spikes = by_type(x.scalar_type(), [&]<class T>() {
+    return pack(data<T>(x), x.size(0), columns, to, places.data());
+  });
+  for (int64_t r = 0; spikes && again && r < rows; ++r)
+    if (places[at[r]] != r)
+      std::memcpy(to + r * words, to + places[at[r]] * words, words * sizeof(uint64_t));
   mutable_data<int64_t>(many)[0] = spikes ? ones(to, rows * words) : -1;
   return {bits, many};
 }

@@ -30,21 +30,27 @@ inline int64_t rows_a_thread(int64_t columns) {
   return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, columns));
 }
 
-// x [R, N] -> bits; false when a value is neither 0 nor 1. index: which rows, or null: all of them.
+// x [R, N] -> bits; false when a value is neither 0 nor 1. to: where the bits of each row go, below
+// 0: nowhere; null: all go to their own place.
 template <class T>
-bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits,
-          const int64_t* index = nullptr) {
+bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits, const int64_t* to = nullptr) {
   const int64_t words = tiles_of(columns);
   std::atomic<bool> real{false};
   parallel(rows, rows_a_thread(columns), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end && !real.load(std::memory_order_relaxed); ++r) {
+      if (to && to[r] < 0) continue;
       bool odd = false;
-      // Rows that lie anywhere come too late unless somebody asks for them.
-      for (int64_t c = 0; index && r + 1 < end && c < columns; c += 64 / sizeof(T))
-        __builtin_prefetch(x + index[r + 1] * columns + c);
-      for (int64_t w = 0; w < words; ++w)
-        bits[r * words + w] =
-            ones_of(x + (index ? index[r] : r) * columns + w * kTile, columns_of(w, columns), odd);
+      uint64_t* const made = bits + (to ? to[r] : r) * words;
+      // What is behind rows that nobody reads comes too late unless somebody asks for it.
+      int64_t next = r + 1;
+      while (to && next < end && to[next] < 0) ++next;
+      const T* ahead = to && next < end ? x + next * columns : nullptr;
+      for (int64_t w = 0; w < words; ++w) {
+        const int n = columns_of(w, columns);
+        for (int c = 0; ahead && c < n; c += 64 / static_cast<int>(sizeof(T)))
+          __builtin_prefetch(ahead + w * kTile + c);
+        made[w] = ones_of(x + r * columns + w * kTile, n, odd);
+      }
       if (odd) real.store(true, std::memory_order_relaxed);
     }
   });
