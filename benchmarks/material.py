@@ -9,7 +9,7 @@ its own convention before it is timed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def make(workload: Workload, folder: Path) -> tuple[Path, str]:
     x, source = inputs_of(workload)
     labels = torch.randint(max(workload.classes, 1), (workload.batch,))
     network = ours(workload)
-    arrays: Arrays = {"labels": labels.numpy()}
+    arrays: Arrays = {"labels": labels.numpy(), **masked(network, workload)}
     if workload.kind == "scan":
         x = x * scale_to_rate(x, workload.rate)
     else:
@@ -87,8 +87,25 @@ def sequence(workload: Workload, x: Tensor) -> Tensor:
     return x.expand(workload.steps, *x.shape) if workload.static else x
 
 
-def ours(workload: Workload, **neuron: object) -> sg.Sequential:
-    """The network of a workload in this library; the other implementations follow its layers."""
+def masked(network: sg.Sequential, workload: Workload) -> Arrays:
+    """Take synapses away; `mask_w0` and `mask_recurrent` `[N, I]` say which are left."""
+    found: Arrays = {}
+    if workload.synapses < 1:
+        for name, layer in (("w0", network[0]), ("recurrent", network[1].connection)):
+            left = torch.rand_like(layer.weight) < workload.synapses
+            layer.weight.data *= left
+            found[f"mask_{name}"] = left.numpy()
+    return found
+
+
+def ours(
+    workload: Workload, masks: Mapping[str, Tensor] | None = None, **neuron: object
+) -> sg.Sequential:
+    """The network of a workload in this library; the other implementations follow its layers.
+
+    masks: of `masked`: the connections have those synapses alone.
+    """
+    some = {} if masks is None else masks
 
     def lif() -> sg.LIF:
         return sg.LIF(**{"beta": BETA, "surrogate": sg.surrogate.triangle(2.0), **neuron})
@@ -105,8 +122,11 @@ def ours(workload: Workload, **neuron: object) -> sg.Sequential:
         )
     layers: list[torch.nn.Module] = []
     for before, size in zip((workload.inputs, *h), h, strict=False):
-        neurons = sg.Recurrent(lif(), size) if workload.kind == "recurrent" else lif()
-        layers += [sg.Linear(before, size), neurons]
+        neurons: torch.nn.Module = lif()
+        if workload.kind == "recurrent":
+            back = sg.Linear(size, size, bias=False, connectivity=some.get("recurrent"))
+            neurons = sg.Recurrent(lif(), connection=back)
+        layers += [sg.Linear(before, size, connectivity=some.get(f"w{len(layers) // 2}")), neurons]
     return sg.Sequential(*layers, sg.Linear(h[-1], workload.classes))
 
 

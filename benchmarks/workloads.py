@@ -27,7 +27,8 @@ class Workload:
     steps, batch: T and B; hidden: sizes of the spiking layers (channels first where `conv`);
     density: share of ones in the input, None for images; static: the image is given once and its
     first product computed once, else the input is a whole sequence; rate: spikes per neuron and
-    step to which every hidden layer is scaled; window: how far from it a valid row may be.
+    step to which every hidden layer is scaled; window: how far from it a valid row may be;
+    synapses: share of those that the first connection and the feedback have.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Workload:
     static: bool = False
     rate: float = 0.05
     window: float = 0.01
+    synapses: float = 1.0
 
     @property
     def images(self) -> bool:
@@ -61,6 +63,8 @@ WORKLOADS = {
                  100, 128, 700, (512,), 20, density=0.03, rate=0.05),
         Workload("W3", "700-1024 recurrent-20, T=250, B=128, 3 % spikes", "recurrent",
                  250, 128, 700, (1024,), 20, density=0.03, rate=0.075),
+        Workload("W3m", "W3 with a tenth of the synapses, but for the readout", "recurrent",
+                 250, 128, 700, (1024,), 20, density=0.03, rate=0.075, synapses=0.1),
         Workload("W4", "a LIF layer alone, T=100, B=128, N=1024", "scan",
                  100, 128, 1024, (1024,), 0),
         Workload("W5", "32C3-P2-64C3-P2-256-10 on 1x28x28, T=4, B=64", "conv",

@@ -47,8 +47,9 @@ class BrainEventTrainer(Trainer):
         self.weights = {
             key: jnp.asarray(value if key.startswith("b") else value.T)
             for key, value in job.arrays.items()
-            if key not in ("x", "labels")
+            if key not in ("x", "labels") and not key.startswith("mask_")
         }
+        self.masks = {key: jnp.asarray(mask.T) for key, mask in job.masks.items()}
         self.optimizer = optax.adam(LEARNING_RATE)
         self.moments = self.optimizer.init(self.weights)
         self.timed = jax.jit(self.update, donate_argnums=(0, 1))
@@ -76,6 +77,7 @@ class BrainEventTrainer(Trainer):
 
     def forward(self, weights: Weights, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         """The readout `[T, B, C]` and the spikes of every hidden layer."""
+        weights = weights | {key: weights[key] * mask for key, mask in self.masks.items()}
         lead = (1, x.shape[0]) if self.workload.static else x.shape[:2]
         x = x.reshape(lead[0] * lead[1], -1)
         spikes, seen = self.workload.density is not None, []

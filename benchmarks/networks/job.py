@@ -33,6 +33,12 @@ class Job:
 
         return torch.from_numpy(self.arrays[name])
 
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """By the names of weights `[N, I]` which of them there are, if not all."""
+        start = "mask_"
+        return {k.removeprefix(start): v for k, v in self.arrays.items() if k.startswith(start)}
+
 
 class Trainer:
     """A network with its optimiser. `step` is what is timed."""

@@ -47,13 +47,22 @@ class Network(torch.nn.Module):
 
     def __init__(self, job: Job, **neuron: object) -> None:
         super().__init__()
-        self.workload, self.layers = job.workload, ours(job.workload, **neuron)
+        masks = {name: torch.from_numpy(mask) for name, mask in job.masks.items()}
+        self.workload, self.layers = job.workload, ours(job.workload, masks, **neuron)
 
     def given(self, x: Tensor) -> Tensor:
         return sequence(self.workload, x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(self.given(x))[0]
+
+
+def fill(layer: torch.nn.Module, weight: Tensor) -> None:
+    """Give a connection the shared weights `[N, I]`, of some synapses alone theirs."""
+    edges = getattr(layer, "edges", None)
+    if edges is not None:
+        weight = weight[edges.targets.long(), edges.sources()]
+    layer.weight.copy_(weight)  # type: ignore[operator]
 
 
 def build(job: Job) -> Trainer:
@@ -66,13 +75,12 @@ def build(job: Job) -> Trainer:
     connections = [m for m in net.layers if isinstance(m, sg.Linear | sg.Conv2d)]
     with torch.no_grad():
         for i, layer in enumerate(connections):
-            layer.weight.copy_(job.tensor(f"w{i}"))
+            fill(layer, job.tensor(f"w{i}"))
             layer.bias.copy_(job.tensor(f"b{i}"))
         for layer in net.layers:
             if isinstance(layer, sg.Recurrent):
                 # Older checkouts, beside which this one is measured, have the weight here.
-                held = getattr(layer, "connection", layer)
-                held.weight.copy_(job.tensor("recurrent"))
+                fill(getattr(layer, "connection", layer), job.tensor("recurrent"))
     trainer = Trainer(net, job)
     trainer.surrogate = f"{job.surrogate}(2)"
     return trainer

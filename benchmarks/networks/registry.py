@@ -16,7 +16,8 @@ __all__ = ["IMPLEMENTATIONS", "Implementation", "missing"]
 class Implementation:
     """module: of this package, with `build(job)`; package: what must be installed for it;
     convention: whose equation its spikes are compared with (`material.conventions`); kinds: of
-    workloads it has rows in, or by name workloads; options: its own keyword arguments.
+    workloads it has rows in, or by name workloads; masked: whether also in those with some synapses
+    alone; options: its own keyword arguments.
     """
 
     name: str
@@ -27,10 +28,13 @@ class Implementation:
     convention: str = "subtract"
     kinds: tuple[str, ...] = ("dense", "recurrent", "scan", "conv")
     workloads: tuple[str, ...] = ()
+    masked: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def runs(self, workload: Workload) -> bool:
         """Whether there is a row of it in a workload."""
+        if workload.synapses < 1 and not self.masked:
+            return False
         if self.workloads:
             return workload.name in self.workloads
         return workload.kind in self.kinds
@@ -62,13 +66,13 @@ TORCH_PEERS = (
 IMPLEMENTATIONS = {
     i.name: i
     for i in (
-        Implementation("ours", "ours", "spikegrad", "ours"),
+        Implementation("ours", "ours", "spikegrad", "ours", masked=True),
         # Another row of ours is an entry with workloads and options: lean, or arguments of neurons.
         Implementation(
             "ours-lean", "ours", "spikegrad", "ours", workloads=("W2", "W3"), options={"lean": True}
         ),
         *TORCH_PEERS,
-        Implementation("spyx", "spyx", "spyx", "peer", convention="late"),
+        Implementation("spyx", "spyx", "spyx", "peer", convention="late", masked=True),
         *(
             Implementation(
                 name,
@@ -76,6 +80,7 @@ IMPLEMENTATIONS = {
                 "brainevent",
                 "peer",
                 kinds=("dense", "recurrent"),
+                masked=True,
                 options={"events": events},
             )
             for name, events in (("brainevent", True), ("brainevent-dense", False))

@@ -44,6 +44,13 @@ class Net(nnx.Module):
         count = 0 if job.workload.kind == "scan" else len(h) + 1
         self.connections = nnx.List([connection(job, i, rngs) for i in range(count)])
 
+    def mask(self, masks: dict[str, jax.Array]) -> None:
+        """Take synapses away, of the copy of the network that one step computes with."""
+        held = {"w0": self.connections[0].kernel} if masks else {}
+        held |= {"recurrent": self.neurons[0].recurrent_w} if masks else {}
+        for name, mask in masks.items():
+            held[name][...] = held[name][...] * mask
+
     def __call__(self, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         seen = []
         lead = (1, x.shape[0]) if self.static else x.shape[:2]
@@ -91,6 +98,7 @@ class SpyxTrainer(Trainer):
         self.workload, x = job.workload, job.arrays["x"]
         self.x = jnp.asarray(x.transpose(0, 2, 3, 1) if job.workload.kind == "conv" else x)
         self.labels = jnp.asarray(job.arrays["labels"])
+        self.masks = {name: jnp.asarray(mask.T) for name, mask in job.masks.items()}
         self.graph, self.weights, self.rest = nnx.split(Net(job), learned, ...)
         self.optimizer = optax.adam(LEARNING_RATE)
         self.alone = job.workload.kind == "scan"
@@ -105,7 +113,9 @@ class SpyxTrainer(Trainer):
 
     def update(self, weights: Any, moments: Any, x: jax.Array, labels: jax.Array) -> Any:
         def loss(weights: Any) -> jax.Array:
-            y, _ = nnx.merge(self.graph, weights, self.rest)(x)
+            net = nnx.merge(self.graph, weights, self.rest)
+            net.mask(self.masks)
+            y, _ = net(x)
             logits = y.mean(0)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
