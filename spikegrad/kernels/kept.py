@@ -1,7 +1,7 @@
 """Decisions about layers that were made before, for calls that are alike.
 
 Of a small network a decision costs as much time as a kernel. What a backend that says `by_kinds`
-answers follows from the types, dtypes and devices of a call, so that it is asked once.
+answers follows from what `kind_of` lists, so that it is asked once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegrad.kernels.choice import Choice
+from spikegrad.kernels.choice import BY_NAME, Choice
 from spikegrad.kernels.obstacles import other_world
-from spikegrad.kernels.registry import get, on_device
+from spikegrad.kernels.registry import get, on_device, packed_types
 from spikegrad.surrogate import Surrogate
 
 __all__ = ["Kind", "keep", "kept", "kind_of"]
@@ -31,10 +31,13 @@ backends that were asked.
 def kind_of(x: Any, weight: Tensor | None, neuron: Any, surrogate: Any, *words: Any) -> Kind | None:
     """What a decision about a layer follows from, None where it must be made at every call.
 
-    neuron: the name of a scan; of a step it is asked each time whether it has changed; words: what
-    else tells calls apart.
+    neuron: the name of a scan; decisions about steps are not kept, since a step may have changed;
+    words: what else tells calls apart.
     """
-    if x is None or weight is None or not (neuron is None or isinstance(neuron, str)):
+    if weight is None or not (neuron is None or isinstance(neuron, str)):
+        return None
+    kinds: tuple[type[Any], ...] = (Tensor, *packed_types())
+    if not isinstance(x, kinds):  # the reference names the error
         return None
     if torch.compiler.is_compiling() or other_world() or torch.is_autocast_enabled("cpu"):
         return None
@@ -71,9 +74,10 @@ def kept(kind: Kind, x: Any) -> Choice | None:
 
 
 def keep(kind: Kind, x: Any, surrogate: Any, choice: Choice) -> None:
-    """Keep a decision, if all backends that may be asked answer by kinds."""
-    asked = on_device(x)
-    if all(each.by_kinds for each in (*asked, get(choice.backend))):
+    """Keep a decision, if the backend that was asked first took the call, and answers by kinds."""
+    asked, made = on_device(x), get(choice.backend)
+    by_name = choice.reason == BY_NAME
+    if made.by_kinds and (by_name or asked[0] is made):
         if len(_KEPT) >= MOST:
             _KEPT.clear()
         _KEPT[kind] = choice, surrogate, asked

@@ -398,7 +398,7 @@ def test_losses_and_labels_that_cannot_be_taken_apart(batch, loss, words):
 
 
 @pytest.mark.parametrize("outer", [LI(5.0), LIF(5.0, threshold=1e9)])
-def test_a_sum_of_losses_is_found_where_a_silent_network_makes_all_of_them_0(outer):
+def test_a_sum_of_losses_is_found_of_a_silent_network_whose_losses_are_0(outer):
     network = Sequential(Linear(3, 3), LIF(10.0, threshold=1e9), Linear(3, 2, bias=False), outer)
     for loss in (lambda y: y.mean(1).square().sum(), lambda y: y.mean(0).square().sum()):
         with pytest.raises(UserError, match="mean of the losses of its samples"):

@@ -64,3 +64,25 @@ def test_a_large_weight_is_no_infinite_one() -> None:
         with forced("events"):
             cpu.linear(x, weight=weight, witness=seen)
         assert int(seen[0][0][0]) == route  # 1: along the spikes
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.parametrize("at", [(0, 0), (-1, -1), (300, 3)])
+def test_every_part_of_a_large_weight_is_looked_at(bad: float, at: tuple[int, int]) -> None:
+    """In the first piece, in the last number, which fills no vector, and in between."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(16, 16, 101, generator=generator) < 0.1).float()
+    weight = torch.randn(601, 101, generator=generator)
+    x[..., at[1]] = 0
+    weight[at] = bad
+    with forced("events"):
+        y = cpu.linear(x, weight=weight)
+        assert y[..., at[0]].isnan().all()
+        assert int(y.isnan().sum()) == 256
+
+
+def test_a_compiled_layer_looks_too() -> None:
+    x, weight = problem(math.inf)
+    compiled = torch.compile(lambda x: cpu.linear(x, weight=weight), backend="aot_eager")
+    with forced("events"):
+        assert compiled(x)[..., 7].isnan().all()

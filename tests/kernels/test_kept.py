@@ -9,14 +9,17 @@ import torch
 from native import needs_kernels
 from torch import Tensor
 
+import spikegrad as sg
 from spikegrad import kernels, surrogate
 from spikegrad.kernels import blocks, choose_layer, kept
 from spikegrad.kernels.backend import Backend, Call
 from spikegrad.kernels.registry import get
+from spikegrad.types import Edges
 
 pytestmark = needs_kernels
 
 X, WEIGHT = torch.rand(4, 3, 5), torch.rand(6, 5)
+EDGES = Edges(torch.tensor([0, 2, 2, 2, 2, 2]), torch.tensor([0, 1], dtype=torch.int32), 6)
 RECORD = surrogate.triangle(2.0)
 
 
@@ -61,6 +64,9 @@ def test_backends_are_asked_once_about_calls_that_are_alike(asked: list[Call]) -
         {"feedback": True},
         {"ahead": True},
         {"ragged": True},
+        {"edges": EDGES, "weight": torch.rand(2)},
+        {"feedback": True, "feedback_edges": EDGES},
+        {"x": X.to("meta"), "weight": WEIGHT.to("meta")},
         {"x": X.double(), "weight": WEIGHT.double()},
         {"weight": WEIGHT.double()},
         {"x": X[0]},
@@ -128,6 +134,29 @@ def test_a_library_that_is_missing_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     decision()
     monkeypatch.setattr(type(get("cpu")), "missing", lambda self: "gone")
     assert decision() == "gone"
+
+
+def test_what_is_no_tensor_is_named() -> None:
+    network = sg.Sequential(sg.Linear(3, 4), sg.LIF(10.0))
+    with pytest.raises(TypeError, match="expected x as a tensor"):
+        network([[[1.0, 0.0, 0.0]]])
+
+
+def test_a_backend_must_say_itself_that_it_answers_by_kinds(asked: list[Call]) -> None:
+    class Sizes(type(get("cpu"))):  # type: ignore[misc]
+        name = "sizes"
+        order = 1
+
+        def refuses(self, call: Call) -> str:
+            return "too long" if len(call.x) > 4 else ""
+
+    kernels.register(Sizes())
+    try:
+        assert decision().backend == "sizes"
+        assert decision(torch.rand(5, 3, 5)).backend == "cpu"
+        assert decision().backend == "sizes"
+    finally:
+        kernels.unregister("sizes")
 
 
 def test_old_decisions_make_room() -> None:

@@ -38,8 +38,8 @@ struct ConnectionCall {
 };
 void check_connection(const ConnectionCall& call, ScalarType dtype);
 // Which way the forward product went, for those who ask, and how many ones it met, or of other
-// numbers how many that are not 0; -1: nobody counted. finite: 0 where the weight is not, as far as
-// anybody looked: then the products of the backward pass are dense, too.
+// numbers how many that are not 0; -1: nobody counted. finite: 0 where somebody looked at the
+// weight and found NaN or infinity: then the products of the backward pass are dense, too; else 1.
 enum Route : int64_t { kDense, kEvents, kStatic, kGiven, kSynapses };
 struct Choice {
   static constexpr int64_t kNumbers = 4;

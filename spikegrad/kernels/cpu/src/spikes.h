@@ -41,7 +41,7 @@ bool pack(const T* x, int64_t rows, int64_t columns, uint64_t* bits, const int64
       if (to && to[r] < 0) continue;
       bool odd = false;
       uint64_t* const made = bits + (to ? to[r] : r) * words;
-      // What is behind rows that nobody reads comes too late unless somebody asks for it.
+      // The row that is read next is fetched ahead: behind a gap the CPU does not do so itself.
       int64_t next = r + 1;
       while (to && next < end && to[next] < 0) ++next;
       const T* ahead = to && next < end ? x + next * columns : nullptr;
