@@ -73,7 +73,7 @@ def test_backends_are_asked_once_about_calls_that_are_alike(asked: list[Call]) -
         {"x": X[:0]},
         {"surrogate": surrogate.triangle(2.0).soft()},
     ],
-    ids=str,
+    ids="-".join,  # of the words: two workers must draw the same names
 )
 def test_other_calls_are_asked_about(asked: list[Call], other: dict[str, Any]) -> None:
     decision()
