@@ -114,11 +114,8 @@ class Backend:
     alone; ragged: whether its `layer` takes `starts=`, a list of the first row of every step and
     the number of rows, with x `[1, rows, I]` of samples sorted by length: others run such samples
     between two ends at a time; delayed: whether its `layer` takes the currents of neurons alone,
-    `weight=None`, and its `delayed_linear` reads `packs`; by_kinds: whether all that it says of a
-    layer (`leaves`, `refuses`, `reason`, `function`) follows from the neuron's name, the surrogate,
-    types, dtypes, devices and number of dimensions of a call and whether x is empty, but from no
-    size, so that it is not asked again; a subclass must say so itself; offers: the entry points
-    that it overrides.
+    `weight=None`, and its `delayed_linear` reads `packs`; offers: the entry points that it
+    overrides.
     """
 
     name: ClassVar[str]
@@ -128,13 +125,11 @@ class Backend:
     sparse: ClassVar[bool] = False
     ragged: ClassVar[bool] = False
     delayed: ClassVar[bool] = False
-    by_kinds: ClassVar[bool] = False
     offers: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         own = (entry for entry in ENTRIES if getattr(cls, entry) is not getattr(Backend, entry))
         cls.offers = frozenset(own)
-        cls.by_kinds = vars(cls).get("by_kinds", False)
 
     def missing(self) -> str:
         """Why nothing of this backend can run here, or ""; asked at every call, so it is quick."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from spikegrad.kernels.backend import Call
 from spikegrad.kernels.choice import Choice, found
-from spikegrad.kernels.kept import keep, kept, kind_of
 from spikegrad.kernels.registry import get
 from spikegrad.ragged import Packed
 from spikegrad.step import Step
@@ -49,10 +48,6 @@ def choose_layer(
     alone; ahead: x enters the layer before; ragged: x has the rows of sequences of different
     length. The function is a backend's `layer`, or its `linear` where there are no neurons.
     """
-    forms = (feedback, edges is None, feedback_edges is None, ahead, ragged)
-    kind = kind_of(x, weight, neuron, surrogate, backends, forms)
-    if kind is not None and (before := kept(kind, x)) is not None:
-        return before
     asked = "auto"
     for word in backends:
         if word == "reference":
@@ -69,10 +64,7 @@ def choose_layer(
         "ragged": ragged and neuron is not None,
     }
     entry = "linear" if neuron is None else "layer"
-    choice = found(Call(entry, entry, x, neuron, args, {}, asked != "auto", ahead), asked)
-    if kind is not None and isinstance(choice, Choice):
-        keep(kind, x, surrogate, choice)
-    return choice
+    return found(Call(entry, entry, x, neuron, args, {}, asked != "auto", ahead), asked)
 
 
 def choose_pool(

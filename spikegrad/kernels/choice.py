@@ -14,16 +14,12 @@ from spikegrad.kernels.refusal import refused, warn_once
 from spikegrad.kernels.registry import check_backend, get, on_device, packed_types
 from spikegrad.step import Step
 
-__all__ = ["BY_NAME", "Choice", "decide", "found"]
+__all__ = ["Choice", "decide", "found"]
 
 TORCH = ("linear", "delayed_linear", "delayed_recurrent", "conv2d", "max_pool2d", "spiking")
 """What a backend asked for by name leaves to the reference if it does not have it: operations of
 torch, and the loop over steps, each of which it runs.
 """
-
-
-BY_NAME = "chosen by name"
-"""The reason of a choice that a call asked for."""
 
 
 class Choice(NamedTuple):
@@ -42,7 +38,7 @@ def decide(call: Call, asked: str) -> Choice:
     A neuron that "auto" leaves to torch because its step has no native form is named once.
     """
     if asked == "reference":
-        return specification(call, BY_NAME)
+        return specification(call, "chosen by name")
     if call.args.get("trace"):
         # The same spikes, bit for bit, and membranes that are part of the graph.
         return specification(call, "only the reference records membranes")
@@ -71,7 +67,7 @@ def found(call: Call, asked: str) -> Choice | str:
     for backend in backends:
         why = refusal(backend, call)
         if not why:
-            reason = BY_NAME if call.by_name else backend.reason(call)
+            reason = "chosen by name" if call.by_name else backend.reason(call)
             return Choice(call.name, backend.name, reason, backend.function(call))
         whys.append((backend.name, why))
     if not whys:

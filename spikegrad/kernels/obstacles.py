@@ -15,7 +15,7 @@ from spikegrad.step import Step
 from spikegrad.surrogate import Surrogate
 from spikegrad.tracing import constant
 
-__all__ = ["definition_of", "no_form", "only_reference", "other_mode", "other_world"]
+__all__ = ["definition_of", "no_form", "only_reference", "other_mode"]
 
 
 def only_reference(call: Call, packed: tuple[type, ...]) -> str:
@@ -40,11 +40,6 @@ def other_mode(args: Any) -> str:
     surrogate = args.get("surrogate")
     if surrogate is not None and getattr(surrogate, "mode", "") == "soft":
         return "only the reference has soft mode"
-    return other_world()
-
-
-def other_world() -> str:
-    """Why only the reference can run anything now, or "": what stands around the call."""
     if not torch.compiler.is_compiling():
         if torch._C._functorch.peek_interpreter_stack():
             return "only the reference supports torch.func"

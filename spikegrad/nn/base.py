@@ -175,12 +175,13 @@ def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
     """A layer that does what its class says and nothing else."""
     if module is None or not does_as_its_class(module, kind):
         return False
-    return not (
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
     )
+    return not any(hooks)
 
 
 class SpikingNeuron(Neuron):

@@ -32,10 +32,8 @@ class Edged(nn.Module):
     @property
     def edges(self) -> Edges | None:
         """Which synapses there are, None for all."""
-        if self._buffers.get("starts") is None:  # as an attribute it takes ten times as long
+        if self.starts is None or self.targets is None:
             return None
-        assert self.starts is not None
-        assert self.targets is not None
         return Edges(self.starts, self.targets, self.out_features)
 
     def start_sparse(

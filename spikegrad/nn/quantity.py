@@ -25,17 +25,6 @@ __all__ = ["Decay", "Quantity", "Size", "no_decay"]
 Size = int | Sequence[int] | None
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a call of a module is more than its `forward`, which takes a fifth of the time."""
-    return bool(
-        module._forward_pre_hooks
-        or module._forward_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or torch.nn.modules.module._has_any_global_hook()
-    )
-
-
 class Quantity(nn.Module):
     """One quantity of a layer; calling it gives its value now.
 
@@ -71,9 +60,6 @@ class Quantity(nn.Module):
         if low is not None and high is None:
             self.register_buffer("scale", start - low)
         self.raw = nn.Parameter(self._raw_of(start))
-
-    def __call__(self) -> Tensor:
-        return super().__call__() if has_hooks(self) else self.forward()
 
     def _raw_of(self, value: Tensor) -> Tensor:
         if self.low is not None and self.high is not None:
@@ -150,9 +136,6 @@ class Decay(nn.Module):
         assert tau is not None
         low = (dt if integration == "euler" else 0.0) if learn else None
         self.quantity = Quantity(tau, learn=learn, size=size, low=low)
-
-    def __call__(self) -> Tensor:
-        return super().__call__() if has_hooks(self) else self.forward()
 
     def forward(self) -> Tensor:
         """The decay per step now, in (0, 1)."""

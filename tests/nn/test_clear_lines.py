@@ -157,3 +157,9 @@ def test_bounds_of_a_fixed_threshold_are_refused(kind) -> None:
     words = "threshold_bounds with a learned threshold, got a fixed one; add learn='threshold'"
     with pytest.raises(UserError, match=words):
         kind(threshold_bounds=(0.5, 2.0))
+
+
+@pytest.mark.parametrize("given", [[[[1.0, 0.0, 0.0]]], 3.0, None])
+def test_an_input_that_is_no_tensor_is_named(given):
+    with pytest.raises(TypeError, match="expected x as a tensor"):
+        sg.Sequential(sg.Linear(3, 4), sg.LIF(10.0))(given)

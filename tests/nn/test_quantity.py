@@ -177,15 +177,3 @@ def test_repr_says_what_a_layer_is() -> None:
     assert "arctan" in text
     assert "learned" in text
     assert "refractory=2 ms" in text
-
-
-@pytest.mark.parametrize("number", [Quantity(2.0), Decay(20.0), Quantity(2.0, learn=True)])
-def test_a_hook_is_heeded(number):
-    seen = []
-    number()
-    handle = number.register_forward_hook(lambda module, given, made: seen.append(made.item()))
-    value = number().item()
-    assert seen == [value]
-    handle.remove()
-    number()
-    assert len(seen) == 1

@@ -32,7 +32,6 @@ class CPU(Backend):
     sparse = True
     ragged = True
     delayed = True
-    by_kinds = True
 
     def missing(self) -> str:
         """Why the library is not there, or ""; the first call builds and loads it."""

@@ -63,8 +63,7 @@ class Table:
         # A trace walks past a cache, and torch warns of that.
         near = nearest.__wrapped__ if torch.compiler.is_compiling() else nearest
         i, j = near(self.sizes, inputs), near(self.sizes, outputs)
-        s = self.shares
-        return Crossover(s["forward"][i][j], s["weight"][i][j], s["input"][i][j])
+        return Crossover(*(self.shares[product][i][j] for product in PRODUCTS))
 
     def json(self) -> dict[str, Any]:
         """As plain JSON."""
