@@ -46,10 +46,10 @@ class Net(nnx.Module):
 
     def mask(self, masks: dict[str, jax.Array]) -> None:
         """Take synapses away, of the copy of the network that one step computes with."""
-        held = {"w0": self.connections[0].kernel} if masks else {}
-        held |= {"recurrent": self.neurons[0].recurrent_w} if masks else {}
-        for name, mask in masks.items():
-            held[name][...] = held[name][...] * mask
+        if masks:
+            into, back = self.connections[0].kernel, self.neurons[0].recurrent_w
+            into[...] = into[...] * masks["w0"]
+            back[...] = back[...] * masks["recurrent"]
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         seen = []

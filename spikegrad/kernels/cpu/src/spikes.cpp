@@ -18,7 +18,8 @@ std::tuple<Tensor, Tensor> pack_spikes(const Tensor& x) {
 }
 
 // pack_rows(x [rows, N], index [R]) -> (bits [1, R, words], ones [1]) of some rows, as pack. They
-// are read in the order in which they lie in memory: any other takes half as long again.
+// are read in the order in which they lie in memory: in the order of the index it takes 1.5 times
+// as long (18 MB, AMD EPYC, Zen 4).
 std::tuple<Tensor, Tensor> pack_rows(const Tensor& x, const Tensor& index) {
   SG_CHECK(x.dim() == 2 && x.is_contiguous(), "x must be a contiguous [rows, N]");
   SG_CHECK(index.dim() == 1 && index.is_contiguous() && index.scalar_type() == ScalarType::Long,
