@@ -284,7 +284,8 @@ def admitted(layers: list[nn.Module], x: Tensor) -> tuple[Any, Block | None]:
     Spikes for a first block are packed at once: zeros and ones are finite. An input that repeats
     one step is seen as that step, whose product is computed once.
     """
-    block = block_at(layers, 0, x) if len(layers) > 0 else ""
+    there = len(layers) > 0 and x is not None  # None stands for an input like most in a choice
+    block = block_at(layers, 0, x) if there else ""
     if not isinstance(block, Block):
         check_input(layers, rows_of(x))
         return x, None
