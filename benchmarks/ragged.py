@@ -2,9 +2,10 @@
 
 As in spoken digits: 700 inputs of which 3 % spike, 256 LIF neurons, feed-forward and recurrent, 20
 leaky integrators; 100 steps, lengths from 30 to 100. Padding is silent, or spikes as the samples
-do: products follow spikes, so that silent padding costs the padded batch little. Forward,
-cross-entropy of the mean over time and backward, in turns of one process; of each way the least
-time counts.
+do: products follow spikes, so that silent padding costs the padded batch little. "frame" makes the
+padded batch from the recordings' events in every step, "events" passes them to the network.
+Forward, cross-entropy of the mean over time and backward, in turns of one process; of each way the
+least time counts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,17 @@ INPUTS, HIDDEN, OUTPUTS = 700, 256, 20
 STEPS, SHORTEST = 100, 30
 RATE = 0.03
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+COLUMNS = {
+    "padded": ("padded_ms", ".1f"),
+    "lengths": ("lengths_ms", ".1f"),
+    "ratio": ("ratio", ".2f"),
+    "frame": ("frame_ms", ".1f"),
+    "events": ("events_ms", ".1f"),
+    "ratio ": ("events_ratio", ".2f"),
+    "MB": ("padded_mb", ".0f"),
+    "MB ": ("lengths_mb", ".0f"),
+}
+"""Of the table: times, their ratios, and the memory of "padded" and "lengths"."""
 
 
 def network(recurrent: bool) -> sg.Sequential:
@@ -55,20 +67,32 @@ def batch(samples: int, padding: str = "silent") -> tuple[Tensor, Tensor, Tensor
 
 
 def ways(recurrent: bool, samples: int, padding: str) -> dict[str, Callable[[], object]]:
-    """The padded batch, and the same with its lengths."""
+    """The padded batch, the same with its lengths, and where padding is silent both from events."""
     made, (x, labels, lengths) = network(recurrent), batch(samples, padding)
+    events = events_of(x, lengths)
 
-    def padded() -> None:
+    def run(given: Tensor | sg.Events, own: Tensor | None, **named: Any) -> None:
         made.zero_grad()
-        y, _ = made(x)
-        membrane_cross_entropy(y, labels).backward()
+        y, _ = made(given, **named)
+        membrane_cross_entropy(y, labels, lengths=own).backward()
 
-    def ragged() -> None:
-        made.zero_grad()
-        y, _ = made(x, lengths=lengths)
-        membrane_cross_entropy(y, labels, lengths=lengths).backward()
+    found: dict[str, Callable[[], object]] = {
+        "padded": lambda: run(x, None),
+        "lengths": lambda: run(x, lengths, lengths=lengths),
+    }
+    if padding == "silent":
+        found["frame"] = lambda: run(events.dense(), None)
+        found["events"] = lambda: run(events, lengths)
+    return found
 
-    return {"padded": padded, "lengths": ragged}
+
+def events_of(x: Tensor, lengths: Tensor) -> sg.Events:
+    """The ones of the real steps."""
+    recordings = []
+    for sample, n in enumerate(lengths.tolist()):
+        step, unit = x[:n, sample].nonzero(as_tuple=True)
+        recordings.append(sg.Events(step, unit, x.shape[2], duration=n))
+    return sg.Events.batch(recordings).padded_to(len(x))
 
 
 def memory(run: Callable[[], object]) -> float:
@@ -94,15 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row: dict[str, Any] = {"network": name, "padding": padding}
         row |= {f"{way}_ms": ms for way, ms in least.items()}
         row["ratio"] = least["lengths"] / least["padded"]
+        if "events" in least:
+            row["events_ratio"] = least["events"] / least["frame"]
         rows.append(row | {f"{way}_mb": memory(run) for way, run in runs.items()})
     share = float(batch(options.samples)[2].float().mean()) / STEPS
-    print(words(setting), f"real steps: {share:.3f} of all, time: {options.clock}", sep="\n")
-    head = ("network", "padding", "padded ms", "lengths ms", "ratio", "padded MB", "lengths MB")
-    shown = Table(*head, box=None)
+    print(words(setting), f"real steps: {share:.3f} of all, {options.clock} time, ms", sep="\n")
+    shown = Table("network", "padding", *COLUMNS, box=None)
     for row in rows:
-        numbers = [f"{row[key]:.1f}" for key in ("padded_ms", "lengths_ms")]
-        room = [f"{row[key]:.0f}" for key in ("padded_mb", "lengths_mb")]
-        shown.add_row(row["network"], row["padding"], *numbers, f"{row['ratio']:.2f}", *room)
+        numbers = [format(row[key], how) if key in row else "" for key, how in COLUMNS.values()]
+        shown.add_row(row["network"], row["padding"], *numbers)
     Console().print(shown)
     if options.json:
         result: dict[str, Any] = {**setting, "real": share, "rows": rows}

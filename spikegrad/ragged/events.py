@@ -25,21 +25,20 @@ format tells apart: a time is rarely a multiple of dt to the last digit."""
 class EventRows(NamedTuple):
     """Events of sequences of different length in their rows (`Packing`).
 
-    rows, units: int64 `[E]`, each pair once; counts: how many events it is, None for one each;
+    rows, units: int64 `[E]`; counted: whether the events of one pair count, or are one spike;
     size: units; like: a tensor of the dtype and on the device that numbers shall have.
     """
 
     rows: Tensor
     units: Tensor
-    counts: Tensor | None
+    counted: bool
     size: int
     like: Tensor
 
     def numbers(self, count: int) -> Tensor:
         """As `[1, R, units]`."""
         made = self.like.new_zeros(count, self.size)
-        values = torch.ones(()) if self.counts is None else self.counts
-        made[self.rows, self.units] = values.to(made)
+        made.index_put_((self.rows, self.units), made.new_ones(()), accumulate=self.counted)
         return made.unsqueeze(0)
 
 
@@ -194,13 +193,10 @@ class Events:
     def in_rows(self, packing: Packing, like: Tensor) -> EventRows:
         """In the rows of a packing of these lengths; like: a tensor of the wanted dtype."""
         rank = torch.empty(packing.batch, dtype=torch.int64)
-        rank[packing.order] = torch.arange(packing.batch)
-        rows = packing.starts[self.step] + rank[self.sample]
-        pairs, counts = (rows * self.size + self.unit).unique(return_counts=True)
-        many = counts if self.several == "count" and bool((counts > 1).any()) else None
-        row, unit = pairs.div(self.size, rounding_mode="floor"), pairs % self.size
-        put = [None if part is None else part.to(like.device) for part in (row, unit, many)]
-        return EventRows(put[0], put[1], put[2], self.size, like)  # type: ignore[arg-type]
+        rank[packing.order] = torch.arange(packing.active)
+        rows = packing.starts.index_select(0, self.step).add_(rank.index_select(0, self.sample))
+        rows, unit = rows.to(like.device), self.unit.to(like.device)
+        return EventRows(rows, unit, self.several == "count", self.size, like)
 
     def __repr__(self) -> str:
         lengths = self.lengths.tolist()

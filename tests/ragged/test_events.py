@@ -102,6 +102,33 @@ def test_no_frame_is_made_where_the_first_layers_are_one_call(monkeypatch):
     assert torch.equal(y, expected)
 
 
+@pytest.mark.parametrize("several", ["one", "count"])
+@pytest.mark.parametrize("again", [False, True])
+def test_events_of_one_unit_in_one_step(monkeypatch, several, again):
+    from spikegrad.kernels import available
+    from spikegrad.ragged import EventRows
+
+    made, numbers = [], EventRows.numbers
+
+    def noted(self, rows):
+        made.append(rows)
+        return numbers(self, rows)
+
+    monkeypatch.setattr(EventRows, "numbers", noted)
+    times = [0.1, 0.2, 4.3, 4.4] if again else [0.1, 0.2, 4.3, 5.4]
+    batch = sg.Events.batch(
+        [
+            sg.Events(times, [3, 66, 69, 69], 70, several=several),
+            sg.Events([2], [0], 70, several=several),
+        ]
+    )
+    expected, _ = network()(batch.dense(), lengths=batch.lengths)
+    y, _ = network()(batch)
+    assert torch.equal(y, expected)
+    if not available()["cpu"]:  # a count above 1 alone needs numbers
+        assert bool(made) == (again and several == "count")
+
+
 def test_other_layers_modules_and_classifiers():
     class Net(sg.Module):
         def __init__(self):

@@ -36,6 +36,7 @@ def register() -> None:
     torch.library.register_fake("spikegrad::pack", fake_pack)
     define("pack_rows", fake_pack_rows, "bits ones")
     torch.library.register_fake("spikegrad::pack_rows", fake_pack_rows)
+    define("pack_events(Tensor rows, Tensor units, SymInt count, SymInt size) -> (Tensor, bool)")
     define("same_every_step(Tensor x) -> bool")
     torch.library.register_fake(
         "spikegrad::same_every_step", lambda x: False
@@ -121,15 +122,13 @@ def packed_rows(x: Tensor, index: Tensor) -> Spikes | None:
 
 def packed_events(x: EventRows, rows: int) -> Spikes | None:
     """Events as `Spikes` `[1, rows, size]`; None where one is a count above 1."""
-    if torch.compiler.is_compiling() or x.counts is not None or x.like.device.type != "cpu":
+    if torch.compiler.is_compiling() or x.like.device.type != "cpu":
         return None
-    words = tiles(x.size)
-    bits = torch.zeros(rows * words, dtype=torch.int64)
-    one = torch.ones((), dtype=torch.int64)
-    # Every pair of row and unit is there once, so that a sum of bits is what they are together.
-    bits.index_add_(0, x.rows * words + x.units // TILE, one << x.units % TILE)
+    bits, again = torch.ops.spikegrad.pack_events(x.rows, x.units, rows, x.size)
+    if x.counted and again:
+        return None
     edge = x.like.detach().new_zeros(()).expand(1, rows, x.size)
-    return Spikes(edge, bits.view(1, rows, words), None, x.size)
+    return Spikes(edge, bits, None, x.size)
 
 
 def stilled(x: Tensor) -> Tensor:

@@ -46,6 +46,29 @@ std::tuple<Tensor, Tensor> pack_rows(const Tensor& x, const Tensor& index) {
   return {bits, many};
 }
 
+// pack_events(rows [E], units [E], R, N) -> (bits [1, R, words], whether one of them comes again).
+std::tuple<Tensor, bool> pack_events(const Tensor& rows, const Tensor& units, int64_t count,
+                                     int64_t size) {
+  const int64_t events = rows.numel(), words = tiles_of(size);
+  check_tensor(rows, {events}, ScalarType::Long, "rows must be int64 [E]");
+  check_tensor(units, {events}, ScalarType::Long, "units must be int64 [E]");
+  SG_CHECK(count >= 0 && size > 0, "expected a number of rows and of units");
+  Tensor bits = pooled({1, count, words}, ScalarType::Long);
+  uint64_t* to = words_of(bits);
+  std::memset(to, 0, count * words * sizeof(uint64_t));
+  const int64_t *row = data<int64_t>(rows), *unit = data<int64_t>(units);
+  bool again = false;
+  for (int64_t e = 0; e < events; ++e) {
+    SG_CHECK(row[e] >= 0 && row[e] < count && unit[e] >= 0 && unit[e] < size,
+             "an event must be in a row and of a unit that are there");
+    uint64_t& word = to[row[e] * words + unit[e] / kTile];
+    const uint64_t one = uint64_t{1} << unit[e] % kTile;
+    again = again || (word & one);
+    word |= one;
+  }
+  return {bits, again};
+}
+
 // unpack(bits [T, B, words], like, N) -> zeros and ones [T, B, N] of the dtype of `like`.
 Tensor unpack_spikes(const Tensor& bits, const Tensor& like, int64_t columns) {
   SG_CHECK(bits.dim() == 3 && bits.is_contiguous() && bits.scalar_type() == ScalarType::Long &&
@@ -95,6 +118,7 @@ bool same_every_step(const Tensor& x) {
 STABLE_TORCH_LIBRARY_IMPL(spikegrad, CPU, m) {
   m.impl("pack", TORCH_BOX(&spikegrad::pack_spikes));
   m.impl("pack_rows", TORCH_BOX(&spikegrad::pack_rows));
+  m.impl("pack_events", TORCH_BOX(&spikegrad::pack_events));
   m.impl("unpack", TORCH_BOX(&spikegrad::unpack_spikes));
   m.impl("take_places", TORCH_BOX(&spikegrad::take_places));
   m.impl("same_every_step", TORCH_BOX(&spikegrad::same_every_step));
