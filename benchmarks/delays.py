@@ -90,7 +90,10 @@ def made(learn: str, progress: float, sizes: Sequence[int]) -> dict[str, Task]:
         tasks[way] = task(network, x, lambda y: F.cross_entropy(y.mean(0), labels))
     with torch.no_grad():
         ours, theirs = (t.network(x)[0] for t in tasks.values())
-    if not torch.allclose(ours, theirs, atol=0.05 * float(ours.abs().max())):
+    # A sum in another order moves a membrane by 1e-7; where that crosses the threshold, the sample
+    # differs from there on.
+    apart = (ours - theirs).abs().amax((0, 2)) > 0.05 * float(ours.abs().max())
+    if float(apart.float().mean()) > 0.1:
         raise SystemExit(f"{learn}: the two ways give different results")
     return tasks
 

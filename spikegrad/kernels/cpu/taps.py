@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spikegrad import functional
 from spikegrad.functional.taps import first_of_gaussian
+from spikegrad.functional.taps import shares_of as softmax
 from spikegrad.kernels.cpu.eager import eager
 from spikegrad.types import Taps
 
@@ -118,13 +119,14 @@ def parts(weight: Tensor, count: int) -> Iterator[slice]:
 
 
 def shares_of(delay: Tensor, most: int, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The first steps of Gaussians, their taps, which sum up to 1, and the taps' distances from the
-    delay.
+    """The first steps of Gaussians, their taps `[K, *]`, which sum up to 1, and the taps' distances
+    from the delay.
     """
     first, count = first_of_gaussian(delay, most, sigma)
     place = torch.arange(count, dtype=delay.dtype, device=delay.device)
-    distance = (first.unsqueeze(-1) + place).sub_(delay.unsqueeze(-1))
-    return first, torch.softmax((distance / sigma).square_().mul_(-0.5), -1), distance
+    distance = (first + place.reshape(-1, *[1] * delay.dim())).sub_(delay)
+    with torch.no_grad():
+        return first, softmax((distance / sigma).square_().mul_(-0.5)), distance
 
 
 def weigh(weight: Tensor, delay: Tensor, most: int, sigma: float) -> tuple[Tensor, Tensor]:
@@ -134,7 +136,7 @@ def weigh(weight: Tensor, delay: Tensor, most: int, sigma: float) -> tuple[Tenso
     values = room(weight, count)
     for part in parts(weight, count):
         first, shares, _ = shares_of(delay[part], most, sigma)
-        torch.mul(weight[part].unsqueeze(-1), shares, out=values[part])
+        torch.mul(weight[part], shares, out=values[part].movedim(-1, 0))
         firsts[part].copy_(first)
     return values, firsts
 
@@ -152,11 +154,11 @@ def gradient_of_gaussian(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, .
     dweight, ddelay = torch.empty_like(weight), torch.empty_like(delay)
     for part in parts(weight, count):
         shares, distance = shares_of(delay[part], most, sigma)[1:]
-        each = grad[part] * shares
-        torch.sum(each, -1, out=dweight[part])
+        each = grad[part].movedim(-1, 0) * shares
+        torch.sum(each, 0, out=dweight[part])
         # The logarithm of a share grows with the delay by distance / sigma^2, less its mean.
-        each.sub_(shares.mul_(dweight[part].unsqueeze(-1))).mul_(distance)
-        torch.sum(each, -1, out=ddelay[part])
+        each.sub_(shares.mul_(dweight[part])).mul_(distance)
+        torch.sum(each, 0, out=ddelay[part])
         ddelay[part] *= weight[part] / sigma**2
     needs = ctx.needs_input_grad
     return dweight if needs[0] else None, ddelay if needs[1] else None, None, None

@@ -16,11 +16,12 @@ namespace spikegrad {
 
 constexpr int64_t kSamples = 8;  // whose gradients of currents are there at a time
 
-// As many taps as a kernel takes for K: of more than four whole vectors.
+// As many taps as a kernel takes for K: of more than eight whole vectors.
 template <class T>
 int64_t taken(int64_t count) {
   if (count <= 2) return count;
-  return count <= 4 ? 4 : (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+  if (count <= 8) return count <= 4 ? 4 : 8;
+  return (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
 }
 
 // One connection: numbers of a synapse that arrive from `first` steps on, `most` at the latest.
@@ -134,7 +135,8 @@ class Events {
   Scratch<int32_t> list_;
 };
 
-// to [0, K) += value * from; K: one, two or four, or 0 for `count`, a multiple of a vector's lanes.
+// to [0, K) += value * from; K: one, two, four or eight, or 0 for `count`, a multiple of a vector's
+// lanes.
 template <class T, int K>
 [[gnu::always_inline]] inline void add_scaled(T* to, const T* from, T value, int64_t count) {
   if constexpr (K == 0) {
@@ -211,12 +213,13 @@ void input_rows(const Delayed<T>& c, const int32_t* place, const T* gradient, in
   }
 }
 
-// f<K>() for one tap, two, four, or any number of vectors of them (0).
+// f<K>() for one tap, two, four, eight, or any number of vectors of them (0).
 template <class F>
 void by_count(int64_t count, const F& f) {
   if (count == 1) return f.template operator()<1>();
   if (count == 2) return f.template operator()<2>();
   if (count == 4) return f.template operator()<4>();
+  if (count == 8) return f.template operator()<8>();
   f.template operator()<0>();
 }
 
