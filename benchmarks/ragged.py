@@ -40,11 +40,11 @@ COLUMNS = {
     "ratio": ("ratio", ".2f"),
     "frame": ("frame_ms", ".1f"),
     "events": ("events_ms", ".1f"),
-    "ratio ": ("events_ratio", ".2f"),
-    "MB": ("padded_mb", ".0f"),
-    "MB ": ("lengths_mb", ".0f"),
+    "events/frame": ("events_ratio", ".2f"),
+    "padded MB": ("padded_mb", ".0f"),
+    "lengths MB": ("lengths_mb", ".0f"),
 }
-"""Of the table: times, their ratios, and the memory of "padded" and "lengths"."""
+"""Of the table: times and their ratios, lengths/padded the first; memory."""
 
 
 def network(recurrent: bool) -> sg.Sequential:
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in rows:
         numbers = [format(row[key], how) if key in row else "" for key, how in COLUMNS.values()]
         shown.add_row(row["network"], row["padding"], *numbers)
-    Console().print(shown)
+    Console(width=110).print(shown)
     if options.json:
         result: dict[str, Any] = {**setting, "real": share, "rows": rows}
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")

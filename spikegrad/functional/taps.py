@@ -73,16 +73,18 @@ def gaussian_taps(weight: Tensor, delay: Tensor, *, most: int, sigma: float) -> 
     first, count = first_of_gaussian(delay.detach(), most, sigma)
     place = torch.arange(count, dtype=delay.dtype, device=delay.device)
     distance = first + place.reshape(-1, *[1] * delay.dim()) - delay  # [K, *]
-    shares = shares_of(-0.5 * (distance / sigma).square())
-    return Taps(spread(first, weight), (weight * shares).movedim(0, -1), most)
+    shares = shares_of(-0.5 * (distance / sigma).square()).movedim(0, -1)
+    return Taps(spread(first, weight), weight.unsqueeze(-1) * shares, most)
 
 
 def shares_of(logits: Tensor) -> Tensor:
     """Softmax over the first dimension.
 
-    torch's own takes nine times as long over a last dimension of five, and over a first one a bit
-    of its result may depend on the shape of the others.
+    On a CPU the last bit of torch's own may depend on the sizes of the other dimensions and on the
+    number of threads, and over a last dimension of five it takes nine times as long.
     """
+    if logits.device.type != "cpu" or logits.dtype not in (torch.float32, torch.float64):
+        return torch.softmax(logits, 0)
     rises = (logits - logits.detach().amax(0)).exp()
     total, *others = rises.unbind()
     for each in others:

@@ -25,8 +25,9 @@ format tells apart: a time is rarely a multiple of dt to the last digit."""
 class EventRows(NamedTuple):
     """Events of sequences of different length in their rows (`Packing`).
 
-    rows, units: int64 `[E]`; counted: whether the events of one pair count, or are one spike;
-    size: units; like: a tensor of the dtype and on the device that numbers shall have.
+    rows, units: int64 `[E]`, contiguous and on the device of `like`, a pair as often as it came;
+    counted: whether the events of one pair count, or are one spike; size: units; like: a tensor of
+    the dtype and on the device that numbers shall have.
     """
 
     rows: Tensor
@@ -37,8 +38,7 @@ class EventRows(NamedTuple):
 
     def numbers(self, count: int) -> Tensor:
         """As `[1, R, units]`."""
-        made = self.like.new_zeros(count, self.size)
-        made.index_put_((self.rows, self.units), made.new_ones(()), accumulate=self.counted)
+        made = numbers((count, self.size), (self.rows, self.units), self.like.dtype, self.counted)
         return made.unsqueeze(0)
 
 
@@ -83,7 +83,7 @@ class Events:
         check_range(of, 0, size, "units", f"0 to size - 1 = {size - 1}")
         self.step, self.unit = steps_at(at, dt), of.to(torch.int64)
         self.sample = torch.zeros_like(self.unit)
-        self.lengths = torch.tensor([steps_of(self.step, at, duration, dt)])
+        self.lengths = torch.tensor([steps_of(self.step, at, duration, dt)], device="cpu")
         self.size, self.dt, self.several = size, float(dt), several
         self.steps = int(self.lengths.max())
 
@@ -148,8 +148,8 @@ class Events:
         chosen = range(*samples.indices(len(self.lengths)))
         if chosen.step < 1:
             raise UserError(message("expected samples in the order of the batch", str(samples)))
-        place = torch.full((len(self.lengths),), -1)
-        place[samples] = torch.arange(len(chosen))
+        place = torch.full((len(self.lengths),), -1, device="cpu")
+        place[samples] = torch.arange(len(chosen), device="cpu")
         kept = place[self.sample] >= 0
         made = copy.copy(self)
         made.step, made.unit = self.step[kept], self.unit[kept]
@@ -170,7 +170,7 @@ class Events:
     def silent(cls, like: Events, lengths: Tensor) -> Events:
         """Samples without an event, otherwise as `like`."""
         made = copy.copy(like)
-        made.step = made.unit = made.sample = torch.zeros(0, dtype=torch.int64)
+        made.step = made.unit = made.sample = torch.zeros(0, dtype=torch.int64, device="cpu")
         made.lengths, made.steps = lengths, int(lengths.max())
         return made
 
@@ -185,18 +185,15 @@ class Events:
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The padded frame `[T, B, units]`."""
-        made = torch.zeros(self.shape, dtype=dtype)
         at = (self.step, self.sample, self.unit)
-        made.index_put_(at, torch.ones((), dtype=dtype), accumulate=self.several == "count")
-        return made
+        return numbers(self.shape, at, dtype, self.several == "count")
 
     def in_rows(self, packing: Packing, like: Tensor) -> EventRows:
         """In the rows of a packing of these lengths; like: a tensor of the wanted dtype."""
-        rank = torch.empty(packing.batch, dtype=torch.int64)
-        rank[packing.order] = torch.arange(packing.active)
-        rows = packing.starts.index_select(0, self.step).add_(rank.index_select(0, self.sample))
-        rows, unit = rows.to(like.device), self.unit.to(like.device)
-        return EventRows(rows, unit, self.several == "count", self.size, like)
+        rank = packing.rank.index_select(0, self.sample)
+        rows = packing.starts.index_select(0, self.step).add_(rank).to(like.device)
+        units = self.unit.to(like.device).contiguous()
+        return EventRows(rows, units, self.several == "count", self.size, like)
 
     def __repr__(self) -> str:
         lengths = self.lengths.tolist()
@@ -218,6 +215,16 @@ def as_frame(network: nn.Module, x: Tensor | Events, lengths: Any = None) -> tup
     return x.dense(like.dtype).to(like.device), x.lengths
 
 
+def numbers(
+    shape: Sequence[int], at: tuple[Tensor, ...], dtype: torch.dtype, counted: bool
+) -> Tensor:
+    """Zeros with a one at every event, or how many there are, counted before they are rounded."""
+    kind = torch.int32 if counted else dtype
+    made = torch.zeros(tuple(shape), dtype=kind, device=at[0].device)
+    made.index_put_(at, made.new_ones(()), accumulate=counted)
+    return made.to(dtype)
+
+
 def steps_at(times: Tensor, dt: float) -> Tensor:
     """The steps of events: times themselves, or those in ms cut into steps."""
     if not times.is_floating_point():
@@ -230,7 +237,8 @@ def vector(values: Any, name: str) -> Tensor:
     """Numbers `[E]`, on the CPU."""
     try:
         tensor = isinstance(values, Tensor)
-        found = values.detach().cpu() if tensor else torch.as_tensor(np.asarray(values))
+        found = values.detach() if tensor else torch.as_tensor(np.asarray(values), device="cpu")
+        found = found.cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(message(f"expected {name} as numbers [E]", f"{error}")) from None
     if found.dim() != 1:

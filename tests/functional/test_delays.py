@@ -41,11 +41,15 @@ def all_taps(weight: Tensor, delay: Tensor) -> dict[str, Taps]:
         "per input": integer_taps(weight, delay[0], most=MOST),
         "one": integer_taps(weight, delay.mean(), most=MOST),
         "interpolation": interpolated_taps(weight, delay, most=MOST),
+        "interpolation per input": interpolated_taps(weight, delay[0], most=MOST),
+        "one interpolation": interpolated_taps(weight, delay.mean(), most=MOST),
         "gaussian": gaussian_taps(weight, delay, most=MOST, sigma=0.4),
+        "gaussian per input": gaussian_taps(weight, delay[0], most=MOST, sigma=0.4),
+        "one gaussian": gaussian_taps(weight, delay.mean(), most=MOST, sigma=0.4),
     }
 
 
-@pytest.mark.parametrize("kind", ["integer", "per input", "one", "interpolation", "gaussian"])
+@pytest.mark.parametrize("kind", list(all_taps(torch.ones(1, 1), torch.ones(1, 1))))
 @pytest.mark.parametrize("steps", [1, 3, 9])
 def test_currents_are_those_of_a_loop_over_spikes(kind: str, steps: int) -> None:
     weight, delay, bias = drawn(2, 3), drawn(2, 3, seed=1) * MOST, drawn(2, seed=2)

@@ -30,6 +30,7 @@ SHAPES = {
     "several groups and tiles": (23, 35, 70, 6),
     "shorter than the delays": (3, 2, 64, 9),
     "longer than the window": (60, 2, 9, 3),
+    "many taps in a window that moves": (60, 2, 9, 12),
     "one step": (1, 2, 3, 2),
 }
 """T, B, N and the longest delay."""

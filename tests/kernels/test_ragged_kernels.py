@@ -194,6 +194,9 @@ def test_the_bits_of_an_input_are_packed_from_the_padded_batch():
     assert torch.equal(y, clean)
     with pytest.raises(RuntimeError, match="rows that are there"):
         torch.ops.spikegrad.pack_rows(x.flatten(0, 1), torch.tensor([45]))
+    events = (torch.tensor([0, 2, 2]), torch.tensor([69, 3, 3]), 3, 70)
+    tests = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.spikegrad.pack_events.default, events, test_utils=tests)
     for row, unit in ((3, 0), (-1, 0), (0, 70), (0, -1)):
         with pytest.raises(RuntimeError, match="an event must be in a row"):
             torch.ops.spikegrad.pack_events(torch.tensor([row]), torch.tensor([unit]), 3, 70)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from ragged import dyadic
@@ -127,6 +128,46 @@ def test_events_of_one_unit_in_one_step(monkeypatch, several, again):
     assert torch.equal(y, expected)
     if not available()["cpu"]:  # a count above 1 alone needs numbers
         assert bool(made) == (again and several == "count")
+
+
+def test_columns_of_one_array():
+    recording = np.array([[0, 69], [3, 2], [3, 69]])
+    for whole in (recording, torch.from_numpy(recording)):
+        events = sg.Events(whole[:, 0], whole[:, 1], 70)
+        expected, _ = network()(events.dense(), lengths=events.lengths)
+        assert torch.equal(network()(events)[0], expected)
+
+
+def test_a_count_is_not_rounded_event_by_event():
+    for dtype, many in ((torch.bfloat16, 300), (torch.float16, 3000)):
+        events = sg.Events([0] * many, [1] * many, 2, several="count")
+        assert events.dense(dtype).max() == many
+        linear = sg.Linear(2, 1, bias=False, dtype=dtype)
+        with torch.no_grad():
+            linear.weight.fill_(1.0)
+        assert sg.Sequential(linear)(events)[0].max() == many
+
+
+def test_they_are_on_the_cpu_under_any_default_device():
+    made, given = network(), recording(1, steps=12)
+    with torch.device("meta"):
+        events = sg.Events.batch([sg.Events([0, 1], [3, 5], 70), given]).part(slice(0, 2))
+        y, _ = made(events)
+    assert torch.equal(y, made(events.dense(), lengths=events.lengths)[0])
+
+
+def test_a_function_of_the_parameters():
+    made = network(torch.float64)
+    batch = sg.Events.batch([recording(0), recording(1, steps=12)])
+
+    def loss(parameters, x):
+        return torch.func.functional_call(made, parameters, (x,))[0].square().sum()
+
+    parameters = dict(made.named_parameters())
+    found = torch.func.grad(loss)(parameters, batch)
+    loss(parameters, batch).backward()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(found[name], parameter.grad)
 
 
 def test_other_layers_modules_and_classifiers():

@@ -36,7 +36,8 @@ def register() -> None:
     torch.library.register_fake("spikegrad::pack", fake_pack)
     define("pack_rows", fake_pack_rows, "bits ones")
     torch.library.register_fake("spikegrad::pack_rows", fake_pack_rows)
-    define("pack_events(Tensor rows, Tensor units, SymInt count, SymInt size) -> (Tensor, bool)")
+    define("pack_events", fake_pack_events, "bits again")
+    torch.library.register_fake("spikegrad::pack_events", fake_pack_events)
     define("same_every_step(Tensor x) -> bool")
     torch.library.register_fake(
         "spikegrad::same_every_step", lambda x: False
@@ -53,6 +54,12 @@ def fake_pack_rows(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """The same."""
     words = x.new_empty((1, len(index), tiles(x.shape[1])), dtype=torch.int64)
     return words, x.new_empty((1,), dtype=torch.int64)
+
+
+def fake_pack_events(rows: Tensor, units: Tensor, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """The same."""
+    words = rows.new_empty((1, count, tiles(size)), dtype=torch.int64)
+    return words, rows.new_empty((1,), dtype=torch.int64)
 
 
 def tiles(columns: int) -> int:
@@ -125,7 +132,7 @@ def packed_events(x: EventRows, rows: int) -> Spikes | None:
     if torch.compiler.is_compiling() or x.like.device.type != "cpu":
         return None
     bits, again = torch.ops.spikegrad.pack_events(x.rows, x.units, rows, x.size)
-    if x.counted and again:
+    if x.counted and again.item():
         return None
     edge = x.like.detach().new_zeros(()).expand(1, rows, x.size)
     return Spikes(edge, bits, None, x.size)

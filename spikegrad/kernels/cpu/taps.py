@@ -125,8 +125,7 @@ def shares_of(delay: Tensor, most: int, sigma: float) -> tuple[Tensor, Tensor, T
     first, count = first_of_gaussian(delay, most, sigma)
     place = torch.arange(count, dtype=delay.dtype, device=delay.device)
     distance = (first + place.reshape(-1, *[1] * delay.dim())).sub_(delay)
-    with torch.no_grad():
-        return first, softmax((distance / sigma).square_().mul_(-0.5)), distance
+    return first, softmax((distance / sigma).square_().mul_(-0.5)), distance
 
 
 def weigh(weight: Tensor, delay: Tensor, most: int, sigma: float) -> tuple[Tensor, Tensor]:

@@ -46,9 +46,10 @@ std::tuple<Tensor, Tensor> pack_rows(const Tensor& x, const Tensor& index) {
   return {bits, many};
 }
 
-// pack_events(rows [E], units [E], R, N) -> (bits [1, R, words], whether one of them comes again).
-std::tuple<Tensor, bool> pack_events(const Tensor& rows, const Tensor& units, int64_t count,
-                                     int64_t size) {
+// pack_events(rows [E], units [E], R, N) -> (bits [1, R, words], whether one of them comes again
+// [1]).
+std::tuple<Tensor, Tensor> pack_events(const Tensor& rows, const Tensor& units, int64_t count,
+                                       int64_t size) {
   const int64_t events = rows.numel(), words = tiles_of(size);
   check_tensor(rows, {events}, ScalarType::Long, "rows must be int64 [E]");
   check_tensor(units, {events}, ScalarType::Long, "units must be int64 [E]");
@@ -66,7 +67,9 @@ std::tuple<Tensor, bool> pack_events(const Tensor& rows, const Tensor& units, in
     again = again || (word & one);
     word |= one;
   }
-  return {bits, again};
+  Tensor more = fresh_tensor({1}, ScalarType::Long);
+  mutable_data<int64_t>(more)[0] = again;
+  return {bits, more};
 }
 
 // unpack(bits [T, B, words], like, N) -> zeros and ones [T, B, N] of the dtype of `like`.
