@@ -83,7 +83,8 @@ def summarise(
         console.say(f"report:  {shlex.quote(str(report))}")
     if (folder / "tensorboard").is_dir():
         console.say(f"curves:  tensorboard --logdir {curves}")
-    console.say(f"measure: spikegrad eval {run}")
+    part = " --split validation" if result.summary["test_accuracy"] is None else ""
+    console.say(f"measure: spikegrad eval {run}{part}")
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

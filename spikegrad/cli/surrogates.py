@@ -97,17 +97,28 @@ def figures(name: str, record: Surrogate, timed: bool) -> dict[str, Any]:
         "surrogate": str(record),
         "slope": record.slope if record.family.has_slope else None,
         "normalisation": record.normalisation,
-        "formula": record.formula,
+        "formula": record.formula + (", over its peak" if record.normalisation == "peak" else ""),
         "peak": measured.peak,
         "fwhm": measured.fwhm,
         "area": measured.area,
         "tail": measured.tail,
         "lipschitz": measured.lipschitz,
         "support": record.support,
-        "source": record.source,
+        "source": source_of(name, record),
         "forward_ns": forward,
         "backward_ns": backward,
     }
+
+
+def source_of(name: str, record: Surrogate) -> str:
+    """Of a name for a member of another family the paper that its own docstring names."""
+    from spikegrad.surrogate.built_in import FACTORIES
+
+    if name == record.family.name or name not in FACTORIES:
+        return record.source
+    lines = (FACTORIES[name].__doc__ or "").splitlines()
+    named = (line.strip().removeprefix("Source: ") for line in lines if "Source: " in line)
+    return next(named, record.source).rstrip(".").replace("`", "")
 
 
 def cost(record: Surrogate, *, elements: int = _ELEMENTS, repeats: int = 60) -> tuple[float, float]:

@@ -183,7 +183,8 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
     count = round(fraction * len(split)) if 0.0 < fraction < 1.0 else fraction
     if count != count // 1 or not 0 <= count < len(split) or not fraction:
         expected = f"expected a validation share in (0, 1) or a size in 1..{len(split) - 1}"
-        raise UserError(message(expected, str(fraction)))
+        left = "which leaves no sample to train on" if 0.0 < fraction < 1.0 else ""
+        raise UserError(message(expected, f"{fraction}{', ' if left else ''}{left}"))
     y = split.y.cpu().numpy()
     chosen = np.zeros(len(y), dtype=bool)
     chosen[stratified(y, int(count), seed)] = True

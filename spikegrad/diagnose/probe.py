@@ -96,9 +96,9 @@ def probe(
         value = loss(y) if labels is None else loss(y, labels)
         check_loss(value)
         # In rows, where samples have lengths.
-        currents = [(name, t.current) for name, tape in tapes.items() for t in tape.traces]
+        currents = [(name, *each) for name, tape in tapes.items() for each in tape.currents]
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-        asked = [rows_of(tensor) for _, tensor in (*currents, *trained)]
+        asked = [rows_of(tensor) for _, tensor, *_ in (*currents, *trained)]
         last = []
         if memory:
             end = last_step(y, value, len(x), lengths)
@@ -274,14 +274,18 @@ def gradients_of(
 
 
 def over_time(
-    tapes: dict[str, Tape], currents: list[tuple[str, Any]], found: list[Tensor | None]
+    tapes: dict[str, Tape],
+    currents: list[tuple[str, Any, Callable[[Any], Any]]],
+    found: list[Tensor | None],
 ) -> dict[str, Tensor | None]:
     """Each layer's pieces as one tensor; a piece that the loss does not see is zero."""
     pieces: dict[str, list[tuple[Any, Tensor | None]]] = {name: [] for name in tapes}
-    for (name, current), gradient in zip(currents, found, strict=True):
-        if gradient is not None and type(current) is Packed:
-            gradient = Packed(gradient, current.packing).padded()
-        pieces[name].append((padded(current), gradient))
+    for (name, current, placed), gradient in zip(currents, found, strict=True):
+        if gradient is not None:
+            inside = type(current) is Packed
+            whole = Packed(gradient, current.packing) if inside else placed(gradient)
+            gradient = padded(whole)
+        pieces[name].append((padded(placed(current)), gradient))
     return {
         name: torch.cat([torch.zeros_like(c) if g is None else g for c, g in parts])
         if any(g is not None for _, g in parts)

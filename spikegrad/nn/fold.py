@@ -33,7 +33,7 @@ PURE = (
 
 def is_static(x: Tensor) -> bool:
     """Whether x is one step seen T times (stride 0 over time)."""
-    return x.shape[0] > 1 and x.stride(0) == 0
+    return x.shape[0] > 1 and not x.is_contiguous() and x.stride(0) == 0
 
 
 def fold(module: Callable[[Tensor], Tensor], x: Tensor, *, pure: bool = True) -> Tensor:

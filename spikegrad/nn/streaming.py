@@ -70,7 +70,7 @@ class Stream:
         self.network, self.batch = network, batch
         self.steps = native(network, batch)
         self.kept: State = None
-        self.seen = parameters_of(network)
+        self.seen, self.held = parameters_of(network), parts_of(network)
 
     def __call__(self, x: Tensor) -> Any:
         """One step: y `[B, *features]` of x `[B, *features]`; where the network returns several
@@ -83,6 +83,10 @@ class Stream:
         if any(p._version != version or p.data_ptr() != at for p, version, at in self.seen):
             expected = "expected the parameters that the stream was made with"
             raise UserError(message(expected, "changed ones", "make a new stream(network)"))
+        for parts, name, part in self.held:  # a loop: any() takes five times as long
+            if parts.get(name) is not part:
+                expected = "expected the layers and parameters that the stream was made with"
+                raise UserError(message(expected, f"another {name}", "make a new stream(network)"))
         self.check_mode()
         if torch.is_grad_enabled():
             with torch.no_grad():
@@ -144,6 +148,15 @@ def parameters_of(network: nn.Module) -> list[tuple[Tensor, int, int]]:
     """Parameters and buffers, how often they were changed, and where they lie."""
     tensors = [*network.parameters(), *network.buffers()]
     return [(t, t._version, t.data_ptr()) for t in tensors if not t.is_inference()]
+
+
+def parts_of(network: nn.Module) -> list[tuple[dict[str, Any], str, Any]]:
+    """All layers, parameters and buffers, each with the dict and the name by which it is held."""
+    found = []
+    for module in network.modules():
+        for parts in (module._modules, module._parameters, module._buffers):
+            found += [(parts, name, part) for name, part in parts.items()]
+    return found
 
 
 class Native:

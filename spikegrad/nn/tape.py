@@ -14,7 +14,7 @@ from spikegrad.checks import check_not_traced
 from spikegrad.errors import SpikegradWarning, UserError, message, unknown
 from spikegrad.nn.current import Layer
 from spikegrad.nn.stateful import Stateful
-from spikegrad.ragged import Packed, padded
+from spikegrad.ragged import Packed, in_stretch, padded
 from spikegrad.types import State, Trace, Value
 
 __all__ = [
@@ -40,6 +40,7 @@ class Tape:
     def __init__(self, *, membrane: bool = True, signed: bool = False) -> None:
         self.membrane_wanted, self.signed = membrane, signed
         self.traces: list[Trace] = []
+        self.currents: list[tuple[Any, Callable[[Any], Any]]] = []  # where gradients arrive
         self.outputs: list[Any] = []
         self.in_rows = False
 
@@ -48,16 +49,20 @@ class Tape:
         current = rows_of(trace.current)
         if current.requires_grad:
             current.retain_grad()
+        placed = in_stretch()
+        self.currents.append((trace.current, placed))
+        trace = Trace(*map(placed, trace))
         self.traces.append(trace)
         self.outputs.append(trace.membrane if trace.spikes is None else trace.spikes)
 
     def add_output(self, y: Any) -> None:
         """Keep one call's output alone."""
-        self.outputs.append(y)
+        self.outputs.append(in_stretch()(y))
 
     def clear(self) -> None:
         """Forget everything recorded so far."""
         self.traces.clear()
+        self.currents.clear()
         self.outputs.clear()
 
     @property
@@ -69,6 +74,7 @@ class Tape:
             return self
         found = Tape(membrane=self.membrane_wanted, signed=self.signed)
         found.traces, found.outputs, found.in_rows = self.traces, self.outputs, True
+        found.currents = self.currents
         return found
 
     @property
@@ -114,10 +120,12 @@ class Tape:
     @property
     def current_gradient(self) -> Tensor | None:
         """The gradient of the input current after a backward pass, `[T, B, *features]`, or None."""
-        parts = [t.current for t in self.traces]
-        if not parts or any(rows_of(p).grad is None for p in parts):
+        parts = self.currents
+        if not parts or any(rows_of(x).grad is None for x, _ in parts):
             return None
-        return self.joined([p.map(grad_of) if type(p) is Packed else p.grad for p in parts])
+        return self.joined(
+            [x.map(grad_of) if type(x) is Packed else placed(x.grad) for x, placed in parts]
+        )
 
     def joined(self, parts: list[Any]) -> Tensor:
         """Pieces over time as one tensor."""

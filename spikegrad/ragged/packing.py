@@ -60,6 +60,19 @@ class Packing:
         self.order, self.sorted = torch.from_numpy(self._order), own[self._order].tolist()
         self.longest = self.sorted[0] if self.active else 0
 
+    def of_stretch(self, samples: int, steps: int) -> Packing:
+        """Of so many steps in which the first `samples` run, in the order in which they run here.
+
+        >>> part = Packing(torch.tensor([1, 3, 2]), steps=4).of_stretch(samples=2, steps=1)
+        >>> part.lengths.tolist(), part.order.tolist(), part.index.tolist()
+        ([0, 1, 1], [1, 2], [1, 2])
+        """
+        lengths = torch.zeros_like(self.lengths)
+        lengths[self.order[:samples]] = steps
+        made = Packing(lengths, steps)
+        made._order, made.order = self._order[:samples], self.order[:samples]
+        return made
+
     @cached_property
     def alive(self) -> np.ndarray:
         """int64 `[longest]`: how many samples have a step."""

@@ -7,6 +7,7 @@ sequence of a narrower batch that starts from the states of the stretch before.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,7 +19,10 @@ from spikegrad.ragged.packing import Packing, Segment
 from spikegrad.ragged.states import joined_states
 from spikegrad.types import State, map_state
 
-__all__ = ["by_segments"]
+__all__ = ["by_segments", "in_stretch"]
+
+NOW: ContextVar[Packing | None] = ContextVar("NOW", default=None)
+"""The sequences of which a stretch runs now."""
 
 
 def by_segments(run: Callable[..., Any], x: Packed, state: State = None) -> tuple[Any, ...]:
@@ -33,11 +37,29 @@ def by_segments(run: Callable[..., Any], x: Packed, state: State = None) -> tupl
     ended: list[State] = []
     for segment in packing.segments:
         state = kept(state, segment.alive, ended)
-        y, state, *more = run(part_of(x.rows, segment), state)
+        before = NOW.set(packing)
+        try:
+            y, state, *more = run(part_of(x.rows, segment), state)
+        finally:
+            NOW.reset(before)
         check_batch(run, state, segment.alive)
         pieces.append((y, *more))
     made = joined(pieces, packing)
     return made[0], joined_states([state, *reversed(ended)]), *made[1:]
+
+
+def in_stretch() -> Callable[[Any], Any]:
+    """What makes, of a tensor `[T, B, *features]` of the samples that run now, sequences of all
+    samples: for those who listen inside of `run`. Outside of a stretch a tensor stays as it is.
+    """
+    packing = NOW.get()
+
+    def placed(y: Any) -> Any:
+        if packing is None or not isinstance(y, Tensor):
+            return y
+        return Packed(y.flatten(0, 1).unsqueeze(0), packing.of_stretch(y.shape[1], y.shape[0]))
+
+    return placed
 
 
 def part_of(rows: Tensor, segment: Segment) -> Tensor:

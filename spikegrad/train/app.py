@@ -292,7 +292,9 @@ def part_of(parts: Parts, split: str) -> Batches:
     }
     loader = loaders[split]()
     if loader is None:
-        raise UserError(message(f"expected a {split} part", "a data set without one"))
+        there = [name for name in ("train", "validation", "test") if name != split]
+        remedy = f"choose --split {' or '.join(there)}"
+        raise UserError(message(f"expected a {split} part", "a data set without one", remedy))
     return loader
 
 

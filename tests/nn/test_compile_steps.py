@@ -69,3 +69,25 @@ def test_a_saved_graph_of_a_neuron_that_this_process_does_not_know() -> None:
     x, *others = inputs
     with pytest.raises(RuntimeError, match="expected a neuron whose program this process has load"):
         torch.ops.spikegrad.step_scan(1234567, x, None, *others, True, 0)
+
+
+@pytest.mark.parametrize("where", ["behind neurons", "feedback"])
+def test_gaussian_delays_whose_width_ends_a_graph(where: str) -> None:
+    """A number read from a tensor cuts the graph in the middle of a `Sequential`."""
+    torch.manual_seed(0)
+    lif = sg.LIF(10.0)
+    if where == "feedback":
+        delayed = sg.DelayedLinear(5, 5, 2.0, learn="gaussian")
+        layers = [sg.Linear(4, 5), sg.Recurrent(lif, connection=delayed), sg.Linear(5, 2)]
+    else:
+        delayed = sg.DelayedLinear(6, 2, 3.0, learn="gaussian")
+        layers = [sg.Linear(4, 6), lif, delayed, sg.LI(10.0)]
+    network, x = sg.Sequential(*layers).double(), torch.rand(6, 2, 4, dtype=torch.float64) * 3
+    found = []
+    for run in (network, torch.compile(network, backend="aot_eager")):
+        network.zero_grad()
+        y, _ = run(x)
+        y.square().sum().backward()
+        found.append([y.detach(), *(p.grad.clone() for p in network.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

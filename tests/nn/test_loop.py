@@ -192,3 +192,39 @@ def test_wrong_input_is_named() -> None:
         loop(driven() * float("nan"))
     with pytest.raises(TypeError, match="a tensor from the body of Loop, got tuple"):
         sg.Loop(sg.LIF(5.0, output="both"), sg.Linear(4, 4))(driven())
+
+
+@pytest.mark.parametrize("delay", [1, 2])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_recording_with_lengths_is_that_of_each_sample_alone(delay: int, backend: str) -> None:
+    torch.manual_seed(0)
+    loop = sg.Sequential(sg.Loop([sg.LIF(10.0)], sg.Linear(3, 3), delay=delay)).double()
+    sg.nn.use_backend(loop, backend)
+    x, lengths = torch.rand(6, 3, 3, dtype=torch.float64) * 3, [3, 6, 4]
+    x.requires_grad_()  # of the first step nothing else needs a gradient
+    with sg.record(loop) as tapes:
+        y, _ = loop(x, lengths=lengths)
+    (tape,) = tapes.values()
+    assert tape.lengths is not None
+    assert tape.lengths.tolist() == lengths
+    assert torch.equal(tape.spikes, y)
+    assert tape.real.spikes.shape == (1, sum(lengths), 3)
+    y.square().sum().backward()
+    gradient = tape.current_gradient
+    assert gradient is not None
+    for k, n in enumerate(lengths):
+        with sg.record(loop) as tapes:
+            loop(x[:n, k : k + 1])[0].square().sum().backward()
+        (alone,) = tapes.values()
+        assert alone.current_gradient is not None
+        torch.testing.assert_close(alone.current_gradient[:, 0], gradient[:n, k])
+        assert bool(gradient[:n, k].any())
+        for name in ("spikes", "membrane", "current"):
+            one, whole = getattr(alone, name)[:, 0], getattr(tape, name)
+            torch.testing.assert_close(one, whole[:n, k])
+            assert not whole[n:, k].any()
+    flow = sg.diagnose.gradient_flow(loop, x, loss=lambda y, lengths: y.sum(), lengths=lengths)
+    assert flow.layers[0].reached
+    assert 0 < sg.diagnose.firing_rates(loop, x, lengths=lengths)["0.body.0"] < 1
+    batch = (torch.rand(2, 4, 3), torch.tensor([0, 1]), torch.tensor([4, 2]))
+    sg.fit(loop.float(), [batch], sequence=True, epochs=1, progress=False)

@@ -232,3 +232,25 @@ def test_a_network_put_into_training_later_is_refused() -> None:
     network.train()
     with pytest.raises(sg.UserError, match="eval"):
         step(torch.ones(1, 6))
+
+
+def test_another_parameter_or_layer_is_an_error() -> None:
+    made = sg.Sequential(sg.Linear(4, 6), sg.LI(10.0))
+    x = torch.rand(1, 4)
+
+    def another_weight() -> None:
+        made[0].weight = nn.Parameter(made[0].weight.detach() * 100)
+
+    def another_layer() -> None:
+        made[0] = sg.Linear(4, 6)
+
+    def assigned() -> None:
+        weights = {name: value.clone() for name, value in made.state_dict().items()}
+        made.load_state_dict(weights, assign=True)
+
+    for change in (another_weight, another_layer, assigned):
+        step = sg.stream(made)
+        step(x)
+        change()
+        with pytest.raises(sg.UserError, match="make a new stream"):
+            step(x)

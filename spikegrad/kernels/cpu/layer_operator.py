@@ -203,14 +203,15 @@ def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     p = PROGRAMS[call.program]
     delayed = call.arriving is not None and (need.feedback or need.arriving)
     ends = None if g.ends is None else g.ends[: len(p.smooth)]
+    # A compiled graph that ends here has zeros as gradients of what the call did not have, too.
+    last = g.last if call.feedback is not None else None
+    steady = g.steady if call.places else None
+    pending = g.pending if call.arriving is not None else None
     dx, dweight, dbias, dfeedback, dfirst, dstates, sums = below_autograd(
         torch.ops.spikegrad.layer_backward,
         call.program,
         g.y,
-        *[
-            None if part is None else part.contiguous()
-            for part in (g.last, ends, g.steady, g.pending)
-        ],
+        *[None if part is None else part.contiguous() for part in (last, ends, steady, pending)],
         *call[FIRST:LAST],
         *kept,
         need.x or delayed,

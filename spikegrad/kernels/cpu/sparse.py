@@ -33,7 +33,8 @@ def sparse_linear(
     `[N]`; witness: takes what the kernel chose. Returns `[T, B, N]`.
     """
     given = arrived(x)
-    once = given.bits is None and given.shape[0] > 1 and given.x.stride(0) == 0
+    still = given.bits is None and given.shape[0] > 1 and not given.x.is_contiguous()
+    once = still and given.x.stride(0) == 0
     y, choice = product(given._replace(x=given.x[:1]) if once else given, weight, bias, edges)
     if witness is not None:
         witness.append((choice, None, given))

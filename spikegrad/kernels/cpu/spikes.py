@@ -162,7 +162,8 @@ def arrived(x: Tensor | Spikes) -> Arrival:
     """Spikes, dense rows, or one step seen T times."""
     if isinstance(x, Spikes):
         return Arrival(x.edge, x.bits, x.support, x.steady, x.shape)
-    if x.shape[0] > 1 and x.stride(0) == 0:
+    # A trace of lengths that vary cannot ask a contiguous tensor for its stride.
+    if not x.is_contiguous() and x.shape[0] > 1 and x.stride(0) == 0:
         step = x[0]
         x = x if step.is_contiguous() else step.contiguous().expand(x.shape)
     else:
