@@ -20,7 +20,7 @@ PASSING = 0.01
 """Below this share of neurons with a derivative almost no gradient passes."""
 FEW = 8
 """In fewer samples many neurons have nothing to do."""
-CALIBRATE = "use --calibrate 0.05"
+CALIBRATE = "use --calibrate 0.05 (in Python sg.nn.calibrate(network, x))"
 INITIALISE = "draw its weights anew (--init kaiming)"
 
 

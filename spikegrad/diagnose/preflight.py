@@ -66,7 +66,7 @@ def preflight(
     >>> found = preflight(network, x.expand(10, 64, 784), labels, loss=rate_cross_entropy)
     >>> print(found[0].line())
     layer 3 never fires: membrane reaches 0.01 of threshold, so nothing behind it sees the input; \
-use --calibrate 0.05
+use --calibrate 0.05 (in Python sg.nn.calibrate(network, x))
     """
     x, lengths = as_frame(network, x, lengths)
     own = lengths_of(x, lengths)

@@ -170,6 +170,8 @@ def run(
         got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
         expected = f"expected the network's output as [T, B, C] with B={x.shape[1]}"
         remedy = f"its input was {list(x.shape)} = [T, B, *features]; do not merge time and batch"
+        if isinstance(y, Tensor) and y.dim() == 4 and not events:
+            remedy += ", and where a sample is [T, *features], pass sequence=True"
         raise UserError(message(expected, str(got), remedy))
     return y, states
 

@@ -103,7 +103,8 @@ def test_the_articles_network_as_written_is_dead_and_ours_is_not(steps, seed):
     assert dead.severity == "error"
     assert 0.0 < dead.measure < 0.6
     assert dead.line().startswith(f"layer 3 never fires: membrane reaches {dead.measure:.2f} of")
-    assert dead.line().endswith("nothing behind it sees the input; use --calibrate 0.05")
+    advice = "use --calibrate 0.05 (in Python sg.nn.calibrate(network, x))"
+    assert dead.line().endswith(f"nothing behind it sees the input; {advice}")
     assert having(found, "layer 4 learns nothing: weight gets gradient 0")
     assert [f for f in look(models.article(), x) if f.severity == "error"] == []
 
