@@ -83,8 +83,14 @@ def summarise(
         console.say(f"report:  {shlex.quote(str(report))}")
     if (folder / "tensorboard").is_dir():
         console.say(f"curves:  tensorboard --logdir {curves}")
-    part = " --split validation" if result.summary["test_accuracy"] is None else ""
-    console.say(f"measure: spikegrad eval {run}{part}")
+    console.say(f"measure: spikegrad eval {run}{_measured(result.summary)}")
+
+
+def _measured(summary: dict[str, Any]) -> str:
+    """The option for the part that there is to measure: by default the test part."""
+    if summary["test_accuracy"] is not None:
+        return ""
+    return " --split train" if summary["val_accuracy"] is None else " --split validation"
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -292,7 +292,7 @@ def part_of(parts: Parts, split: str) -> Batches:
     }
     loader = loaders[split]()
     if loader is None:
-        there = [name for name in ("train", "validation", "test") if name != split]
+        there = [name for name, other in loaders.items() if other() is not None]
         remedy = f"choose --split {' or '.join(there)}"
         raise UserError(message(f"expected a {split} part", "a data set without one", remedy))
     return loader

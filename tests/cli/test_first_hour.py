@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from spikegrad.cli.main import main
@@ -89,3 +90,22 @@ def test_no_pictures(tmp_path, capsys):
     assert f"measure: spikegrad eval '{run}'" in out
     assert main(["train", "--resume", str(run)]) == 0
     assert len(list((run / "pictures").glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize(("held", "part"), [("0.25", "validation"), ("0", "train")])
+def test_what_measures_a_run_without_a_test_part_works(held, part, tmp_path, capsys):
+    data, run = tmp_path / "own.npz", str(tmp_path / "run")
+    np.savez(data, x=np.random.default_rng(0).random((40, 6), np.float32), y=np.arange(40) % 2)
+    words = ["--data", str(data), "--epochs", "1", "--no-pictures", "--no-report", "--out", run]
+    assert main(["train", *words, "--validation", held]) == 0
+    assert f"measure: spikegrad eval {run} --split {part}" in capsys.readouterr().out
+    assert main(["eval", run, "--split", part]) == 0
+    capsys.readouterr()
+    assert main(["eval", run]) == 2
+    there = "validation or train" if part == "validation" else "train"
+    assert f"choose --split {there}" in capsys.readouterr().err
+
+
+def test_a_share_that_leaves_nothing_to_train_on_says_so(capsys):
+    assert main(["train", "--validation", "0.9999", "--dry-run"]) == 2
+    assert "got 0.9999, which leaves no sample to train on" in capsys.readouterr().err

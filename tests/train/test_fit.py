@@ -362,3 +362,10 @@ def test_the_config_of_an_own_run_tells_nothing_of_a_network(tmp_path, capsys):
     assert "\nepochs = 1\n" in text
     assert main(["train", "--resume", str(run)]) == 2
     assert "a run of fit() with a network of your own" in capsys.readouterr().err
+
+
+def test_sequences_that_are_not_called_so_are_named() -> None:
+    network = Sequential(Linear(5, 4), LIF(10.0), Linear(4, 2))
+    batch = (torch.rand(6, 9, 5), torch.arange(6) % 2)
+    with pytest.raises(UserError, match="sequence=True"):
+        fit(network, [batch], epochs=1, steps=3, progress=False)
