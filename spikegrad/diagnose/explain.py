@@ -18,7 +18,7 @@ from spikegrad.diagnose.explained import Explained, Explanation, together
 from spikegrad.diagnose.probe import HAND_ON, outputs_of
 from spikegrad.diagnose.summary import parts
 from spikegrad.diagnose.untouched import untouched
-from spikegrad.kernels.cpu.conv import spikes_of
+from spikegrad.kernels.cpu.conv import shares, spikes_of
 from spikegrad.kernels.cpu.crossover import Crossover, crossover, followed, table
 from spikegrad.nn.base import Neuron
 from spikegrad.nn.connection import Conv2d, Linear, MaxPool2d, pair
@@ -267,7 +267,8 @@ def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
     if bits is not None:
         return "cpu", "events", "event-driven", ""
     reason = "torch's convolution: the input is not sparse spikes, or the product is small"
-    return "torch", "dense", reason, "with fewer spikes (below 25 %) the product is event-driven"
+    advice = f"with fewer spikes (below {shares().spikes:.0%}) the product is event-driven"
+    return "torch", "dense", reason, advice
 
 
 def of_block(seen: Seen, names: dict[nn.Module, str], first: bool) -> Explained:

@@ -14,7 +14,7 @@ import torch
 import spikegrad as sg
 from spikegrad import functional as F
 from spikegrad.kernels import choose, cpu
-from spikegrad.kernels.cpu.conv import CROSSOVER, GRADIENT_CROSSOVER, in_tiles, spikes_of
+from spikegrad.kernels.cpu.conv import Shares, shares, spikes_of
 
 pytestmark = pytest.mark.skipif(bool(cpu.load()), reason=f"no native kernels: {cpu.load()}")
 
@@ -32,14 +32,16 @@ CASES = [
     ((1, 2, 4, 5, 6), (5, 3, 3), (1, 1), (4, 3)),  # padding wider than the kernel
     ((1, 2, 4, 9, 8), (5, 3, 2), (2, 1), (0, 0)),  # rows that no window sees
     ((1, 1, 200, 9, 60), (3, 3, 3), (1, 1), (1, 1)),  # several bands of rows
+    ((1, 1, 1, 3, 700), (20, 2, 5), (1, 1), (0, 2)),  # a row in several pieces, taps in two groups
+    ((7, 3, 5, 4, 4), (40, 3, 3), (2, 2), (1, 1)),  # many images in a piece
+    ((2, 1, 3, 8, 11), (6, 5, 7), (2, 3), (2, 3)),  # phases with different numbers of taps
 ]
 
 
 @pytest.fixture(autouse=True)
 def _all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALLEST", 0)
-    monkeypatch.setattr(module, "CROSSOVER", 1.0)
-    monkeypatch.setattr(module, "GRADIENT_CROSSOVER", 1.0)
+    monkeypatch.setattr(module, "shares", lambda: Shares(1.0, 1.0))
 
 
 def spikes(shape, rate: float, *, last: bool = False, seed: int = 0) -> torch.Tensor:
@@ -163,16 +165,15 @@ def test_other_convolutions_are_torchs(words, dtype: torch.dtype) -> None:
 
 
 def test_the_choices_follow_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CROSSOVER", CROSSOVER)
+    monkeypatch.setattr(module, "shares", shares)
     weight = torch.zeros(4, 10, 1, 1)
     rows = torch.zeros(10, 10, 4, 4)
-    most = int(CROSSOVER * rows.numel())
+    most = int(shares().spikes * rows.numel())
     rows.view(-1)[:most] = 1.0
     assert spikes_of(rows, weight, (1, 1), (0, 0)) is not None
     rows.view(-1)[: most + 1] = 1.0
     assert spikes_of(rows, weight, (1, 1), (0, 0)) is None
 
-    monkeypatch.setattr(module, "GRADIENT_CROSSOVER", GRADIENT_CROSSOVER)
     calls = []
     real = torch.ops.aten.convolution_backward
     monkeypatch.setattr(
@@ -238,42 +239,39 @@ def bits_of(x: torch.Tensor) -> torch.Tensor:
 def test_operators_pass_opcheck() -> None:
     x = spikes((1, 2, 3, 6, 6), 0.2)[0].requires_grad_()
     weight, bias = torch.randn(4, 3, 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)
-    bits, tiles = bits_of(x), in_tiles(weight).detach().requires_grad_()
+    bits = bits_of(x)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    arguments = (x, bits, tiles, bias, [2, 1, 1, 0, 4])
+    arguments = (x, bits, weight, bias, [2, 1, 1, 0])
     torch.library.opcheck(torch.ops.spikegrad.events_conv2d.default, arguments, test_utils=tests)
     gradient = torch.randn(2, 4, 4, 4)
-    around = in_tiles(weight.detach().transpose(0, 1))
+    around, plain = weight.detach().transpose(0, 1).contiguous(), [1, 1, 0, 0]
     for operator, arguments in (
-        (torch.ops.spikegrad.values_conv2d, (gradient, around, [1, 1, 0, 0, 3])),
-        (
-            torch.ops.spikegrad.events_conv2d_weight,
-            (bits, gradient, tiles.detach(), [1, 1, 0, 0, 4]),
-        ),
+        (torch.ops.spikegrad.values_conv2d, (gradient, around, plain)),
+        (torch.ops.spikegrad.events_conv2d_weight, (bits, gradient, weight.detach(), plain)),
     ):
         torch.library.opcheck(operator.default, arguments, test_utils=("test_schema",))
 
 
 def test_errors_of_the_operators() -> None:
     bits = bits_of(spikes((1, 2, 3, 6, 6), 0.2)[0])
-    tiles = in_tiles(torch.randn(4, 3, 3, 3))
+    weight = torch.randn(4, 3, 3, 3)
     operators = torch.ops.spikegrad
-    good = (tiles, bits, tiles, None, [1, 1, 0, 0, 4])
+    good = (weight, bits, weight, None, [1, 1, 0, 0])
     for at, wrong, words in [
-        (2, tiles[:, :, :2], "contiguous"),
-        (2, torch.randn(1, 3, 3, 3, 8), "16, 32 or 64"),
-        (2, in_tiles(torch.randn(4, 70, 3, 3)), "disagree"),
-        (2, in_tiles(torch.randn(4, 3, 9, 3)), "fit"),
+        (2, weight[:, :, :2], "contiguous"),
+        (2, weight.double(), "float32"),
+        (2, weight[0], "O, C, KH, KW"),
+        (2, torch.randn(4, 70, 3, 3), "disagree"),
+        (2, torch.randn(4, 3, 9, 3), "fit"),
         (3, torch.randn(3), "bias"),
         (3, torch.randn(4).double(), "bias"),
-        (4, [0, 1, 0, 0, 4], "positive"),
-        (4, [1, 1, 0, 0], "positive"),
-        (4, [1, 1, 0, 0, 17], "tiles"),
-        (4, [1, 1, 0, 0, 0], "tiles"),
+        (4, [0, 1, 0, 0], "positive"),
+        (4, [1, 1, 0], "positive"),
+        (4, [2, 1, -1, 0], "negative"),
     ]:
         with pytest.raises(RuntimeError, match=words):
             operators.events_conv2d(*good[:at], wrong, *good[at + 1 :])
     with pytest.raises(RuntimeError, match="disagree"):
-        operators.events_conv2d_weight(bits, torch.randn(2, 5, 4, 4), tiles, [1, 1, 0, 0, 4])
+        operators.events_conv2d_weight(bits, torch.randn(2, 5, 4, 4), weight, [1, 1, 0, 0])
     with pytest.raises(RuntimeError, match="gradient"):
-        operators.values_conv2d(torch.randn(2, 4, 4, 5), tiles, [1, 1, 0, 0, 4])
+        operators.values_conv2d(torch.randn(2, 4, 4, 5), weight, [1, 1, 0, 0])

@@ -8,23 +8,33 @@ shapes and counts alone, never of timings, so that runs repeat. Outputs are chan
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d as dense
-from torch.nn.functional import pad
 
 from spikegrad.functional.conv import Pair, met
 from spikegrad.kernels.cpu.eager import refuse
+from spikegrad.kernels.cpu.library import isa
 from spikegrad.kernels.cpu.schema import define
 
-__all__ = ["CROSSOVER", "GRADIENT_CROSSOVER", "SMALLEST", "conv2d", "register"]
+__all__ = ["SMALLEST", "Shares", "conv2d", "register", "shares"]
 
-CROSSOVER = 0.25
-"""Share of inputs that spike, up to which spikes are taken."""
-GRADIENT_CROSSOVER = 0.35
-"""Share of an output's gradient that is not 0, up to which the input's gradient follows it."""
+
+class Shares(NamedTuple):
+    """Up to which share events are followed.
+
+    spikes: of inputs that spike; gradient: of an output's gradient that is not 0.
+    """
+
+    spikes: float
+    gradient: float
+
+
+SHARES = {"avx2": Shares(0.5, 0.5)}
+CAUTIOUS = Shares(0.25, 0.35)
+"""Where nothing was measured with these kernels: what older, slower ones had with avx512."""
 SMALLEST = 1 << 22
 """Multiplications of the dense product below which it is taken without a look at the spikes."""
 
@@ -47,9 +57,18 @@ def conv2d(
         rows, stride, padding = met(rows, weight, stride, padding)
         y = dense(rows_last(rows), weight, bias, stride, padding, dilation, groups)
         return y.unflatten(0, x.shape[:2])
-    words = [*stride, *padding, weight.shape[0]]
-    y = torch.ops.spikegrad.events_conv2d(rows, bits, in_tiles(weight), bias, words)
+    words = [*stride, *padding]
+    y = torch.ops.spikegrad.events_conv2d(rows, bits, weight.contiguous(), bias, words)
     return y.permute(0, 3, 1, 2).unflatten(0, x.shape[:2])
+
+
+def shares() -> Shares:
+    """The shares for the instruction set in use.
+
+    >>> shares().spikes in (0.25, 0.5)
+    True
+    """
+    return SHARES.get(isa(), CAUTIOUS)
 
 
 def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tensor | None:
@@ -64,17 +83,9 @@ def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tenso
         return None
     last = rows.detach().permute(0, 2, 3, 1).contiguous()
     bits, spikes = torch.ops.spikegrad.pack(last.flatten(1, 2))
-    if not 0 <= int(spikes) <= CROSSOVER * rows.numel():
+    if not 0 <= int(spikes) <= shares().spikes * rows.numel():
         return None
     return bits.unflatten(1, last.shape[1:3])
-
-
-def in_tiles(weight: Tensor) -> Tensor:
-    """A weight `[O, C, KH, KW]` as the kernels read it: `[tiles, KH, KW, C, lanes]`."""
-    outputs = weight.shape[0]
-    lanes = 16 if outputs <= 16 else 32 if outputs <= 32 else 64
-    filled = pad(weight, (0, 0, 0, 0, 0, 0, 0, -outputs % lanes))
-    return filled.unflatten(0, (-1, lanes)).permute(0, 3, 4, 2, 1).contiguous()
 
 
 def rows_last(rows: Tensor) -> Tensor:
@@ -89,10 +100,10 @@ def rows_last(rows: Tensor) -> Tensor:
 def register() -> None:
     """Schemas, shapes and gradients of the operators."""
     define("events_conv2d", fake)
-    define("values_conv2d(Tensor x, Tensor weights, int[] words) -> Tensor")
+    define("values_conv2d(Tensor x, Tensor weight, int[] words) -> Tensor")
     define(
-        "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weights, int[] words) "
-        "-> (Tensor dweights, Tensor dbias)"
+        "events_conv2d_weight(Tensor bits, Tensor gradient, Tensor weight, int[] words) "
+        "-> (Tensor dweight, Tensor dbias)"
     )
     torch.library.register_fake("spikegrad::events_conv2d", fake)
     torch.library.register_autograd("spikegrad::events_conv2d", gradients, setup_context=keep)
@@ -103,36 +114,34 @@ def register() -> None:
 def fake(
     x: Tensor,
     bits: Tensor,
-    weights: Tensor,
+    weight: Tensor,
     bias: Tensor | None,
     words: list[int],
 ) -> Tensor:
-    """The output's shape and dtype; words: the stride, the padding, and how many outputs."""
-    stride_h, stride_w, pad_h, pad_w, outputs = words
-    height = (x.shape[2] + 2 * pad_h - weights.shape[1]) // stride_h + 1
-    width = (x.shape[3] + 2 * pad_w - weights.shape[2]) // stride_w + 1
-    return x.new_empty((x.shape[0], height, width, outputs))
+    """The output's shape and dtype; words: the stride and the padding."""
+    stride_h, stride_w, pad_h, pad_w = words
+    height = (x.shape[2] + 2 * pad_h - weight.shape[2]) // stride_h + 1
+    width = (x.shape[3] + 2 * pad_w - weight.shape[3]) // stride_w + 1
+    return x.new_empty((x.shape[0], height, width, weight.shape[0]))
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Save the spikes as bits, and the weights."""
-    x, bits, weights, _, words = inputs
-    ctx.save_for_backward(bits, weights)
+    """Save the spikes as bits, and the weight."""
+    x, bits, weight, _, words = inputs
+    ctx.save_for_backward(bits, weight)
     ctx.shape, ctx.words = x.shape, words
 
 
 def gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    """dx along the gradient, those of weights and bias along the spikes."""
-    bits, weights = ctx.saved_tensors
-    gradient, outputs = gradient.contiguous(), ctx.words[4]
-    dx = dweights = dbias = None
+    """dx along the gradient, those of weight and bias along the spikes."""
+    bits, weight = ctx.saved_tensors
+    gradient = gradient.contiguous()
+    dx = dweight = dbias = None
     if ctx.needs_input_grad[0]:
-        weight = weights.permute(0, 4, 3, 1, 2).flatten(0, 1)[:outputs]
-        dx = input_gradient(gradient, weight, ctx.shape, *ctx.words[:4])
+        dx = input_gradient(gradient, weight, ctx.shape, *ctx.words)
     if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-        sums, bias = torch.ops.spikegrad.events_conv2d_weight(bits, gradient, weights, ctx.words)
-        dweights, dbias = sums.sum(1), bias.sum(1).flatten()[:outputs]
-    return dx, None, dweights, dbias if ctx.needs_input_grad[3] else None, None
+        dweight, dbias = torch.ops.spikegrad.events_conv2d_weight(bits, gradient, weight, ctx.words)
+    return dx, None, dweight, dbias if ctx.needs_input_grad[3] else None, None
 
 
 def input_gradient(
@@ -140,13 +149,15 @@ def input_gradient(
 ) -> Tensor:
     """dx `[R, C, H, W]` from dy `[R, H', W', O]`."""
     sample = gradient[:: max(1, gradient.shape[0] // 16)]
-    sparse = int(torch.count_nonzero(sample)) <= GRADIENT_CROSSOVER * sample.numel()
+    sparse = int(torch.count_nonzero(sample)) <= shares().gradient * sample.numel()
     if sparse and sh == sw == 1:
-        around = in_tiles(weight.flip(2, 3).transpose(0, 1))
-        words = [1, 1, weight.shape[2] - 1 - ph, weight.shape[3] - 1 - pw, weight.shape[1]]
+        around = weight.flip(2, 3).transpose(0, 1).contiguous()
+        words = [1, 1, weight.shape[2] - 1 - ph, weight.shape[3] - 1 - pw]
         dx = torch.ops.spikegrad.values_conv2d(gradient, around, words)
         return dx.permute(0, 3, 1, 2)
-    x = gradient.new_empty(1).expand(shape)
+    # Stands for the input, of which torch reads the shape and, for the gradient's, the layout; of
+    # an expanded number it would make a tensor, and go on in the layout of torch's convolutions.
+    x = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
     return torch.ops.aten.convolution_backward(
         gradient.permute(0, 3, 1, 2),
         x,

@@ -6,129 +6,150 @@
 //   dW[o, c, k] = sum over p with a spike at (c, s p - pad + k) of dy[o, p]
 //   dx[r, c, q] = sum over (o, p) with dy[o, p] != 0 of dy[o, p] W[o, c, q - p + pad] (stride 1)
 //
-// Sums run over the rows of the kernel, and over the events of a row, in order; how the work is
-// cut does not depend on the number of threads.
+// Sums run over blocks of channels, rows of the kernel, pixels and channels, in order; how the work
+// is cut does not depend on the number of threads.
 
-#include "conv.h"
+#include "conv_product.h"
+#include "conv_weight.h"
 
 namespace spikegrad {
 namespace {
 
-// rows: [R, H, W, ...], images that the weights meet, [tiles, KH, KW, C, lanes] of the outputs
-// (`in_tiles` of conv.py); words: the stride and the padding, both of height and width, and the
-// number of outputs.
-Conv geometry(const Tensor& rows, const Tensor& weights, const std::vector<int64_t>& words) {
+// rows: [R, H, W, ...], images that the weight [O, C, KH, KW] meets; words: the stride and the
+// padding, both of height and width.
+Conv geometry(const Tensor& rows, const Tensor& weight, const std::vector<int64_t>& words) {
   SG_CHECK(rows.dim() == 4 && rows.is_contiguous(), "images must be a contiguous [R, H, W, ...]");
-  SG_CHECK(words.size() == 5 && words[0] > 0 && words[1] > 0, "strides must be positive");
-  const int64_t lanes = weights.dim() == 5 ? weights.size(4) : 0;
-  SG_CHECK((lanes == 16 || lanes == 32 || lanes == 64) && weights.is_contiguous() &&
-               weights.scalar_type() == ScalarType::Float && words[4] <= weights.size(0) * lanes &&
-               words[4] > (weights.size(0) - 1) * lanes,
-           "the weights must be a contiguous float32 [tiles, KH, KW, C, 16, 32 or 64]");
+  SG_CHECK(words.size() == 4 && words[0] > 0 && words[1] > 0, "strides must be positive");
+  SG_CHECK((words[2] >= 0 || words[0] == 1) && (words[3] >= 0 || words[1] == 1),
+           "with a stride the padding must not be negative");
+  SG_CHECK(weight.dim() == 4 && weight.is_contiguous() && weight.numel() > 0 &&
+               weight.scalar_type() == ScalarType::Float,
+           "the weight must be a contiguous float32 [O, C, KH, KW]");
   Conv g{};
   g.images = rows.size(0), g.height = rows.size(1), g.width = rows.size(2);
-  g.tiles = weights.size(0), g.kh = weights.size(1), g.kw = weights.size(2);
-  g.channels = weights.size(3), g.lanes = static_cast<int>(lanes), g.outputs = words[4];
+  g.outputs = weight.size(0), g.channels = weight.size(1);
+  g.kh = weight.size(2), g.kw = weight.size(3), g.lanes = lanes_of(g.outputs);
   g.stride_h = words[0], g.stride_w = words[1], g.pad_h = words[2], g.pad_w = words[3];
   g.out_height = (g.height + 2 * g.pad_h - g.kh) / g.stride_h + 1;
   g.out_width = (g.width + 2 * g.pad_w - g.kw) / g.stride_w + 1;
   SG_CHECK(g.height + 2 * g.pad_h >= g.kh && g.width + 2 * g.pad_w >= g.kw, "the kernel must fit");
-  SG_CHECK(g.row_events() * (g.kh + 1) < (int64_t{1} << 30), "rows are too long");
+  SG_CHECK(g.width * g.channels * (g.kh + g.stride_h) < (int64_t{1} << 30), "rows are too long");
   return g;
 }
 const uint64_t* spikes_in(const Tensor& bits, const Conv& g) {
-  check_tensor(bits, {g.images, g.height, g.width, g.words()}, ScalarType::Long,
+  check_tensor(bits, {g.images, g.height, g.width, g.blocks()}, ScalarType::Long,
                "bits and weight disagree: int64 [R, H, W, words of the channels]");
   return words_of(bits);
 }
 
-// Calls go with the number of vectors of a tile as a constant.
-template <class F>
-void by_lanes(int lanes, const F& go) {
-  constexpr int kOne = 16 / kLanes<float>;
-  if (lanes == 16) go.template operator()<kOne>();
-  if (lanes == 32) go.template operator()<2 * kOne>();
-  if (lanes == 64) go.template operator()<4 * kOne>();
+// A weight in tiles, zeros where a tile has more lanes than outputs.
+Scratch<float> in_tiles(const Conv& g, const float* weight) {
+  Scratch<float> made(g.tiles() * g.weights());
+  const int64_t apart = g.channels * g.kh * g.kw;
+  parallel_each(g.tiles(), 1, [&](int64_t tile) {
+    float* const tiled = made + tile * g.weights();
+    const int n = g.columns(tile);
+    over_weights(g, tile, [&](int64_t to, int64_t from) {
+      for (int k = 0; k < n; ++k) tiled[to + k] = weight[from + k * apart];
+      std::fill(tiled + to + n, tiled + to + g.lanes, 0.0f);
+    });
+  });
+  return made;
 }
 
 // One product along the events of x: bits of spikes, or values.
 template <class X>
-Tensor product(const Conv& g, const float* weights, const float* bias, const X* x) {
+Tensor product(const Conv& g, const float* weight, const float* bias, const X* x) {
   constexpr bool kValues = std::is_same_v<X, float>;
-  std::vector<float> rest(g.tiles * g.lanes, 0.0f);
+  std::vector<float> rest(g.tiles() * g.lanes, 0.0f);
   if (bias) std::copy(bias, bias + g.outputs, rest.begin());
+  const Scratch<float> tiled = in_tiles(g, weight);
   Tensor y = pooled({g.images, g.out_height, g.out_width, g.outputs}, ScalarType::Float);
   float* out = mutable_data<float>(y);
-  parallel(g.images * g.bands(), 1, [&](int64_t first, int64_t last) {
-    Events events(g, kValues);
-    std::vector<float> row(g.out_width * g.lanes);
+  const Bands bands(g);
+  const std::vector<Phase> phases = g.phases_w();
+  parallel(g.images * bands.number, 1, [&](int64_t first, int64_t last) {
+    Events events(g, bands, kValues);
+    const Scratch<float> sums(bands.rows * g.out_width * g.lanes);
     for (int64_t unit = first; unit < last; ++unit) {
-      events.take(g, x, unit);
-      for (int64_t tile = 0; tile < g.tiles; ++tile) {
-        const int n = g.columns(tile);
-        float* to = out + unit / g.bands() * g.out() + tile * g.lanes;
-        const float* w = weights + tile * g.weights();
-        const float* b = rest.data() + tile * g.lanes;
-        by_lanes(g.lanes, [&]<int V>() {
-          if (few_events<V>(g, events))
-            spread<V, kValues>(g, events, w, b, n, row.data(), to);
-          else
-            gather<V, kValues>(g, events, w, b, n, to);
+      events.take(g, bands, x, unit);
+      for (int64_t tile = 0; tile < g.tiles(); ++tile)
+        by_lanes(g.lanes, [&]<int V>(std::integral_constant<int, V>) {
+          add_up<V, kValues>(
+              g, phases, events, tiled + tile * g.weights(), rest.data() + tile * g.lanes,
+              g.columns(tile), sums,
+              out + unit / bands.number * g.out_pixels() * g.outputs + tile * g.lanes);
         });
-      }
     }
   });
   return y;
 }
 
-// events_conv2d(x, bits [R, H, W, words], weights, bias [O]) -> y [R, OH, OW, O]; x stands for its
-// gradient only.
-Tensor events_conv2d(const Tensor& /*x*/, const Tensor& bits, const Tensor& weights,
+// events_conv2d(x, bits [R, H, W, words], weight [O, C, KH, KW], bias [O]) -> y [R, OH, OW, O]; x
+// stands for its gradient only.
+Tensor events_conv2d(const Tensor& /*x*/, const Tensor& bits, const Tensor& weight,
                      const Maybe& bias, const std::vector<int64_t>& words) {
-  const Conv g = geometry(bits, weights, words);
+  const Conv g = geometry(bits, weight, words);
   check_tensor(bias, {g.outputs}, ScalarType::Float, "the bias must be a contiguous float32 [O]");
-  return product(g, data<float>(weights), data<float>(bias), spikes_in(bits, g));
+  return product(g, data<float>(weight), data<float>(bias), spikes_in(bits, g));
 }
 
-// values_conv2d(x [R, H, W, C], weights) -> y [R, OH, OW, O], along what is not 0: the input's
+// values_conv2d(x [R, H, W, C], weight) -> y [R, OH, OW, O], along what is not 0: the input's
 // gradient, of the output's gradient and the weight turned around.
-Tensor values_conv2d(const Tensor& x, const Tensor& weights, const std::vector<int64_t>& words) {
-  const Conv g = geometry(x, weights, words);
+Tensor values_conv2d(const Tensor& x, const Tensor& weight, const std::vector<int64_t>& words) {
+  const Conv g = geometry(x, weight, words);
   check_tensor(x, {g.images, g.height, g.width, g.channels}, ScalarType::Float,
                "the gradient must be a contiguous float32 [R, OH, OW, O]");
-  return product(g, data<float>(weights), nullptr, data<float>(x));
+  return product(g, data<float>(weight), nullptr, data<float>(x));
 }
 
-// events_conv2d_weight(bits, dy [R, OH, OW, O], weights for their shape) -> sums over parts of the
-// rows: (of the weights' gradient [tiles, parts, KH, KW, C, lanes], of dy [tiles, parts, lanes])
+// Tiles of parts of the images, [tiles, parts, ...], added up as the weight's gradient.
+void from_tiles(const Conv& g, int64_t parts, const float* sums, float* dweight) {
+  const int64_t apart = g.channels * g.kh * g.kw;
+  parallel_each(g.tiles(), 1, [&](int64_t tile) {
+    const float* const tiled = sums + tile * parts * g.weights();
+    const int n = g.columns(tile);
+    over_weights(g, tile, [&](int64_t from, int64_t to) {
+      for (int k = 0; k < n; ++k) {
+        float sum = tiled[from + k];
+        for (int64_t part = 1; part < parts; ++part) sum += tiled[part * g.weights() + from + k];
+        dweight[to + k * apart] = sum;
+      }
+    });
+  });
+}
+
+// events_conv2d_weight(bits, dy [R, OH, OW, O], weight for its shape) -> (dweight, dbias)
 std::tuple<Tensor, Tensor> events_conv2d_weight(const Tensor& bits, const Tensor& gradient,
-                                                const Tensor& weights,
+                                                const Tensor& weight,
                                                 const std::vector<int64_t>& words) {
-  const Conv g = geometry(bits, weights, words);
+  constexpr int64_t kPieces = 16;  // for as many threads
+  const Conv g = geometry(bits, weight, words);
   const uint64_t* spikes = spikes_in(bits, g);
   check_tensor(gradient, {g.images, g.out_height, g.out_width, g.outputs}, ScalarType::Float,
                "spikes and gradient disagree: a contiguous float32 [R, OH, OW, O]");
   const float* dy = data<float>(gradient);
-  const int64_t units = g.images * g.bands(), lanes = g.lanes;
-  const int64_t parts = std::clamp<int64_t>(8 / g.tiles, 1, units);
-  Tensor dweights = pooled({g.tiles, parts, g.kh, g.kw, g.channels, lanes}, ScalarType::Float);
-  Tensor dbias = pooled({g.tiles, parts, lanes}, ScalarType::Float);
-  float *dw = mutable_data<float>(dweights), *db = mutable_data<float>(dbias);
-  parallel(g.tiles * parts, 1, [&](int64_t first, int64_t last) {
-    Events events(g, false);
-    for (int64_t piece = first; piece < last; ++piece) {
-      const int64_t tile = piece / parts, part = piece % parts;
-      float *const sums = dw + piece * g.weights(), *const bias = db + piece * lanes;
-      std::fill_n(sums, g.weights(), 0.0f), std::fill_n(bias, lanes, 0.0f);
-      for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-        events.take(g, spikes, unit);
-        const float* from = dy + unit / g.bands() * g.out() + tile * lanes;
-        by_lanes(g.lanes,
-                 [&]<int V>() { scatter<V>(g, events, from, g.columns(tile), sums, bias); });
-      }
-    }
+  const int64_t parts = std::clamp<int64_t>(kPieces / g.tiles(), 1, std::max<int64_t>(1, g.images));
+  const Scratch<float> sums(g.tiles() * parts * g.weights()), biases(g.tiles() * parts * g.lanes);
+  parallel_each(g.tiles() * parts, 1, [&](int64_t piece) {
+    const int64_t tile = piece / parts, part = piece % parts;
+    by_lanes(g.lanes, [&]<int V>(std::integral_constant<int, V>) {
+      const int64_t first = g.images * part / parts, images = g.images * (part + 1) / parts - first;
+      WeightSums<V> made(g, tile, images, sums + piece * g.weights(), biases + piece * g.lanes);
+      made.add(spikes + first * g.pixels() * g.blocks(), dy + first * g.out_pixels() * g.outputs,
+               images);
+    });
   });
-  return {dweights, dbias};
+  Tensor dweight = pooled({g.outputs, g.channels, g.kh, g.kw}, ScalarType::Float);
+  Tensor dbias = pooled({g.outputs}, ScalarType::Float);
+  from_tiles(g, parts, sums, mutable_data<float>(dweight));
+  float* const db = mutable_data<float>(dbias);
+  for (int64_t o = 0; o < g.outputs; ++o) {
+    const float* from = biases + o / g.lanes * parts * g.lanes + o % g.lanes;
+    db[o] = 0.0f;
+    for (int64_t part = 0; part < parts; ++part) db[o] += from[part * g.lanes];
+  }
+  return {dweight, dbias};
 }
 
 }  // namespace
