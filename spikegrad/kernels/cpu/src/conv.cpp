@@ -67,20 +67,18 @@ Tensor product(const Conv& g, const float* weight, const float* bias, const X* x
   Tensor y = pooled({g.images, g.out_height, g.out_width, g.outputs}, ScalarType::Float);
   float* out = mutable_data<float>(y);
   const Bands bands(g);
-  const std::vector<Phase> phases = g.phases_w();
   parallel(g.images * bands.number, 1, [&](int64_t first, int64_t last) {
-    Events events(g, bands, kValues);
-    const Scratch<float> sums(bands.rows * g.out_width * g.lanes);
-    for (int64_t unit = first; unit < last; ++unit) {
-      events.take(g, bands, x, unit);
-      for (int64_t tile = 0; tile < g.tiles(); ++tile)
-        by_lanes(g.lanes, [&]<int V>(std::integral_constant<int, V>) {
-          add_up<V, kValues>(
-              g, phases, events, tiled + tile * g.weights(), rest.data() + tile * g.lanes,
-              g.columns(tile), sums,
-              out + unit / bands.number * g.out_pixels() * g.outputs + tile * g.lanes);
-        });
-    }
+    by_lanes(g.lanes, [&]<int V>(std::integral_constant<int, V>) {
+      Events events(g, bands, kValues);
+      ProductSums<V, kValues> sums(g);
+      for (int64_t unit = first; unit < last; ++unit) {
+        events.take(g, bands, x, unit);
+        for (int64_t tile = 0; tile < g.tiles(); ++tile)
+          sums.add_up(events, tiled + tile * g.weights(), rest.data() + tile * g.lanes,
+                      g.columns(tile),
+                      out + unit / bands.number * g.out_pixels() * g.outputs + tile * g.lanes);
+      }
+    });
   });
   return y;
 }
