@@ -176,6 +176,9 @@ def _run(config: Any, folder: Path, shown: Shown, *, resume: bool) -> int | None
     shown = replace(shown, quiet=shown.quiet or not is_first())
     shown.say(f"loading torch and the data of {config.data.dataset}")
     from spikegrad.train.app import train_run
+    from spikegrad.train.memory import keep_freed_memory
+
+    keep_freed_memory()
 
     def started(network: Any) -> None:
         if came():  # during an import that swallowed it

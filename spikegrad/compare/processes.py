@@ -108,9 +108,11 @@ def _begin() -> None:
     signal.signal(signal.SIGTERM, _leave)  # while it is idle; a run has its own handler
     threading.Thread(target=_watch, daemon=True).start()
     from spikegrad.train.build import data_kept
+    from spikegrad.train.memory import keep_freed_memory
     from spikegrad.train.signals import begun_by_parent
 
     begun_by_parent()
+    keep_freed_memory()
     _kept.enter_context(data_kept())
 
 

@@ -26,6 +26,7 @@ from spikegrad.train.given import check_job, configured
 from spikegrad.train.job import Job
 from spikegrad.train.launcher import is_first, launched, settled
 from spikegrad.train.loop import Trainer
+from spikegrad.train.memory import keep_freed_memory
 from spikegrad.train.metrics import Metrics, check_metrics
 from spikegrad.train.monitoring import entry
 from spikegrad.train.objective import AnyObjective, as_objective, objective_of
@@ -215,6 +216,7 @@ def _work(fabric: Any, job: Job) -> dict[str, Any]:
     worker = fabric.world_size > 1 and not launched()
     with settings(job.config.run), crossover_of(job.folder):
         if worker:
+            keep_freed_memory()
             for tensor in [*job.network.parameters(), *job.network.buffers()]:
                 tensor.data = tensor.data.clone()  # they came in memory shared with the parent
         flag = StopFlag()
