@@ -22,6 +22,10 @@ EDGE = 1e-6
 format tells apart: a time is rarely a multiple of dt to the last digit."""
 
 
+MOST_STEPS = 2**31 - 1
+"""Of a recording; more are a mistake in the unit of times."""
+
+
 class EventRows(NamedTuple):
     """Events of sequences of different length in their rows (`Packing`).
 
@@ -91,7 +95,8 @@ class Events:
     def batch(cls, recordings: Sequence[Events]) -> Events:
         """Several recordings, or batches of them, as one batch.
 
-        Raises UserError for none, and for recordings of other sizes, dt or `several`.
+        Raises UserError for none, and for recordings of other sizes, dt or `several`; TypeError for
+        what is no recording.
 
         >>> one, two = Events([0], [0], size=3), Events([0, 4], [2, 2], size=3)
         >>> Events.batch([one, two]).lengths.tolist()
@@ -99,6 +104,9 @@ class Events:
         """
         if not recordings:
             raise UserError(message("expected at least one recording", "none"))
+        for each in recordings:
+            if not isinstance(each, Events):
+                raise TypeError(message("expected a list of Events", type(each).__name__))
         first = recordings[0]
         for name in ("size", "dt", "several"):
             found = {getattr(each, name) for each in recordings}
@@ -142,9 +150,14 @@ class Events:
     def part(self, samples: slice) -> Events:
         """Some of the samples, in the order of the batch; T is that of the longest of them.
 
+        Raises TypeError for what is no slice, UserError for one that goes backwards.
+
         >>> Events.batch([Events([0], [0], size=3), Events([4], [2], size=3)]).part(slice(1, 2))
         Events(1 of 3 units, lengths [5], dt 1 ms)
         """
+        if not isinstance(samples, slice):
+            expected = "expected a slice of samples"
+            raise TypeError(message(expected, repr(samples), "for sample k slice(k, k + 1)"))
         chosen = range(*samples.indices(len(self.lengths)))
         if chosen.step < 1:
             raise UserError(message("expected samples in the order of the batch", str(samples)))
@@ -228,9 +241,19 @@ def numbers(
 def steps_at(times: Tensor, dt: float) -> Tensor:
     """The steps of events: times themselves, or those in ms cut into steps."""
     if not times.is_floating_point():
-        return times.to(torch.int64)
+        check_few(int(times[-1]) if len(times) else 0, "times", "steps")
+        return times
     exact = times.double() / dt
-    return (exact + EDGE + 2 * torch.finfo(times.dtype).eps * exact).floor().to(torch.int64)
+    exact = (exact + EDGE + 2 * torch.finfo(times.dtype).eps * exact).floor()
+    check_few(float(exact[-1]) if len(exact) else 0, "times", f"steps of {dt:g} ms")
+    return exact.to(torch.int64)
+
+
+def check_few(step: float, name: str, words: str) -> None:
+    """A step that a recording can have."""
+    if step >= MOST_STEPS:
+        remedy = "times in ms are floats, whole numbers are steps; dt is in ms"
+        raise UserError(message(f"expected {name} below 2^31 {words}", f"{step:g}", remedy))
 
 
 def vector(values: Any, name: str) -> Tensor:
@@ -243,9 +266,16 @@ def vector(values: Any, name: str) -> Tensor:
         raise TypeError(message(f"expected {name} as numbers [E]", f"{error}")) from None
     if found.dim() != 1:
         raise UserError(message(f"expected {name} [E]", str(list(found.shape))))
-    if not found.numel() and found.is_floating_point():
+    if found.dtype == torch.bool or found.is_complex():
+        raise TypeError(message(f"expected {name} as numbers [E]", str(found.dtype)))
+    if not found.numel():
         return found.long()  # an empty list says nothing of its kind
-    return found
+    if found.is_floating_point():
+        return found
+    whole = found.to(torch.int64)  # torch compares no unsigned numbers
+    if found.dtype == torch.uint64 and bool((whole < 0).any()):
+        raise UserError(message(f"expected {name} below 2^63", "larger ones in uint64"))
+    return whole
 
 
 def check_rising(times: Tensor) -> None:
@@ -278,6 +308,7 @@ def steps_of(step: Tensor, times: Tensor, duration: float | None, dt: float) -> 
         return least
     check_positive(duration, "duration")
     in_ms = times.is_floating_point() or isinstance(duration, float)
+    check_few(duration / dt if in_ms else duration, "a duration", "steps")
     steps = math.ceil(duration / dt - EDGE) if in_ms else int(duration)
     if least > max(steps, 1):
         got = f"an event at {times[-1].item():g}, in step {least - 1} of {steps}"

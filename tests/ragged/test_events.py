@@ -204,11 +204,28 @@ def test_other_layers_modules_and_classifiers():
         ([5.0], [0], {"duration": 5.0}, "events before the duration of 5"),
         ([0], [0], {"several": "sum"}, "several"),
         ([0], [0], {"dt": 0.0}, "dt"),
+        (
+            [0, 2**31],
+            [0, 1],
+            {},
+            r"times below 2\^31 steps, got 2.14748e\+09; times in ms are floats",
+        ),
+        ([1e30], [0], {}, r"times below 2\^31 steps of 1 ms, got 1e\+30"),
+        ([2.0], [0], {"duration": 1e20}, r"a duration below 2\^31 steps, got 1e\+20"),
+        (np.array([2**64 - 1], np.uint64), [0], {}, r"times below 2\^63"),
     ],
 )
 def test_wrong_events_are_refused(times, units, how, said):
     with pytest.raises(UserError, match=said):
         sg.Events(times, units, 2, **how)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64, np.int16])
+def test_whole_numbers_of_every_kind(kind):
+    events = sg.Events(np.array([0, 3], kind), np.array([1, 0], kind), 2)
+    assert events.step.tolist() == [0, 3]
+    assert events.unit.tolist() == [1, 0]
+    assert events.dense().sum() == 2
 
 
 def test_wrong_kinds_and_batches_are_refused():
@@ -220,3 +237,10 @@ def test_wrong_kinds_and_batches_are_refused():
         sg.Events.batch([sg.Events([0], [0], 2), sg.Events([0], [0], 3)])
     with pytest.raises(UserError, match="at least one recording"):
         sg.Events.batch([])
+    with pytest.raises(TypeError, match="a list of Events, got Tensor"):
+        sg.Events.batch([torch.zeros(3, 2)])
+    for wrong in (0, [1, 0]):
+        with pytest.raises(TypeError, match="a slice of samples"):
+            sg.Events([0], [0], 2).part(wrong)
+    with pytest.raises(TypeError, match="times as numbers"):
+        sg.Events([True], [0], 2)
