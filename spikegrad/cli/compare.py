@@ -155,6 +155,10 @@ def _resume(
 def _run(
     wanted: Plan, folder: ComparisonFolder, workers: int | None, *, as_json: bool, quiet: bool
 ) -> None:
+    if not quiet:
+        from spikegrad.train.terminal import Screen
+
+        Screen(stderr=True).say("loading torch")
     from spikegrad.cli.build import make_ready
     from spikegrad.compare.live import live
     from spikegrad.compare.run import run_plan

@@ -25,8 +25,10 @@ def eval_(run: str, split: str, pictures: bool, device: str) -> None:
 
     Shows loss, accuracy, firing rates, and per class how many samples were right.
     """
-    from spikegrad.train.app import evaluate_run, open_run
     from spikegrad.train.terminal import Screen, plain_table
+
+    Screen().say(f"loading torch, {run} and its data")
+    from spikegrad.train.app import evaluate_run, open_run
     from spikegrad.train.titles import titles_of
 
     found = evaluate_run(run, split, device=device)

@@ -30,6 +30,9 @@ def predict(run: str, file: str, out: str | None, device: str) -> None:
     FILE is .npy, .npz (array x, x_test or the only one), or IDX images (gzipped or not), with
     samples as in the data set that the network was trained on.
     """
+    from spikegrad.train.terminal import Screen
+
+    Screen().say(f"loading torch and {run}")
     import torch
 
     from spikegrad.train.app import predict_run

@@ -57,7 +57,7 @@ def show(found: Sequence[Seen], folder: Path) -> None:
     if not found:
         screen.say(f"no runs in {folder}; spikegrad train makes one")
         return
-    readable = [each for each in found if each.state in ("finished", "unfinished")]
+    readable = [each for each in found if each.state in ("finished", "unfinished", "failed")]
     for dataset in dict.fromkeys(each.settings.get("dataset") for each in readable):
         here = [each for each in readable if each.settings.get("dataset") == dataset]
         screen.say(str(dataset), style="bold")
@@ -70,7 +70,7 @@ def show(found: Sequence[Seen], folder: Path) -> None:
         screen.print()
     for each in found:
         if each.problem:
-            style = "red" if each.state == "damaged" else ""
+            style = "red" if each.state in ("damaged", "failed") else ""
             screen.say(f"{name(each, folder)}: {each.state}: {each.problem}", style=style)
 
 

@@ -29,7 +29,8 @@ _MOST = 6  # findings that are shown
 
 
 def follow(run: str, *, every: float = EVERY) -> None:
-    """Show a run until it is finished: a view that moves in a terminal, a line an epoch elsewhere.
+    """Show a run until it is finished or failed: a view that moves in a terminal, elsewhere a line
+    an epoch.
 
     Raises:
         UserError: no run folder, or a damaged file in it.
@@ -40,7 +41,7 @@ def follow(run: str, *, every: float = EVERY) -> None:
         return
     ascii_only = console.options.ascii_only
     with Live(view(record, ascii_only), console=console, auto_refresh=False) as live:
-        while not record.finished:
+        while record.state == "training":
             time.sleep(every)
             record = read_record(run)
             live.update(view(record, ascii_only), refresh=True)
@@ -57,7 +58,9 @@ def lines(console: Screen, record: Record, every: float) -> None:
         for finding in record.findings[found:]:
             console.say(finding_line(finding))
         shown, found = len(record.run.epochs), len(record.findings)
-        if record.finished:
+        if record.state == "failed":
+            console.say(f"failed: {record.failure}", style="bold red")
+        if record.state != "training":
             return
         time.sleep(every)
         record = read_record(record.run.folder)
@@ -65,7 +68,9 @@ def lines(console: Screen, record: Record, every: float) -> None:
 
 def view(record: Record, ascii_only: bool = False) -> RenderableType:
     """The run as it is now."""
-    state = "finished" if record.finished else "in training"
+    state = "in training" if record.state == "training" else record.state
+    if record.state == "failed":
+        state += f": {record.failure}"
     parts: list[RenderableType] = [
         Text(printable(f"{Path(record.run.folder)}: {state}"), style="bold")
     ]
@@ -89,7 +94,7 @@ def progress(record: Record) -> RenderableType:
     total, done = epochs_of(record), len(record.run.epochs)
     seconds = [e["seconds"] for e in record.run.epochs if isinstance(e.get("seconds"), float)]
     said = f"{done} of {total} epochs"
-    if seconds and not record.finished:
+    if seconds and record.state == "training":
         said += f", about {sum(seconds) / len(seconds) * (total - done):.0f} s left"
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(ProgressBar(total=total, completed=done, width=WIDTH), said)

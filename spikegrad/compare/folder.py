@@ -21,7 +21,7 @@ from typing import Any
 
 from spikegrad.compare.plan import Plan
 from spikegrad.errors import UserError, message
-from spikegrad.train.folder import RunFolder, only_one, write_atomic
+from spikegrad.train.folder import ANOTHER, RunFolder, only_one, write_atomic
 from spikegrad.version import __version__
 
 __all__ = ["PLAN", "ComparisonFolder"]
@@ -53,7 +53,7 @@ class ComparisonFolder:
             UserError: a folder with something in it, or one that cannot be written.
         """
         if cls.is_one(path):
-            remedy = f"continue it with --resume {path}, or give another --out"
+            remedy = f"continue it with --resume {path} (run: resume=True), or {ANOTHER}"
             raise UserError(message("expected an empty or new folder", str(path), remedy))
         RunFolder.check_new(path)
         try:

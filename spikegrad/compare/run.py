@@ -135,7 +135,10 @@ def resumed(path: Path, wanted: Plan) -> ComparisonFolder:
     before = folder.plan()
     if replace(before, seeds=wanted.seeds, metric=wanted.metric) != wanted:
         expected = f"expected the settings that the comparison in {path} was started with"
-        got, remedy = "others", "it may get more seeds alone; start another with --out"
+        got, remedy = (
+            "others",
+            "it may get more seeds alone; start another in a new folder (--out, out=)",
+        )
         raise UserError(message(expected, got, remedy))
     if wanted.seeds[: len(before.seeds)] != before.seeds:
         expected = f"expected the seeds {before.seeds[0]} to {before.seeds[-1]} and more"

@@ -33,9 +33,9 @@ _UNTOLD = ("out", *MAY_CHANGE)
 class Seen:
     """A folder that holds a run, or what is left of one.
 
-    state: "finished", "unfinished", "damaged", or "comparison"; problem: in one line what is wrong,
-    or what to know; settings: those that the run reads, by field; outcome: its figures; epochs:
-    done; version: of spikegrad, that the result was made with.
+    state: "finished", "unfinished", "failed", "damaged", or "comparison"; problem: in one line what
+    is wrong, or what to know; settings: those that the run reads, by field; outcome: its figures;
+    epochs: done; version: of spikegrad, that the result was made with.
     """
 
     path: Path
@@ -83,6 +83,8 @@ def look(path: Path) -> Seen:
         return Seen(path, "damaged", f"{type(error).__name__}: {error}", settings)
     if version is not None and version != __version__:
         note = f"made by spikegrad {version}, this is {__version__}"
+    if outcome is None and run.failure:
+        return Seen(path, "failed", run.failure, settings, None, epochs)
     if outcome is None:
         return Seen(path, "unfinished", _how_far(run, config, epochs), settings, None, epochs)
     return Seen(path, "finished", note, settings, outcome, epochs, version)

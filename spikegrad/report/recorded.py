@@ -25,7 +25,8 @@ class Record:
 
     run: epochs, result and samples; settings: the tables of `config.toml`; text: the file as it is;
     findings: of `findings.json`; measures, diagnosis: of `measures.json`, `diagnosis.json`, empty
-    where there is none; notes: what is missing or damaged, in words.
+    where there is none; notes: what is missing or damaged, in words; failure: why the run ended
+    before its end, "" where it did not.
     """
 
     run: Run
@@ -35,11 +36,17 @@ class Record:
     measures: dict[str, Any]
     diagnosis: dict[str, Any]
     notes: tuple[str, ...]
+    failure: str = ""
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return bool(self.run.result)
+
+    @property
+    def state(self) -> str:
+        """ "finished", "failed", or "training"."""
+        return "finished" if self.finished else "failed" if self.failure else "training"
 
     def setting(self, group: str, name: str, default: Any = None) -> Any:
         """One field of the config."""
@@ -69,7 +76,10 @@ def read_record(folder: str | Path) -> Record:
         each for each in read_json(path / "findings.json", list, []) if isinstance(each, dict)
     ]
     diagnosis = read_json(path / "diagnosis.json", dict, {})
-    return Record(run, settings, text, findings, measures, diagnosis, tuple(notes))
+    failure = read_json(path / "failure.json", dict, {}).get("reason", "")
+    if not run.result and failure:
+        notes.insert(0, f"training failed: {failure}")
+    return Record(run, settings, text, findings, measures, diagnosis, tuple(notes), str(failure))
 
 
 def read_settings(path: Path, notes: list[str]) -> tuple[str, dict[str, dict[str, Any]]]:

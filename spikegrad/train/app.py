@@ -179,8 +179,10 @@ def open_run(run: str | Path, *, device: str = "auto") -> Trained:
     """
     config, folder = stored_config(run), RunFolder.open(Path(run))
     if not folder.weights.is_file():
-        remedy = f"spikegrad train --resume {run} finishes it and writes them"
-        raise UserError(message(f"expected weights in {run}", "none", remedy))
+        remedy, got = f"spikegrad train --resume {run} finishes it and writes them", "none"
+        if folder.failure:
+            remedy, got = "train again with other settings", f"a run that failed: {folder.failure}"
+        raise UserError(message(f"expected weights in {run}", got, remedy))
     weights, notes = read_weights(folder.weights)
     if notes.get("inputs") is None:
         expected = f"expected a run of spikegrad train in {run}"

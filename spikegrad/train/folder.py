@@ -18,7 +18,10 @@ from typing import Any
 
 from spikegrad.errors import RunError, UserError, message
 
-__all__ = ["RunFolder", "not_written", "only_one", "write_atomic"]
+__all__ = ["ANOTHER", "RunFolder", "not_written", "only_one", "write_atomic"]
+
+ANOTHER = "give another folder (--out, out=)"
+"""What to do about a folder that holds something else."""
 
 _RESULT: dict[str, tuple[type, ...]] = {
     "best_epoch": (int,),
@@ -81,6 +84,7 @@ class RunFolder:
         self.findings = path / "findings.json"
         self.diagnosis = path / "diagnosis.json"
         self.result_file = path / "result.json"
+        self.failure_file = path / "failure.json"
         self.weights = path / "weights.safetensors"
         self.checkpoint = path / "checkpoint.pt"
         self.samples = path / "samples.npz"
@@ -97,13 +101,13 @@ class RunFolder:
             UserError: a file, or a folder that is not empty.
         """
         if path.is_dir() and any(path.iterdir()):
-            remedy = "give another --out"
+            remedy = ANOTHER
             if (path / "config.toml").is_file():
-                remedy = f"continue it with --resume {path}, or give another --out"
+                remedy = f"continue it with --resume {path} (fit: resume=True), or {remedy}"
             raise UserError(message("expected an empty or new run folder", f"{path}", remedy))
         if path.exists() and not path.is_dir():
             expected = "expected a new run folder"
-            raise UserError(message(expected, f"the file {path}", "give another --out"))
+            raise UserError(message(expected, f"the file {path}", ANOTHER))
 
     @classmethod
     def create(cls, path: Path, config: str, crossover: str = "", own: str = "") -> RunFolder:
@@ -158,6 +162,20 @@ class RunFolder:
         Weights that were lost are written again from the checkpoint, as in a run broken off.
         """
         return self.result_file.is_file() and self.weights.is_file()
+
+    @property
+    def failure(self) -> str:
+        """Why the run ended before its end, "" where it did not: a signal is no failure."""
+        if self.finished or not self.failure_file.is_file():
+            return ""
+        try:
+            return str(json.loads(self.failure_file.read_text(encoding="utf-8"))["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"{self.failure_file.name} cannot be read"
+
+    def write_failure(self, reason: str) -> None:
+        """Write `failure.json`; a run that goes on removes it."""
+        write_atomic(self.failure_file, (json.dumps({"reason": reason}) + "\n").encode())
 
     @property
     def pictured(self) -> bool:

@@ -40,8 +40,10 @@ def load(run: str | Path, network: nn.Module | None = None, *, device: str = "cp
         return open_run(run, device=device).network
     folder = RunFolder.open(Path(run))
     if not folder.weights.is_file():
-        remedy = "resume the run: it writes them when it is finished"
-        raise UserError(message(f"expected weights in {run}", "none", remedy))
+        remedy, got = "resume the run: it writes them when it is finished", "none"
+        if folder.failure:
+            remedy, got = "train again with other settings", f"a run that failed: {folder.failure}"
+        raise UserError(message(f"expected weights in {run}", got, remedy))
     place = device_of(device)
     weights, _ = read_weights(folder.weights)
     check_fits(network, weights, folder.weights)

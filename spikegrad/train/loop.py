@@ -151,6 +151,8 @@ class Trainer:
             )
         except RunError as error:
             where = f"epoch {state.epoch + 1}, step {state.step + 1}: {error}"
+            if self.folder is not None:
+                self.folder.write_failure(where)
             kept = self.folder is not None and self.folder.checkpoint.is_file()
             note = f"; the last checkpoint in {self.job.folder} is unchanged" if kept else ""
             raise RunError(where + note) from None
@@ -309,6 +311,8 @@ class Trainer:
         The first process alone reads it, since the others may be on machines without the folder.
         """
         path = self.folder.checkpoint if self.folder is not None else None
+        if self.first and self.folder is not None:
+            self.folder.failure_file.unlink(missing_ok=True)
         held = from_first(lambda: checkpoint.load(path) if path and path.is_file() else None)
         if path is None or held is None:
             # Those that torchrun started have each built a network of their own.

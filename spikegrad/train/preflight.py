@@ -182,6 +182,6 @@ def preflight(job: Job, batch: Any, *, watcher: Watcher) -> list[Any]:
         watcher.say(f"preflight: {finding.line()}", STYLES.get(finding.severity, ""))
     serious = [finding for finding in findings if finding.severity != "info"]
     if serious and job.config.run.preflight == "strict":
-        remedy = "apply the remedies, or use --preflight warn"
+        remedy = "apply the remedies, or use preflight='warn' (--preflight warn)"
         raise UserError(message("expected a network that can learn", serious[0].line(), remedy))
     return findings

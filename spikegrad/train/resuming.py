@@ -37,7 +37,7 @@ def check_unchanged(old: Config, new: Config) -> None:
         expected = f"expected {name} = {value} as the run was started with"
         remedy = (
             f"a resumed run may change {', '.join(MAY_CHANGE)}, and take more epochs; "
-            "start another with --out"
+            "start another in a new folder (--out, out=)"
         )
         raise UserError(message(expected, str(after[name]), remedy))
 
@@ -53,7 +53,7 @@ def _check_longer(config: Config) -> None:
         changed = f"slope_schedule {training.slope_schedule}: the slope of every epoch"
     if changed:
         expected = "expected a constant schedule to resume with more epochs"
-        remedy = "would have been different; start a new run with --out"
+        remedy = "would have been different; start a new run in another folder (--out, out=)"
         raise UserError(message(expected, f"{changed} {remedy}"))
 
 
@@ -68,7 +68,7 @@ def is_longer(run: RunFolder, config: Config) -> bool:
     if longer and run.finished and (ended := run.result().get("ended_by")):
         expected = "expected a run that used all of its epochs to take more"
         got = f"one that {ended} ended after epoch {run.result()['epochs']}"
-        raise UserError(message(expected, got, "start another with --out"))
+        raise UserError(message(expected, got, "start another in a new folder (--out, out=)"))
     return longer
 
 

@@ -22,7 +22,8 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, number: int, folder: Path | None = None) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        saved = f"; {folder} has its checkpoint: fit(..., out=, resume=True) continues it"
+        super().__init__(f"stopped by {signal.Signals(number).name}{saved if folder else ''}")
         self.number = number
         self.folder = folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,3 +135,5 @@ def test_progress_shows_an_epoch_a_line(kind, batches):
 
 def test_a_signal_is_told_by_name():
     assert str(Interrupted(15)) == "stopped by SIGTERM"
+    saved = "stopped by SIGINT; runs/a has its checkpoint: fit(..., out=, resume=True) continues it"
+    assert str(Interrupted(2, Path("runs/a"))) == saved

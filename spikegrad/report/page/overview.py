@@ -66,7 +66,8 @@ def progress(record: Record) -> Block:
         return {}
     seconds = [e.get("seconds") for e in record.run.epochs]
     known = [s for s in seconds if isinstance(s, int | float)]
-    left = sum(known) / len(known) * (total - done) if known else None
+    going_on = known and record.state == "training"
+    left = sum(known) / len(known) * (total - done) if going_on else None
     return {"kind": "progress", "id": "progress", "done": done, "total": total, "left": left}
 
 

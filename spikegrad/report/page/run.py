@@ -62,7 +62,7 @@ def run_content(folder: str | Path) -> dict[str, Any]:
         {
             "title": str(name),
             "subtitle": subtitle(record),
-            "state": "finished" if record.finished else "training",
+            "state": record.state,
             "version": __version__,
             "notes": list(record.notes),
             "tabs": [each for each in made if each is not None],
