@@ -110,7 +110,8 @@ def curves(record: Record, ascii_only: bool) -> RenderableType:
         if known:
             table.add_row(key.replace("_", " "), curve(known, ascii_only), f"{known[-1]:.4g}")
     if not table.row_count:
-        return Text("the first epoch is not done yet")
+        yet = " yet" if record.state == "training" else ""
+        return Text(f"the first epoch is not done{yet}")
     return table
 
 

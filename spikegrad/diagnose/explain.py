@@ -267,7 +267,8 @@ def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
     if bits is not None:
         return "cpu", "events", "event-driven", ""
     reason = "torch's convolution: the input is not sparse spikes, or the product is small"
-    advice = f"with fewer spikes (below {shares().spikes:.0%}) the product is event-driven"
+    most = f"{100 * shares().spikes:.0f} %"
+    advice = f"with fewer spikes (up to {most}) the product is event-driven"
     return "torch", "dense", reason, advice
 
 

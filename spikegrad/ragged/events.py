@@ -241,19 +241,19 @@ def numbers(
 def steps_at(times: Tensor, dt: float) -> Tensor:
     """The steps of events: times themselves, or those in ms cut into steps."""
     if not times.is_floating_point():
-        check_few(int(times[-1]) if len(times) else 0, "times", "steps")
+        check_few(int(times[-1]) + 1 if len(times) else 1, "times", times[-1:].tolist())
         return times
     exact = times.double() / dt
     exact = (exact + EDGE + 2 * torch.finfo(times.dtype).eps * exact).floor()
-    check_few(float(exact[-1]) if len(exact) else 0, "times", f"steps of {dt:g} ms")
+    check_few(float(exact[-1]) + 1 if len(exact) else 1, "times", times[-1:].tolist())
     return exact.to(torch.int64)
 
 
-def check_few(step: float, name: str, words: str) -> None:
-    """A step that a recording can have."""
-    if step >= MOST_STEPS:
+def check_few(steps: float, name: str, given: object) -> None:
+    """As many steps as a recording can have; given: what asks for them."""
+    if steps > MOST_STEPS:
         remedy = "times in ms are floats, whole numbers are steps; dt is in ms"
-        raise UserError(message(f"expected {name} below 2^31 {words}", f"{step:g}", remedy))
+        raise UserError(message(f"expected {name} of less than 2^31 steps", str(given), remedy))
 
 
 def vector(values: Any, name: str) -> Tensor:
@@ -308,7 +308,7 @@ def steps_of(step: Tensor, times: Tensor, duration: float | None, dt: float) -> 
         return least
     check_positive(duration, "duration")
     in_ms = times.is_floating_point() or isinstance(duration, float)
-    check_few(duration / dt if in_ms else duration, "a duration", "steps")
+    check_few(duration / dt if in_ms else duration, "a duration", duration)
     steps = math.ceil(duration / dt - EDGE) if in_ms else int(duration)
     if least > max(steps, 1):
         got = f"an event at {times[-1].item():g}, in step {least - 1} of {steps}"

@@ -178,11 +178,7 @@ def open_run(run: str | Path, *, device: str = "auto") -> Trained:
         UserError: no run, one that is not finished, or one of a network of your own.
     """
     config, folder = stored_config(run), RunFolder.open(Path(run))
-    if not folder.weights.is_file():
-        remedy, got = f"spikegrad train --resume {run} finishes it and writes them", "none"
-        if folder.failure:
-            remedy, got = "train again with other settings", f"a run that failed: {folder.failure}"
-        raise UserError(message(f"expected weights in {run}", got, remedy))
+    folder.check_weights(f"spikegrad train --resume {run} finishes it and writes them")
     weights, notes = read_weights(folder.weights)
     if notes.get("inputs") is None:
         expected = f"expected a run of spikegrad train in {run}"

@@ -229,8 +229,9 @@ def _work(fabric: Any, job: Job) -> dict[str, Any]:
 
 def _train(fabric: Any, job: Job, flag: StopFlag) -> dict[str, Any]:
     trainer = Trainer(job, fabric, flag, watcher(job.progress, titles_of(job.network)))
-    trainer.train()
-    return finish(trainer)
+    with trainer.failures_kept():
+        trainer.train()
+        return finish(trainer)
 
 
 def _objective(wanted: Any, scores: Scores | None, config: Config) -> AnyObjective:

@@ -10,13 +10,14 @@ import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from spikegrad.errors import RunError, UserError, message
+from spikegrad.errors import RunError, SpikegradWarning, UserError, message
 
 __all__ = ["ANOTHER", "RunFolder", "not_written", "only_one", "write_atomic"]
 
@@ -174,8 +175,31 @@ class RunFolder:
             return f"{self.failure_file.name} cannot be read"
 
     def write_failure(self, reason: str) -> None:
-        """Write `failure.json`; a run that goes on removes it."""
+        """Write `failure.json`."""
         write_atomic(self.failure_file, (json.dumps({"reason": reason}) + "\n").encode())
+
+    def remove_failure(self) -> None:
+        """The run goes on."""
+        with suppress(OSError):
+            self.failure_file.unlink(missing_ok=True)
+
+    def check_weights(self, remedy: str) -> None:
+        """Weights that can be read; those of a run that failed later are named.
+
+        Raises:
+            UserError: there are none; remedy: what makes them.
+        """
+        if not self.weights.is_file():
+            got = "none"
+            if self.failure:
+                remedy, got = (
+                    "train again with other settings",
+                    f"a run that failed: {self.failure}",
+                )
+            raise UserError(message(f"expected weights in {self.path}", got, remedy))
+        if self.failure:
+            text = f"{self.path} failed when it went on ({self.failure}); its weights are older"
+            warnings.warn(text, SpikegradWarning, stacklevel=3)
 
     @property
     def pictured(self) -> bool:

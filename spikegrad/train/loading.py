@@ -6,7 +6,6 @@ from pathlib import Path
 
 from torch import nn
 
-from spikegrad.errors import UserError, message
 from spikegrad.train.app import open_run, stored_config
 from spikegrad.train.checkpoint import check_fits
 from spikegrad.train.finish import read_weights
@@ -39,11 +38,7 @@ def load(run: str | Path, network: nn.Module | None = None, *, device: str = "cp
     if network is None:
         return open_run(run, device=device).network
     folder = RunFolder.open(Path(run))
-    if not folder.weights.is_file():
-        remedy, got = "resume the run: it writes them when it is finished", "none"
-        if folder.failure:
-            remedy, got = "train again with other settings", f"a run that failed: {folder.failure}"
-        raise UserError(message(f"expected weights in {run}", got, remedy))
+    folder.check_weights("resume the run: it writes them when it is finished")
     place = device_of(device)
     weights, _ = read_weights(folder.weights)
     check_fits(network, weights, folder.weights)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,6 @@ class Trainer:
             )
         except RunError as error:
             where = f"epoch {state.epoch + 1}, step {state.step + 1}: {error}"
-            if self.folder is not None:
-                self.folder.write_failure(where)
             kept = self.folder is not None and self.folder.checkpoint.is_file()
             note = f"; the last checkpoint in {self.job.folder} is unchanged" if kept else ""
             raise RunError(where + note) from None
@@ -311,8 +310,6 @@ class Trainer:
         The first process alone reads it, since the others may be on machines without the folder.
         """
         path = self.folder.checkpoint if self.folder is not None else None
-        if self.first and self.folder is not None:
-            self.folder.failure_file.unlink(missing_ok=True)
         held = from_first(lambda: checkpoint.load(path) if path and path.is_file() else None)
         if path is None or held is None:
             # Those that torchrun started have each built a network of their own.
@@ -337,8 +334,23 @@ class Trainer:
                 self.monitoring.monitor.load_state_dict(state.monitor)
             self.state = state
         if self.first and self.folder is not None:
+            self.folder.remove_failure()
             self.folder.write_metrics(self.state.history)
             self.monitoring.write(self.state)
+
+    @contextmanager
+    def failures_kept(self) -> Iterator[None]:
+        """Leave the reason in the run folder if what is done here fails; a signal is no failure."""
+        try:
+            yield
+        except Exception as error:
+            if self.first and self.folder is not None:
+                ours = isinstance(error, (RunError, UserError))
+                with suppress(RunError):  # a full disk must not hide what happened
+                    self.folder.write_failure(
+                        str(error) if ours else f"{type(error).__name__}: {error}"
+                    )
+            raise
 
     def _clock(self) -> None:
         now = time.perf_counter()

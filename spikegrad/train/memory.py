@@ -1,7 +1,7 @@
 """Memory that a training step frees and the next one takes again.
 
 glibc gives large blocks back to the system as soon as they are freed, and the system clears every
-page of them before the next step has it: a fifth of the time of a convolutional network.
+page of them before the next step has it: up to a tenth of the time of a convolutional network.
 """
 
 from __future__ import annotations

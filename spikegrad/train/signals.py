@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, number: int, folder: Path | None = None) -> None:
-        saved = f"; {folder} has its checkpoint: fit(..., out=, resume=True) continues it"
+        saved = f"; it is saved in {folder}: fit with this out and resume=True continues it"
         super().__init__(f"stopped by {signal.Signals(number).name}{saved if folder else ''}")
         self.number = number
         self.folder = folder

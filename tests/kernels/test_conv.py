@@ -33,7 +33,8 @@ CASES = [
     ((1, 2, 4, 9, 8), (5, 3, 2), (2, 1), (0, 0)),  # rows that no window sees
     ((1, 1, 200, 9, 60), (3, 3, 3), (1, 1), (1, 1)),  # several bands of rows
     ((1, 1, 1, 3, 700), (20, 2, 5), (1, 1), (0, 2)),  # a row in several pieces, taps in two groups
-    ((7, 3, 5, 4, 4), (40, 3, 3), (2, 2), (1, 1)),  # many images in a piece
+    ((30, 10, 2, 4, 4), (3, 3, 3), (1, 1), (1, 1)),  # many images in a piece, fewer in the last
+    ((2, 2, 3, 7, 6), (5, 1, 1), (2, 3), (0, 0)),  # pixels that no tap meets
     ((2, 1, 3, 8, 11), (6, 5, 7), (2, 3), (2, 3)),  # phases with different numbers of taps
 ]
 

@@ -208,10 +208,10 @@ def test_other_layers_modules_and_classifiers():
             [0, 2**31],
             [0, 1],
             {},
-            r"times below 2\^31 steps, got 2.14748e\+09; times in",
+            r"times of less than 2\^31 steps, got \[2147483648\]; times in",
         ),
-        ([1e30], [0], {}, r"times below 2\^31 steps of 1 ms, got 1e\+30"),
-        ([2.0], [0], {"duration": 1e20}, r"a duration below 2\^31 steps, got 1e\+20"),
+        ([1e30], [0], {}, r"times of less than 2\^31 steps, got \[1e\+30\]"),
+        ([2.0], [0], {"duration": 1e20}, r"a duration of less than 2\^31 steps, got 1e\+20"),
         (np.array([2**64 - 1], np.uint64), [0], {}, r"times below 2\^63"),
     ],
 )
@@ -226,6 +226,11 @@ def test_whole_numbers_of_every_kind(kind):
     assert events.step.tolist() == [0, 3]
     assert events.unit.tolist() == [1, 0]
     assert events.dense().sum() == 2
+
+
+def test_the_longest_recording():
+    assert sg.Events([2**31 - 2], [0], 2).steps == 2**31 - 1
+    assert sg.Events([0], [0], 2, duration=2**31 - 1).steps == 2**31 - 1
 
 
 def test_wrong_kinds_and_batches_are_refused():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -90,12 +92,53 @@ def test_a_run_that_goes_on_is_none_that_failed(
     assert isinstance(sg.load(failed, network()), nn.Module)
 
 
+def test_every_error_is_one(tmp_path: Path) -> None:
+    class Fails:
+        def on_epoch(self, seen) -> None:
+            raise ZeroDivisionError("of a callback")
+
+    with pytest.raises(ZeroDivisionError):
+        fit(network(), loader(), out=tmp_path / "run", epochs=1, callbacks=[Fails()], **QUIET)
+    assert look(tmp_path / "run").problem == "ZeroDivisionError: of a callback"
+
+
+def test_processes_that_fail_together_leave_their_reason(tmp_path: Path) -> None:
+    broken = network()
+    with torch.no_grad():
+        broken[2].weight.fill_(float("inf"))
+    for k in range(2):
+        with pytest.raises(RunError, match=r"epoch 1, step 1: .*not finite"):
+            fit(broken, loader(), out=tmp_path / f"run{k}", processes=2, epochs=1, **QUIET)
+        assert "epoch 1, step 1: " in RunFolder.open(tmp_path / f"run{k}").failure
+
+
+def test_a_failure_that_cannot_be_written_hides_nothing(tmp_path: Path, monkeypatch) -> None:
+    def full(self, reason: str) -> None:
+        raise RunError("no space left")
+
+    monkeypatch.setattr(RunFolder, "write_failure", full)
+    with pytest.raises(RunError, match="not finite"):
+        fit(network(), loader(), out=tmp_path / "run", epochs=2, callbacks=[Breaks()], **QUIET)
+
+
+def test_older_weights_of_a_run_that_failed_later_are_named(tmp_path: Path, monkeypatch) -> None:
+    out, options = tmp_path / "run", {**QUIET, "callbacks": [Breaks()]}
+    monkeypatch.setattr(f"{__name__}.BREAKS", [False])
+    fit(network(), loader(), out=out, epochs=1, **options)
+    monkeypatch.setattr(f"{__name__}.BREAKS", [True])
+    with pytest.raises(RunError):
+        fit(network(), loader(), out=out, epochs=2, resume=True, **options)
+    assert look(out).state == "failed"
+    with pytest.warns(sg.SpikegradWarning, match="failed when it went on"):
+        sg.load(out, network())
+
+
 def test_a_signal_is_no_failure(tmp_path: Path) -> None:
     class Stops:
         def on_step(self, seen) -> None:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="it is saved in"):
         fit(network(), loader(), out=tmp_path / "run", callbacks=[Stops()], epochs=1, **QUIET)
     assert RunFolder.open(tmp_path / "run").failure == ""
     assert look(tmp_path / "run").state == "unfinished"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -18,24 +19,27 @@ assert not {keep} or keep_freed_memory()
 sizes = [6_000_000, 12_000_000]  # below and above 32 MiB
 for size in sizes:  # memory is taken once, by the largest
     torch.zeros(size)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+faults = []
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for size in sizes:
         torch.zeros(size)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults))  # the system may take pages back that nobody has read for a while
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is asked")
+GLIBC = tuple(map(int, platform.libc_ver()[1].split("."))) if platform.libc_ver()[1] else (0,)
+
+
+@pytest.mark.skipif(GLIBC < (2, 35), reason="before glibc 2.35 no threshold is above 32 MiB")
 def test_a_step_takes_what_the_step_before_freed() -> None:
-    if not hasattr(__import__("ctypes").CDLL(None), "mallopt"):
-        pytest.skip("this C library is not glibc")
     faults = {}
     for keep in (False, True):
         command = [sys.executable, "-c", PROGRAM.format(keep=keep)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         faults[keep] = int(done.stdout)
-    assert faults[False] > 5 * 12_000_000 * 4 / 2**21  # at least a page of 2 MiB at a time
+    assert faults[False] > 12_000_000 * 4 / 2**21  # at least a page of 2 MiB at a time
     assert faults[True] < faults[False] / 10
 
 

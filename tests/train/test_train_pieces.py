@@ -135,5 +135,7 @@ def test_progress_shows_an_epoch_a_line(kind, batches):
 
 def test_a_signal_is_told_by_name():
     assert str(Interrupted(15)) == "stopped by SIGTERM"
-    saved = "stopped by SIGINT; runs/a has its checkpoint: fit(..., out=, resume=True) continues it"
+    saved = (
+        "stopped by SIGINT; it is saved in runs/a: fit with this out and resume=True continues it"
+    )
     assert str(Interrupted(2, Path("runs/a"))) == saved

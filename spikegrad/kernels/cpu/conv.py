@@ -65,8 +65,8 @@ def conv2d(
 def shares() -> Shares:
     """The shares for the instruction set in use.
 
-    >>> shares().spikes in (0.25, 0.5)
-    True
+    >>> shares()._fields
+    ('spikes', 'gradient')
     """
     return SHARES.get(isa(), CAUTIOUS)
 

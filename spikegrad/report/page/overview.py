@@ -24,7 +24,7 @@ def overview(record: Record) -> list[Block]:
     shown: Block = {}
     if worst:
         shown = {"kind": "findings", "id": "worst", "findings": worst, "of": len(held)}
-    empty = not record.run.epochs and not record.finished
+    empty = not record.run.epochs and record.state == "training"
     return [
         progress(record),
         tiles(figures(record)),

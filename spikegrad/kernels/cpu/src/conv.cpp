@@ -6,8 +6,8 @@
 //   dW[o, c, k] = sum over p with a spike at (c, s p - pad + k) of dy[o, p]
 //   dx[r, c, q] = sum over (o, p) with dy[o, p] != 0 of dy[o, p] W[o, c, q - p + pad] (stride 1)
 //
-// Sums run over blocks of channels, rows of the kernel, pixels and channels, in order; how the work
-// is cut does not depend on the number of threads.
+// Sums run over blocks of channels, rows of the kernel, phases of the stride, up to three taps at a
+// time, pixels and channels; how the work is cut does not depend on the number of threads.
 
 #include "conv_product.h"
 #include "conv_weight.h"

@@ -17,8 +17,9 @@ struct Piece {
 
   int64_t rows() const { return end_h - begin_h; }
   int64_t columns() const { return end_w - begin_w; }
+  // Of the copy, and words of the places that may have a spike.
   int64_t places() const { return images * high * wide; }
-  int64_t words() const { return tiles_of(places()); }
+  int64_t words() const { return tiles_of(((images - 1) * high + rows()) * wide); }
 };
 
 // f(first image, piece) for the pixels of two phases of so many images, whose gradients have so
@@ -27,12 +28,13 @@ template <class F>
 void over_pieces(const Phase& h, const Phase& w, int64_t images, int64_t lanes, const F& f) {
   constexpr int64_t kRoom = int64_t{1} << 13;                        // numbers of the copy
   const int64_t most = std::min<int64_t>(kRoom / lanes, 8 * kTile);  // places of a piece
-  const int64_t columns = std::clamp<int64_t>(most - w.taps + 1, 1, w.pixels);
+  const int64_t columns = std::clamp<int64_t>(most / h.taps - w.taps + 1, 1, w.pixels);
   const int64_t wide = columns + w.taps - 1;
   const int64_t rows = std::clamp<int64_t>(most / wide - h.taps + 1, 1, h.pixels);
   const int64_t high = rows + h.taps - 1;
   const bool whole = rows == h.pixels && columns == w.pixels;
-  const int64_t together = whole ? std::clamp<int64_t>(most / (high * wide), 1, images) : 1;
+  const int64_t together =
+      whole ? std::clamp<int64_t>(most / (high * wide), 1, std::max<int64_t>(1, images)) : 1;
   for (int64_t k = 0; k < images; k += together)
     for (int64_t r = 0; r < h.pixels; r += rows)
       for (int64_t c = 0; c < w.pixels; c += columns)
@@ -118,12 +120,12 @@ class WeightSums {
           continue;
         }
         std::fill_n(to, low * kWide, 0.0f);
-        const float* from =
-            gradient + ((k * g_.out_height + oh) * g_.out_width + left) * g_.outputs;
+        const int64_t row = (k * g_.out_height + oh) * g_.out_width + left;
         for (int64_t i = low; i < high; ++i)
           for (int v = 0; v < V; ++v)
             store(to + i * kWide + v * kLanes<float>,
-                  load_part(from + i * g_.outputs + v * kLanes<float>, n - v * kLanes<float>));
+                  load_part(gradient + (row + i) * g_.outputs + v * kLanes<float>,
+                            n - v * kLanes<float>));
         std::fill_n(to + high * kWide, (piece.wide - high) * kWide, 0.0f);
       }
   }
