@@ -77,8 +77,6 @@ def read_record(folder: str | Path) -> Record:
     ]
     diagnosis = read_json(path / "diagnosis.json", dict, {})
     failure = read_json(path / "failure.json", dict, {}).get("reason", "")
-    if not run.result and failure:
-        notes.insert(0, f"training failed: {failure}")
     return Record(run, settings, text, findings, measures, diagnosis, tuple(notes), str(failure))
 
 

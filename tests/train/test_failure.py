@@ -72,7 +72,7 @@ def test_the_folder_holds_the_reason(failed: Path) -> None:
 def test_views_say_so_and_end(failed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = run_content(failed)
     assert page["state"] == "failed"
-    assert page["notes"][0].startswith("training failed: epoch 2, step 5")
+    assert page["failure"].startswith("epoch 2, step 5")
     follow(str(failed))
     assert "failed: epoch 2, step 5" in capsys.readouterr().out
 

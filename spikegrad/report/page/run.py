@@ -63,6 +63,7 @@ def run_content(folder: str | Path) -> dict[str, Any]:
             "title": str(name),
             "subtitle": subtitle(record),
             "state": record.state,
+            "failure": record.failure if record.state == "failed" else "",
             "version": __version__,
             "notes": list(record.notes),
             "tabs": [each for each in made if each is not None],

@@ -96,14 +96,17 @@ function say(text, lost) {
   state.textContent = text;
 }
 
-const STATES = { finished: "This run is finished.", failed: "This run failed; the notes say why." };
+function sayState(training) {
+  if (PAGE.state === "failed") say("Training failed: " + PAGE.failure, true);
+  else say(PAGE.state === "finished" ? "This run is finished." : training, false);
+}
 
 async function poll() {
   try {
     const answer = await fetch("data.json", { headers: PAGE.tag ? { "If-None-Match": PAGE.tag } : {}, cache: "no-store" });
     if (answer.status === 200) take(await answer.json());
     else if (answer.status !== 304) say((await answer.text()).slice(0, 300), true);
-    if (answer.status === 304 || answer.status === 200) say(STATES[PAGE.state] || "In training; this page refreshes by itself.", false);
+    if (answer.status === 304 || answer.status === 200) sayState("In training; this page refreshes by itself.");
   } catch (error) {
     say("The server does not answer; it may have been stopped.", true);
   }
@@ -120,4 +123,4 @@ function take(page) {
 heading();
 build();
 if (PAGE.live) poll();
-else if (PAGE.state !== "finished") say(STATES[PAGE.state] || "This run was in training when the page was written.", false);
+else if (PAGE.state !== "finished") sayState("This run was in training when the page was written.");
