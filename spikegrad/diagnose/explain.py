@@ -267,7 +267,7 @@ def of_image(layer: Conv2d | MaxPool2d, x: Tensor) -> tuple[str, str, str, str]:
     if bits is not None:
         return "cpu", "events", "event-driven", ""
     reason = "torch's convolution: the input is not sparse spikes, or the product is small"
-    most = f"{100 * shares().spikes:.0f} %"
+    most = f"{100 * shares(layer.in_channels, layer.out_channels).spikes:.0f} %"
     advice = f"with fewer spikes (up to {most}) the product is event-driven"
     return "torch", "dense", reason, advice
 

@@ -42,7 +42,7 @@ CASES = [
 @pytest.fixture(autouse=True)
 def _all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALLEST", 0)
-    monkeypatch.setattr(module, "shares", lambda: Shares(1.0, 1.0))
+    monkeypatch.setattr(module, "shares", lambda *_: Shares(1.0, 1.0))
 
 
 def spikes(shape, rate: float, *, last: bool = False, seed: int = 0) -> torch.Tensor:
@@ -169,7 +169,7 @@ def test_the_choices_follow_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "shares", shares)
     weight = torch.zeros(4, 10, 1, 1)
     rows = torch.zeros(10, 10, 4, 4)
-    most = int(shares().spikes * rows.numel())
+    most = int(shares(10, 4).spikes * rows.numel())
     rows.view(-1)[:most] = 1.0
     assert spikes_of(rows, weight, (1, 1), (0, 0)) is not None
     rows.view(-1)[: most + 1] = 1.0
@@ -180,7 +180,7 @@ def test_the_choices_follow_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         torch.ops.aten, "convolution_backward", lambda *a: calls.append(1) or real(*a)
     )
-    x, weight = spikes((2, 4, 3, 6, 6), 0.2), dyadic(5, 3, 3, 3)
+    x, weight = spikes((2, 4, 32, 6, 6), 0.2), dyadic(5, 32, 3, 3)
     for share, dense in ((0.1, 0), (1.0, 1)):
         calls.clear()
         got = outcome(cpu.conv2d, x, weight, None, share=share)

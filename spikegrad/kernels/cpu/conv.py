@@ -32,9 +32,12 @@ class Shares(NamedTuple):
     gradient: float
 
 
-SHARES = {"avx2": Shares(0.5, 0.5)}
-CAUTIOUS = Shares(0.25, 0.35)
-"""Where nothing was measured with these kernels: what older, slower ones had with avx512."""
+SHARES = {"avx2": Shares(0.5, 0.4)}
+"""Measured by `python -m benchmarks.convolutions`."""
+CAUTIOUS = Shares(0.25, 0.2)
+"""Where nothing was measured."""
+WIDE = 32
+"""Channels of a product's result, below which vectors are half empty."""
 SMALLEST = 1 << 22
 """Multiplications of the dense product below which it is taken without a look at the spikes."""
 
@@ -62,13 +65,20 @@ def conv2d(
     return y.permute(0, 3, 1, 2).unflatten(0, x.shape[:2])
 
 
-def shares() -> Shares:
-    """The shares for the instruction set in use.
+def shares(channels: int, outputs: int) -> Shares:
+    """The shares for a layer of this size and the instruction set in use.
 
-    >>> shares()._fields
-    ('spikes', 'gradient')
+    >>> shares(64, 64).spikes > shares(64, 16).spikes
+    True
+    >>> shares(2, 64).gradient
+    0.0
     """
-    return SHARES.get(isa(), CAUTIOUS)
+    spikes, gradient = SHARES.get(isa(), CAUTIOUS)
+    if outputs < WIDE:
+        spikes *= 0.6
+    if channels < WIDE:
+        gradient = gradient / 2 if channels >= WIDE / 2 and outputs >= WIDE else 0.0
+    return Shares(spikes, gradient)
 
 
 def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tensor | None:
@@ -83,7 +93,8 @@ def spikes_of(rows: Tensor, weight: Tensor, stride: Pair, padding: Any) -> Tenso
         return None
     last = rows.detach().permute(0, 2, 3, 1).contiguous()
     bits, spikes = torch.ops.spikegrad.pack(last.flatten(1, 2))
-    if not 0 <= int(spikes) <= shares().spikes * rows.numel():
+    most = shares(weight.shape[1], weight.shape[0]).spikes
+    if not 0 <= int(spikes) <= most * rows.numel():
         return None
     return bits.unflatten(1, last.shape[1:3])
 
@@ -149,7 +160,8 @@ def input_gradient(
 ) -> Tensor:
     """dx `[R, C, H, W]` from dy `[R, H', W', O]`."""
     sample = gradient[:: max(1, gradient.shape[0] // 16)]
-    sparse = int(torch.count_nonzero(sample)) <= shares().gradient * sample.numel()
+    most = shares(weight.shape[1], weight.shape[0]).gradient
+    sparse = int(torch.count_nonzero(sample)) <= most * sample.numel()
     if sparse and sh == sw == 1:
         around = weight.flip(2, 3).transpose(0, 1).contiguous()
         words = [1, 1, weight.shape[2] - 1 - ph, weight.shape[3] - 1 - pw]
