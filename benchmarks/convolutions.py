@@ -151,10 +151,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def size_of(text: str) -> tuple[int, ...]:
     """Four numbers between commas."""
-    found = tuple(int(part) for part in text.split(","))
-    if len(found) != 4 or min(found) < 1:
-        raise ValueError(text)
-    return found
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"expected images,channels,outputs,side, got {text}")
+    return tuple(int(part) for part in parts)
 
 
 if __name__ == "__main__":

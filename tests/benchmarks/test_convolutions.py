@@ -39,7 +39,7 @@ def test_sizes_are_four_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ("1,2,3", "0,1,1,1", "a"):
         with pytest.raises(SystemExit):
             convolutions.main(["--sizes", wrong])
-        assert "--sizes" in capsys.readouterr().err
+        assert f"images,channels,outputs,side, got {wrong}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("product", convolutions.PRODUCTS)

@@ -189,6 +189,15 @@ def test_the_choices_follow_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
+def test_a_dense_input_gradient_has_its_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else torch computes in another layout, and all that reads the gradient copies it."""
+    monkeypatch.setattr(module, "shares", lambda *_: Shares(1.0, -1.0))
+    x, weight = spikes((2, 4, 8, 6, 6), 0.2, last=True).requires_grad_(), dyadic(5, 8, 3, 3)
+    y = cpu.conv2d(x, weight=weight, padding=(1, 1))
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    assert dx.permute(0, 1, 3, 4, 2).is_contiguous()
+
+
 def test_a_layer_takes_it_and_reference_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     real = module.spikes_of
