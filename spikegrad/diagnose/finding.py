@@ -20,6 +20,7 @@ WHY: dict[str, str] = {
     "input-same": "there is nothing to tell the samples apart by",
     "input-large": "neurons fire at every step or never, far from where the surrogate has a slope",
     "input-empty": "these samples teach nothing",
+    "time-step": "time constants and delays in ms do not mean the same in all layers",
     # spikes
     "unseen": "nothing is known of what it sends on",
     "no-spikes": "there is no surrogate gradient to look at",

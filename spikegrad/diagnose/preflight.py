@@ -30,6 +30,7 @@ from spikegrad.diagnose.printed import Findings
 from spikegrad.diagnose.probe import Loss, Probe, probe
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.tape import unrecorded
+from spikegrad.nn.time_step import dt_problem
 from spikegrad.ragged import Events, as_frame
 
 __all__ = ["findings_of", "preflight"]
@@ -68,6 +69,7 @@ def preflight(
     layer 3 never fires: membrane reaches 0.01 of threshold, so nothing behind it sees the input; \
 use --calibrate 0.05 (in Python sg.nn.calibrate(network, x))
     """
+    step = x.dt if isinstance(x, Events) and x.in_ms else None
     x, lengths = as_frame(network, x, lengths)
     own = lengths_of(x, lengths)
     loss = criterion_of(loss, own)
@@ -75,7 +77,7 @@ use --calibrate 0.05 (in Python sg.nn.calibrate(network, x))
     layers = layers_of(network, seen)
     with torch.no_grad():
         found = findings_of(network, seen, layers, labels, loss, floor=floor, classes=classes)
-    return Findings(found)
+    return Findings(ordered([*check_steps(network, step), *found]))
 
 
 def findings_of(
@@ -112,6 +114,14 @@ def every(
     yield from check_output(network, seen, labels, classes)
     yield from check_loss_value(seen, labels, loss, floor)
     yield from check_dead(network, seen)
+
+
+def check_steps(network: nn.Module, events: float | None) -> Iterator[Finding]:
+    """Layers, and events into them, with steps of different length (ms)."""
+    got = dt_problem(network, events)
+    if got:
+        problem = f"time steps differ: {got}"
+        yield Finding("time-step", "", "warning", problem, 0.0, "give all of them the same dt")
 
 
 def check_seen(network: nn.Module, layers: list[LayerHealth]) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from spikegrad.errors import UserError, message, unknown
 from spikegrad.functional.steps import STEPS
 from spikegrad.kernels import check_backend
 from spikegrad.nn.current import reads_packed
-from spikegrad.nn.quantity import Quantity, Size
+from spikegrad.nn.quantity import Decay, Quantity, Size
 from spikegrad.nn.stateful import Stateful
 from spikegrad.nn.tape import Recorded, taped
 from spikegrad.ragged import Packed, by_segments
@@ -56,6 +56,19 @@ class Neuron(Recorded, Stateful):
     def definition(self) -> Step | None:
         """The step that this layer runs; None where that is the scan that `scan` names."""
         return None
+
+    @property
+    def step_ms(self) -> float | None:
+        """Its dt, which time constants and a refractory period are made with.
+
+        >>> from spikegrad.nn import LIF
+        >>> LIF(20.0, dt=0.5).step_ms, LIF(beta=0.9, dt=0.5).step_ms
+        (0.5, None)
+        """
+        decays = [part for part in self.modules() if isinstance(part, Decay)]
+        timed = getattr(self, "refractory", 0) or not all(decay.direct for decay in decays)
+        dt = getattr(self, "dt", None)
+        return float(dt) if timed and isinstance(dt, (int, float)) else None
 
     def step_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `definition()` as they are now."""

@@ -113,7 +113,11 @@ class Linear(Layer, Edged, nn.Linear):
             return super().__call__(x)
         if x.dim() > 3 or any(p.is_inference() for p in self.parameters()):
             return super().__call__(x)  # of an inference tensor nobody counts the changes
-        self.check(x)
+        try:
+            self.check(x)
+        except (UserError, TypeError) as error:
+            NOW.keeper.name(error, self)
+            raise
         return Current(Source.of(self, x, (*x.shape[:2], self.out_features)))
 
     def check(self, x: Tensor | Signal) -> None:

@@ -99,6 +99,7 @@ class Current(Lazy):
             same = self.grad_mode == other.grad_mode and self.shape == other.shape
             if same:
                 return Current(*self.sources, *other.sources)
+        check_sum(self, other)
         return self.numbers() + as_numbers(other)
 
     @property
@@ -112,6 +113,30 @@ class Current(Lazy):
         return torch.Size(self.sources[0].shape)
 
 
+def check_sum(current: Current, other: Any) -> None:
+    """Shapes that have a sum."""
+    if not isinstance(other, (Lazy, Tensor)):
+        return
+    try:
+        torch.broadcast_shapes(current.shape, other.shape)
+    except RuntimeError:
+        parts = " and ".join(said(part) for part in (current, other))
+        remedy = "give the connections of a sum as many outputs as the neurons behind it have"
+        raise UserError(message("expected a sum of equal shapes", parts, remedy)) from None
+
+
+def said(part: Lazy | Tensor) -> str:
+    """A part of a sum for a message: its shape, and the connections that it comes from."""
+    if not isinstance(part, Current):
+        return f"{list(part.shape)} (a tensor)"
+    names = {} if NOW.keeper is None else NOW.keeper.names
+    layers = [source.connection for source in part.sources]
+    kinds = [type(layer).__name__ for layer in layers]
+    known = [names.get(layer, "") for layer in layers]
+    words = [f"{name} ({kind})" if name else kind for name, kind in zip(known, kinds, strict=True)]
+    return f"{list(part.shape)} of {' + '.join(words)}"
+
+
 class Layer(nn.Module):
     """A layer that takes the numbers of what is lazy. One without a state sees packed sequences as
     rows `[1, R, *features]`, the samples of one step, unless its `forward` is marked
@@ -122,7 +147,12 @@ class Layer(nn.Module):
         x = as_numbers(x)
         if type(x) is Packed and not takes_packed(self):
             return x.map(lambda rows: super(Layer, self).__call__(rows, *rest, **named))
-        return super().__call__(x, *rest, **named)
+        try:
+            return super().__call__(x, *rest, **named)
+        except (UserError, TypeError) as error:
+            if NOW.keeper is not None:
+                NOW.keeper.name(error, self)
+            raise
 
 
 def reads_packed(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -116,6 +116,11 @@ class DelayedLinear(Edged, Stateful, nn.Linear):
             x, state, taps=self.taps(), bias=self.bias, edges=self.edges, backend=self.backend
         )
 
+    @property
+    def step_ms(self) -> float | None:
+        """Its dt: delays are ms."""
+        return float(self.dt)
+
     def taps(self) -> Taps:
         """What every synapse adds to the current, step after step, as it is now."""
         weight, edges = self.weight, self.edges

@@ -16,6 +16,7 @@ from spikegrad.nn.current import Current
 from spikegrad.nn.fold import is_static
 from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.lazy import as_numbers
+from spikegrad.nn.naming import name_layer
 from spikegrad.nn.now import NOW
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.sequential import Sequential
@@ -131,8 +132,16 @@ class Flow:
         """The layer's output; its next state is kept."""
         name = self.name_of(layer)
         state = None if self.before is None else self.before[name]
-        y, self.after[name] = over(layer, self.packed(x), state)
+        try:
+            y, self.after[name] = over(layer, self.packed(x), state)
+        except (UserError, TypeError) as error:
+            self.name(error, layer)
+            raise
         return y
+
+    def name(self, error: Exception, layer: nn.Module) -> None:
+        """Say in an error which layer raised it."""
+        name_layer(error, self.module, layer, self.names.get(layer, ""))
 
     def packed(self, x: Any) -> Any:
         """An input without its padding, of which an operation of torch may have made numbers."""

@@ -13,6 +13,7 @@ from spikegrad.nn.current import reads_packed
 from spikegrad.nn.flow import Flow, Flowing
 from spikegrad.nn.lazy import of_numbers
 from spikegrad.nn.now import NOW
+from spikegrad.nn.time_step import check_dt
 from spikegrad.ragged import Packed
 from spikegrad.types import State
 
@@ -67,6 +68,7 @@ class Module(Flowing):
         """What `flow` returns, and the states by layer."""
         packed = type(x) is Packed
         if NOW.keeper is None:  # else the module around this one has looked
+            check_dt(self)
             rows = x.rows if packed else x
             check_current(rows, floating=False)
             check_finite(rows)

@@ -28,12 +28,14 @@ from spikegrad.nn.fuse import Block, block_at, run_block
 from spikegrad.nn.fuse_conv import run_ahead
 from spikegrad.nn.fuse_delays import hands_bits, run_to_delays
 from spikegrad.nn.fuse_norm import NORMED, Normed, normed_at, run_normed
+from spikegrad.nn.naming import name_layer
 from spikegrad.nn.norm import BatchNorm
 from spikegrad.nn.population import Population
 from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.single_step import single_step
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.threaded import Threaded
+from spikegrad.nn.time_step import check_dt
 from spikegrad.nn.witness import Witness
 from spikegrad.ragged import Packed
 from spikegrad.types import Backend, State
@@ -88,6 +90,7 @@ class Sequential(Threaded, nn.Sequential):
         super().__init__(*layers)
         if backend is not None or lean is not None:
             use_backend(self, backend, lean=lean)
+        check_dt(self)
 
     @reads_packed
     def forward(
@@ -118,7 +121,13 @@ class Sequential(Threaded, nn.Sequential):
             run = (
                 self.advance if self.witness is None else partial(self.witness.watch, self.advance)
             )
-            x, states_now, block = run(layers, len(after), x, before, block)
+            try:
+                x, states_now, block = run(layers, len(after), x, before, block)
+            except (UserError, TypeError) as error:  # of one of those up to a neuron layer
+                at, kinds = len(after), (Stateful, Sequential)
+                ends = (k for k in range(at, len(layers)) if isinstance(layers[k], kinds))
+                self.name(error, at, next(ends, at))
+                raise
             after.extend(states_now)
             if type(x) is tuple and len(after) < len(layers):
                 raise UserError(
@@ -174,7 +183,11 @@ class Sequential(Threaded, nn.Sequential):
         block = known or block_at(layers, at, x)
         if isinstance(block, str):
             self.note([(layers[at], block)])
-            x, state = step(layers[at], x, before[at])
+            try:
+                x, state = step(layers[at], x, before[at])
+            except (UserError, TypeError) as error:
+                self.name(error, at, at)
+                raise
             return x, [state], None
         end = at + block.width
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
@@ -197,6 +210,14 @@ class Sequential(Threaded, nn.Sequential):
         y, after = run_normed(found, x, before[at:], pass_on=reader is not None)
         self.note([(layer, NORMED) for layer in layers[at:end]])
         return y, after, None if isinstance(y, Tensor) else reader
+
+    def name(self, error: Exception, first: int, last: int) -> None:
+        """Say in an error which layers raised it."""
+        ran = list(self._modules.items())[first : last + 1]
+        names = "-".join(dict.fromkeys((ran[0][0], ran[-1][0])))
+        kinds = ", ".join(type(layer).__name__ for _, layer in ran)
+        assert ran[0][1] is not None
+        name_layer(error, self, ran[0][1], names, kinds)
 
     def note(self, what: list[Any]) -> None:
         """Tell the witness, if there is one."""

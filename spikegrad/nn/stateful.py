@@ -18,6 +18,11 @@ class Stateful(Threaded):
 
     has_neurons: bool = True
 
+    @property
+    def step_ms(self) -> float | None:
+        """The step (ms) that the layer's numbers depend on; None of one that counts in steps."""
+        return None
+
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over the sequence x from a state (None: rest); return outputs and the next state."""
         raise NotImplementedError

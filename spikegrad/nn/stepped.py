@@ -104,6 +104,12 @@ class StepNeuron(Neuron):
         if {"threshold", "v_rest"} <= now.keys():
             check_threshold(now["threshold"], float(now["v_rest"].max()), self.reset)
 
+    @property
+    def step_ms(self) -> float | None:
+        """Its dt, which a definition may read where it has no time constants, too."""
+        decays = [part for part in self.modules() if isinstance(part, Decay)]
+        return super().step_ms if decays else float(self.dt)
+
     def quantity_of(
         self,
         read: str,

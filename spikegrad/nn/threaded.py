@@ -12,6 +12,7 @@ from spikegrad.nn.current import Layer, takes_packed
 from spikegrad.nn.lazy import as_numbers
 from spikegrad.nn.lengths import over_events, over_lengths
 from spikegrad.nn.now import NOW
+from spikegrad.nn.time_step import check_dt
 from spikegrad.ragged import Events, Packed, by_segments
 
 __all__ = ["Threaded"]
@@ -31,6 +32,7 @@ class Threaded(Layer):
             if lengths is not None:
                 expected = "expected no lengths beside events, which have their own"
                 raise UserError(message(expected, f"lengths={lengths}", "omit lengths"))
+            check_dt(self, x.dt if x.in_ms else None)
             own = (p for p in (*self.parameters(), *self.buffers()) if p.is_floating_point())
             like = next(own, torch.zeros(()))
             return over_events(self.__call__, x, *state, like=like, **named)

@@ -54,6 +54,7 @@ class Events:
     the step of the last event; dt: the length of a step (ms): an event is in step floor(t / dt);
     several: what several events of one unit in one step are, "one" spike or their "count".
 
+    in_ms: whether times were ms, so that dt counts;
     step, unit, sample: int64 `[E]`, which step, unit and sample every event is of; lengths: int64
     `[B]`, the steps of every sample; steps: T of the padded frame, the longest sample's at least.
     Raises UserError for times that do not rise, and times or units out of range.
@@ -89,6 +90,7 @@ class Events:
         self.sample = torch.zeros_like(self.unit)
         self.lengths = torch.tensor([steps_of(self.step, at, duration, dt)], device="cpu")
         self.size, self.dt, self.several = size, float(dt), several
+        self.in_ms = at.is_floating_point()
         self.steps = int(self.lengths.max())
 
     @classmethod
@@ -115,6 +117,7 @@ class Events:
                 raise UserError(message(f"expected recordings of the same {name}", got))
         made = cls.__new__(cls)
         made.size, made.dt, made.several = first.size, first.dt, first.several
+        made.in_ms = all(each.in_ms for each in recordings)
         made.step = torch.cat([each.step for each in recordings])
         made.unit = torch.cat([each.unit for each in recordings])
         made.lengths = torch.cat([each.lengths for each in recordings])

@@ -1,0 +1,46 @@
+"""The length of a step: layers that count in ms must agree about it."""
+
+from __future__ import annotations
+
+import warnings
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from spikegrad.errors import SpikegradWarning, message
+
+__all__ = ["check_dt", "dt_problem"]
+
+_SEEN: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
+"""Networks that have been looked at, and the last step of their events."""
+
+
+def dt_problem(network: nn.Module, events: float | None = None) -> str:
+    """What is wrong with the steps of a network's layers and of the events into it (ms), or "".
+
+    >>> from spikegrad.nn import LI, LIF
+    >>> dt_problem(nn.Sequential(LIF(20.0), LI(20.0, dt=0.5)))
+    '1 ms in 0 (LIF), 0.5 ms in 1 (LI)'
+    >>> dt_problem(LIF(20.0)), dt_problem(LIF(20.0), 2.0)
+    ('', '2 ms in the events, 1 ms in LIF')
+    """
+    found = {} if events is None else {events: "the events"}
+    for name, layer in network.named_modules():
+        dt = getattr(layer, "step_ms", None)
+        if dt is not None:
+            kind = type(layer).__name__
+            found.setdefault(dt, f"{name} ({kind})" if name else kind)
+    parts = [f"{dt:g} ms in {name}" for dt, name in found.items()]
+    return ", ".join(parts) if len(parts) > 1 else ""
+
+
+def check_dt(network: nn.Module, events: float | None = None) -> None:
+    """Warn of it, once for a network and a step of its events."""
+    if torch.compiler.is_compiling() or _SEEN.get(network, 0.0) == events:
+        return
+    _SEEN[network] = events
+    got = dt_problem(network, events)
+    if got:
+        said = message("expected one time step dt", got, "give all of them the same dt")
+        warnings.warn(said, SpikegradWarning, stacklevel=3)

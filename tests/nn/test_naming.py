@@ -1,0 +1,93 @@
+"""Errors say which layer of a network raised them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import spikegrad as sg
+
+X = torch.rand(6, 2, 4)
+
+
+class Net(sg.Module):
+    def __init__(self, into: int = 8, out: int = 8) -> None:
+        super().__init__()
+        self.into, self.lif1 = sg.Linear(4, 8), sg.LIF(20.0)
+        self.on, self.skip, self.lif2 = sg.Linear(8, 8), sg.Linear(into, out), sg.LIF(20.0)
+        self.body = sg.Sequential(sg.Linear(8, 5), sg.ALIF(20.0, 100.0))
+
+    def flow(self, x):
+        a = self.lif1(self.into(x))
+        return self.body(self.lif2(self.on(a) + self.skip(a)))
+
+
+def flat() -> sg.Sequential:
+    return sg.Sequential(sg.Linear(4, 8), sg.LIF(20.0), sg.Linear(8, 8), sg.ALIF(20.0, 100.0))
+
+
+def test_a_state_of_another_layer() -> None:
+    network = flat()
+    states = list(network(X)[1])
+    with pytest.raises(TypeError, match=r"^layers 2-3 \(Linear, ALIF\): expected an ALIFState"):
+        network(X, [*states[:3], states[1]])
+    with pytest.raises(sg.UserError, match=r"^layers 0-1 \(Linear, LIF\): expected None as the"):
+        network(X, [states[1], *states[1:]])
+    other = network(torch.rand(6, 3, 4))[1]
+    with pytest.raises(sg.UserError, match=r"^layers 2-3 \(Linear, ALIF\): expected state.v of"):
+        network(X, [*states[:3], other[3]])
+    alone = sg.Sequential(sg.LIF(20.0), sg.LI(20.0))
+    states = list(alone(X)[1])
+    with pytest.raises(TypeError, match=r"^layer 1 \(LI\): expected a LIState or None"):
+        alone(X, [states[0], states[0]])
+
+
+def test_names_of_containers_join() -> None:
+    network = sg.Sequential(sg.Sequential(sg.Linear(4, 8), sg.LIF(20.0)), flat())
+    with pytest.raises(sg.UserError, match=r"^layers 1.0-1 \(Linear, LIF\): expected Linear's in"):
+        network(X)
+    outer = sg.Sequential(Net(), sg.Linear(5, 3))
+    states, _ = outer(X)[1]
+    wrong = {**states, "lif2": states["body"][1]}
+    with pytest.raises(TypeError, match=r"^layer 0.lif2 \(LIF\): expected a LIFState or None"):
+        outer(X, (wrong, None))
+    wrong = {**states, "body": (None, states["lif1"])}
+    with pytest.raises(TypeError, match=r"^layers 0.body.0-1 \(Linear, ALIF\): expected an ALIF"):
+        outer(X, (wrong, None))
+
+
+def test_a_connection_without_a_state_has_its_name_too() -> None:
+    with pytest.raises(sg.UserError, match=r"^skip \(Linear\): expected Linear's input as"):
+        Net(into=7)(X)
+    with torch.no_grad(), pytest.raises(sg.UserError, match=r"^skip \(Linear\): expected Linear's"):
+        Net(into=7)(X[:1])
+
+
+def test_a_sum_of_different_sizes_names_its_parts() -> None:
+    expected = r"\[6, 2, 8\] of on \(Linear\) and \[6, 2, 7\] of skip \(Linear\)"
+    with pytest.raises(sg.UserError, match=f"expected a sum of equal shapes, got {expected}"):
+        Net(out=7)(X)
+
+    class Numbers(Net):
+        def flow(self, x):
+            return self.lif1(self.into(x) + torch.ones(5))
+
+    with pytest.raises(sg.UserError, match=r"of into \(Linear\) and \[5\] \(a tensor\)"):
+        Numbers()(X)
+
+
+def test_a_sum_that_torch_broadcasts_is_one() -> None:
+    network = Net(out=1)
+    assert network(X)[0].shape == (6, 2, 5)
+
+
+def test_errors_of_others_stay_as_they_are() -> None:
+    class Raises(torch.nn.Module):
+        def forward(self, x):
+            raise TypeError("one", "two")
+
+    with pytest.raises(TypeError) as caught:
+        sg.Sequential(sg.LIF(20.0), Raises())(X)
+    assert caught.value.args == ("one", "two")
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2"):
+        sg.Sequential(torch.nn.Linear(3, 3), sg.LIF(20.0))(X)
