@@ -20,7 +20,8 @@ namespace spikegrad {
 namespace {
 
 constexpr size_t kSmallest = size_t{1} << 17;
-constexpr size_t kHuge = size_t{1} << 20;  // from here on pages are huge ones
+constexpr size_t kHuge = size_t{1} << 20;  // from here on mapped, with huge pages where they fit
+constexpr size_t kPage = size_t{1} << 16;  // of every system, at most
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kExact = true;
 constexpr size_t kIdleLimit = 0;
@@ -58,26 +59,39 @@ struct Class {
   auto operator<=>(const Class&) const = default;
 };
 
-// Small pages are mapped by ourselves: the heap would hand out pages that were written before.
+// Whether a buffer is mapped by ourselves. Of the heap small pages may have been written before,
+// and where huge pages were, the heap would take whole ones for whatever comes there next.
+bool is_mapped(const Class& kind) {
+  return !kExact && (kind.pages == Pages::small || kind.size >= kHuge);
+}
+
+size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// Whole pages that begin at a multiple of `alignment`, itself one of the size of a page.
+void* pages_at(size_t alignment, size_t bytes) {
+  bytes = whole_pages(bytes);
+  const size_t room = bytes + alignment;
+  void* all = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  SG_CHECK(all != MAP_FAILED, "out of memory");
+  char* const begin = static_cast<char*>(all);
+  const size_t before = (alignment - reinterpret_cast<uintptr_t>(all) % alignment) % alignment;
+  if (before) munmap(begin, before);
+  munmap(begin + before + bytes, alignment - before);
+  return begin + before;
+}
+
 void* mapped(const Class& kind) {
-  if (kExact) return aligned(64, kind.size);
-  if (kind.pages == Pages::large && kind.size < kHuge) return aligned(4096, kind.size);
-  if (kind.pages == Pages::large) {
-    void* buffer = aligned(size_t{1} << 21, kind.size);
-    madvise(buffer, kind.size, MADV_HUGEPAGE);
-    return buffer;
-  }
-  void* buffer =
-      mmap(nullptr, kind.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  SG_CHECK(buffer != MAP_FAILED, "out of memory");
-  madvise(buffer, kind.size, MADV_NOHUGEPAGE);
+  if (!is_mapped(kind)) return aligned(kExact ? 64 : 4096, kind.size);
+  const bool large = kind.pages == Pages::large;
+  void* buffer = pages_at(large ? size_t{1} << 21 : kPage, kind.size);
+  madvise(buffer, kind.size, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   return buffer;
 }
 void release(void* buffer, const Class& kind) {
-  if (kExact || kind.pages == Pages::large)
-    std::free(buffer);
+  if (is_mapped(kind))
+    munmap(buffer, whole_pages(kind.size));
   else
-    munmap(buffer, kind.size);
+    std::free(buffer);
 }
 
 struct Pool {
