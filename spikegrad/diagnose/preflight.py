@@ -76,8 +76,9 @@ use --calibrate 0.05 (in Python sg.nn.calibrate(network, x))
     seen = probe(network, x, labels, loss=loss, lengths=own)
     layers = layers_of(network, seen)
     with torch.no_grad():
-        found = findings_of(network, seen, layers, labels, loss, floor=floor, classes=classes)
-    return Findings(ordered([*check_steps(network, step), *found]))
+        how: dict[str, Any] = {"floor": floor, "classes": classes, "events": step}
+        found = findings_of(network, seen, layers, labels, loss, **how)
+    return Findings(found)
 
 
 def findings_of(
@@ -89,11 +90,15 @@ def findings_of(
     *,
     floor: float | None = None,
     classes: int | None = None,
+    events: float | None = None,
 ) -> list[Finding]:
-    """The findings of a pass that was recorded already; arguments as of `preflight`."""
+    """The findings of a pass that was recorded already; arguments as of `preflight`; events: the
+    step (ms) of those that came in.
+    """
     criterion = loss if labels is not None else lambda y, _: loss(y)
     bound = floor_of(network, seen, labels, criterion, floor)
-    return ordered(every(network, seen, layers, labels, criterion, bound, classes))
+    found = every(network, seen, layers, labels, criterion, bound, classes)
+    return ordered([*check_steps(network, events), *found])
 
 
 def every(

@@ -145,14 +145,20 @@ class Layer(nn.Module):
 
     def __call__(self, x: Any, *rest: Any, **named: Any) -> Any:
         x = as_numbers(x)
+        keeper = NOW.keeper
+        if keeper is None or torch.compiler.is_compiling():  # no graph breaks within `try`
+            return self.of_rows(x, *rest, **named)
+        try:
+            return self.of_rows(x, *rest, **named)
+        except (UserError, TypeError) as error:
+            keeper.name(error, self)
+            raise
+
+    def of_rows(self, x: Any, *rest: Any, **named: Any) -> Any:
+        """Its call with numbers; of packed sequences with their rows, if it takes no others."""
         if type(x) is Packed and not takes_packed(self):
             return x.map(lambda rows: super(Layer, self).__call__(rows, *rest, **named))
-        try:
-            return super().__call__(x, *rest, **named)
-        except (UserError, TypeError) as error:
-            if NOW.keeper is not None:
-                NOW.keeper.name(error, self)
-            raise
+        return super().__call__(x, *rest, **named)
 
 
 def reads_packed(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
@@ -132,6 +133,9 @@ class Flow:
         """The layer's output; its next state is kept."""
         name = self.name_of(layer)
         state = None if self.before is None else self.before[name]
+        if torch.compiler.is_compiling():  # a graph that breaks within `try` is none
+            y, self.after[name] = over(layer, self.packed(x), state)
+            return y
         try:
             y, self.after[name] = over(layer, self.packed(x), state)
         except (UserError, TypeError) as error:

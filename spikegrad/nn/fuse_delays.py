@@ -6,13 +6,14 @@ places of their surrogate's support alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikegrad import kernels
+from spikegrad.errors import UserError
 from spikegrad.functional.recurrent import check_feedback
 from spikegrad.nn.base import Neuron, does_as_its_class, plain
 from spikegrad.nn.connection import Linear
@@ -28,12 +29,15 @@ __all__ = ["hands_bits", "reads_bits", "run_to_delays"]
 
 
 def run_to_delays(
-    layers: Sequence[nn.Module], x: Any, states: Sequence[State]
+    layers: Sequence[nn.Module],
+    x: Any,
+    states: Sequence[State],
+    named: Callable[[Exception], None] = lambda error: None,
 ) -> tuple[Tensor, list[State]] | None:
     """Neurons, fed back or not, and the `DelayedLinear` behind them: the output and both states, or
     None where the neurons return numbers.
 
-    x: `[T, B, N]`.
+    x: `[T, B, N]`; named: puts the name of the second layer in front of an error that it raised.
 
     >>> from spikegrad.nn import LIF
     >>> layers = [LIF(20.0), DelayedLinear(4, 3, 5.0, learn="interpolation")]
@@ -74,7 +78,14 @@ def run_to_delays(
         )
     except (kernels.BuildError, NotLowered):  # the neurons alone say so, and run as they can
         return None
-    y, pending = reader(spikes, states[1])
+    if torch.compiler.is_compiling():  # a graph that breaks within `try` is none
+        y, pending = reader(spikes, states[1])
+        return y, [after, pending]
+    try:
+        y, pending = reader(spikes, states[1])
+    except (UserError, TypeError) as error:
+        named(error)
+        raise
     return y, [after, pending]
 
 

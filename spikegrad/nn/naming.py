@@ -6,6 +6,11 @@ from torch import nn
 
 __all__ = ["name_layer"]
 
+PLACE = "_spikegrad_place"
+"""Where an error keeps the container up to which its layer's name goes (its id: an error may be
+pickled, and must not hold a network), that name, the layer's class, and the bare message.
+"""
+
 
 def name_layer(
     error: Exception, container: nn.Module, layer: nn.Module, name: str, kind: str = ""
@@ -13,7 +18,8 @@ def name_layer(
     """Put a name in front of the error's message; names of containers around it follow.
 
     container: what ran the layer, in which it has the name; kind: the layer's class where empty.
-    An error that a layer elsewhere raised keeps the name that it has.
+    Containers in between that give no names are found by their place in the layer; an error that
+    a layer elsewhere raised keeps the name that it has.
 
     >>> inner, outer = nn.Module(), nn.Module()
     >>> error = ValueError("expected spikes, got none")
@@ -24,15 +30,16 @@ def name_layer(
     """
     if not name or len(error.args) != 1 or not isinstance(error.args[0], str):
         return
-    known = vars(error).get("layer")
+    known = vars(error).get(PLACE)
     if known is None:
         path, kind, text = name, kind or type(layer).__name__, error.args[0]
     else:
         within, path, kind, text = known
-        if within is not layer:
+        inner = next((n for n, m in layer.named_modules() if id(m) == within), None)
+        if inner is None:
             return
-        path = f"{name}.{path}"
-    vars(error)["layer"] = (container, path, kind, text)
+        path = ".".join(part for part in (name, inner, path) if part)
+    vars(error)[PLACE] = (id(container), path, kind, text)
     count = "layers" if "-" in path else "layer"
     shown = f"{count} {path}" if path[:1].isdigit() else path
     error.args = (f"{shown} ({kind}): {text}",)

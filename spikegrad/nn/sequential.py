@@ -35,7 +35,7 @@ from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.single_step import single_step
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.threaded import Threaded
-from spikegrad.nn.time_step import check_dt
+from spikegrad.nn.time_step import check_dt, dt_problem
 from spikegrad.nn.witness import Witness
 from spikegrad.ragged import Packed
 from spikegrad.types import Backend, State
@@ -90,7 +90,8 @@ class Sequential(Threaded, nn.Sequential):
         super().__init__(*layers)
         if backend is not None or lean is not None:
             use_backend(self, backend, lean=lean)
-        check_dt(self)
+        if not any(isinstance(child, Sequential) and dt_problem(child) for child in self):
+            check_dt(self)  # else it has been said
 
     @reads_packed
     def forward(
@@ -121,13 +122,7 @@ class Sequential(Threaded, nn.Sequential):
             run = (
                 self.advance if self.witness is None else partial(self.witness.watch, self.advance)
             )
-            try:
-                x, states_now, block = run(layers, len(after), x, before, block)
-            except (UserError, TypeError) as error:  # of one of those up to a neuron layer
-                at, kinds = len(after), (Stateful, Sequential)
-                ends = (k for k in range(at, len(layers)) if isinstance(layers[k], kinds))
-                self.name(error, at, next(ends, at))
-                raise
+            x, states_now, block = run(layers, len(after), x, before, block)
             after.extend(states_now)
             if type(x) is tuple and len(after) < len(layers):
                 raise UserError(
@@ -168,28 +163,50 @@ class Sequential(Threaded, nn.Sequential):
         known: the block that starts here, if that was found out before. The last of what is
         returned is the block that takes the output, if any is known.
         """
+        if torch.compiler.is_compiling():  # a graph that breaks within `try` is none
+            return self.run_from(layers, at, x, before, known, [at])
+        last = [at]
+        try:
+            return self.run_from(layers, at, x, before, known, last)
+        except (UserError, TypeError) as error:
+            end = last[0] if last[0] >= 0 else first_neurons(layers, at)
+            self.name(error, at, end)
+            raise
+
+    def run_from(
+        self,
+        layers: list[nn.Module],
+        at: int,
+        x: Any,
+        before: Sequence[State],
+        known: Block | None,
+        last: list[int],
+    ) -> tuple[Any, list[State], Block | None]:
+        """The same; last: takes the last of the layers that run, -1 for the next neurons."""
         if known is None:
+            last[0] = -1  # neurons end such a run
             if (ran := run_ahead(layers[at:], x, before[at:])) is not None:
                 y, after = ran
                 together = layers[at : at + len(after)]
                 self.note([(layer, "one call with its neighbours") for layer in together])
                 return y, after, None
+            last[0] = at
+            two = (layers[at : at + 2], x, before[at : at + 2])
             if self.witness is None and (
-                (ran := run_to_delays(layers[at : at + 2], x, before[at : at + 2])) is not None
+                (ran := run_to_delays(*two, lambda error: self.name(error, at + 1, at + 1)))
+                is not None
             ):
                 return *ran, None
             if (found := normed_at(layers[at:], x, before[at:])) is not None:
+                last[0] = at + found.width - 1
                 return self.advance_normed(layers, at, x, before, found)
         block = known or block_at(layers, at, x)
         if isinstance(block, str):
             self.note([(layers[at], block)])
-            try:
-                x, state = step(layers[at], x, before[at])
-            except (UserError, TypeError) as error:
-                self.name(error, at, at)
-                raise
+            x, state = step(layers[at], x, before[at])
             return x, [state], None
         end = at + block.width
+        last[0] = end - 1
         for layer, given in zip(layers[at : end - 1], before[at:], strict=False):
             check_stateless(layer, given)
         reader = reader_of(layers, end, x, block.choice)
@@ -260,6 +277,11 @@ def step(layer: nn.Module, x: Any, state: State) -> tuple[Any, State]:
     if type(x) is Packed:
         return x.map(lambda rows: fold(layer, rows, pure=pure)), None
     return fold(layer, x, pure=pure), None
+
+
+def first_neurons(layers: Sequence[nn.Module], at: int) -> int:
+    """The first layer with a state from a position on, the position itself where there is none."""
+    return next((k for k in range(at, len(layers)) if isinstance(layers[k], Stateful)), at)
 
 
 def rows_of(x: Any) -> Any:

@@ -106,9 +106,10 @@ class StepNeuron(Neuron):
 
     @property
     def step_ms(self) -> float | None:
-        """Its dt, which a definition may read where it has no time constants, too."""
-        decays = [part for part in self.modules() if isinstance(part, Decay)]
-        return super().step_ms if decays else float(self.dt)
+        """Its dt, also where the definition itself reads it."""
+        code = getattr(self.step.function, "__code__", None)
+        reads = code is None or "dt" in code.co_names
+        return float(self.dt) if reads else super().step_ms
 
     def quantity_of(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from weakref import WeakKeyDictionary
 
@@ -12,8 +13,8 @@ from spikegrad.errors import SpikegradWarning, message
 
 __all__ = ["check_dt", "dt_problem"]
 
-_SEEN: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
-"""Networks that have been looked at, and the last step of their events."""
+_SEEN: WeakKeyDictionary[nn.Module, set[float | None]] = WeakKeyDictionary()
+"""Networks that have been looked at, and with what steps of events; None: without events."""
 
 
 def dt_problem(network: nn.Module, events: float | None = None) -> str:
@@ -28,18 +29,21 @@ def dt_problem(network: nn.Module, events: float | None = None) -> str:
     found = {} if events is None else {events: "the events"}
     for name, layer in network.named_modules():
         dt = getattr(layer, "step_ms", None)
-        if dt is not None:
+        if dt is not None and not any(math.isclose(dt, known, rel_tol=1e-6) for known in found):
             kind = type(layer).__name__
-            found.setdefault(dt, f"{name} ({kind})" if name else kind)
+            found[dt] = f"{name} ({kind})" if name else kind
     parts = [f"{dt:g} ms in {name}" for dt, name in found.items()]
     return ", ".join(parts) if len(parts) > 1 else ""
 
 
 def check_dt(network: nn.Module, events: float | None = None) -> None:
     """Warn of it, once for a network and a step of its events."""
-    if torch.compiler.is_compiling() or _SEEN.get(network, 0.0) == events:
+    if torch.compiler.is_compiling():
         return
-    _SEEN[network] = events
+    seen = _SEEN.setdefault(network, set())
+    if events in seen or (events is None and seen):
+        return
+    seen.add(events)
     got = dt_problem(network, events)
     if got:
         said = message("expected one time step dt", got, "give all of them the same dt")

@@ -64,6 +64,8 @@ class Events:
     ([4], [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     """
 
+    in_ms = False
+
     def __init__(
         self,
         times: Any,
@@ -117,7 +119,7 @@ class Events:
                 raise UserError(message(f"expected recordings of the same {name}", got))
         made = cls.__new__(cls)
         made.size, made.dt, made.several = first.size, first.dt, first.several
-        made.in_ms = all(each.in_ms for each in recordings)
+        made.in_ms = any(each.in_ms for each in recordings)
         made.step = torch.cat([each.step for each in recordings])
         made.unit = torch.cat([each.unit for each in recordings])
         made.lengths = torch.cat([each.lengths for each in recordings])

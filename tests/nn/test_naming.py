@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -56,11 +58,56 @@ def test_names_of_containers_join() -> None:
         outer(X, (wrong, None))
 
 
+def test_delays_behind_neurons() -> None:
+    layers = [sg.Linear(4, 8), sg.BatchNorm(8), sg.LIF(20.0)]
+    network = sg.Sequential(*layers, sg.DelayedLinear(9, 3, 4.0))
+    with pytest.raises(sg.UserError, match=r"^layer 3 \(DelayedLinear\): expected DelayedLinear's"):
+        network(X)
+    network = sg.Sequential(sg.LIF(20.0), sg.DelayedLinear(4, 3, 4.0, learn="interpolation"))
+    states = network(X)[1]
+    with pytest.raises(TypeError, match=r"^layer 1 \(DelayedLinear\): expected a PendingState"):
+        network(X, (states[0], states[0]))
+    with pytest.raises(TypeError, match=r"^layer 0 \(LIF\): expected a LIFState"):
+        network(X, (states[1], states[1]))
+
+
+def test_a_layer_in_front_of_others_without_a_state_is_named_alone() -> None:
+    network = sg.Sequential(sg.Linear(5, 8), torch.nn.ReLU(), sg.Linear(8, 8), sg.LIF(20.0))
+    outer = sg.Sequential(torch.nn.Identity(), network)
+    with pytest.raises(sg.UserError, match=r"^layer 1.0 \(Linear\): expected Linear's input"):
+        outer(X)
+
+
+def test_containers_that_give_no_names_are_found() -> None:
+    loop = sg.Loop([sg.Linear(3, 8), sg.LIF(20.0)], sg.Linear(8, 4))
+    with pytest.raises(sg.UserError, match=r"^layers 1.body.0-1 \(Linear, LIF\): expected Linear"):
+        sg.Sequential(sg.LIF(20.0), loop)(X)
+
+
+def test_an_error_holds_no_network_and_can_be_sent() -> None:
+    with pytest.raises(sg.UserError) as caught:
+        Net(into=7)(X)
+    sent = pickle.loads(pickle.dumps(caught.value))
+    assert str(sent) == str(caught.value)
+
+    class Own(TypeError):
+        layer = "mine"
+
+    class Raises(torch.nn.Module):
+        def forward(self, x):
+            raise Own("of mine")
+
+    with pytest.raises(Own, match=r"^layer 1 \(Raises\): of mine"):
+        sg.Sequential(sg.LIF(20.0), Raises())(X)
+
+
 def test_a_connection_without_a_state_has_its_name_too() -> None:
     with pytest.raises(sg.UserError, match=r"^skip \(Linear\): expected Linear's input as"):
         Net(into=7)(X)
     with torch.no_grad(), pytest.raises(sg.UserError, match=r"^skip \(Linear\): expected Linear's"):
         Net(into=7)(X[:1])
+    with pytest.raises(sg.UserError, match=r"^skip \(Linear\): expected Linear's input as"):
+        Net(into=7)(X, lengths=[3, 6])
 
 
 def test_a_sum_of_different_sizes_names_its_parts() -> None:

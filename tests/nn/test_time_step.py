@@ -41,6 +41,7 @@ def warned(made) -> list[str]:
         (lambda: (sg.DelayedLinear(3, 2, 5.0, dt=0.5), sg.LIF(beta=0.9), sg.IF()), ""),
         (lambda: (sg.LIF(20.0), sg.LIF(beta=0.9, dt=2.0, refractory=4.0)), "2 ms in 1 (LIF)"),
         (lambda: (Izhikevich(dt=0.5), sg.LIF(20.0)), "0.5 ms in 0 (Izhikevich)"),
+        (lambda: (sg.LIF(20.0, dt=0.1 * 3), sg.LI(20.0, dt=0.3)), ""),
         (lambda: (sg.LIF(beta=0.9, learn="tau_mem"), sg.LIF(20.0, dt=3.0)), "3 ms in 1 (LIF)"),
         (
             lambda: (sg.Sequential(sg.LIF(20.0)), sg.Recurrent(sg.LIF(20.0, dt=2.0), 3)),
@@ -59,6 +60,25 @@ def test_a_module_says_so_once() -> None:
     found = warned(lambda: network(x))
     assert ["1 ms in lif (LIF), 0.1 ms in readout (LI)" in line for line in found] == [True]
     assert not warned(lambda: network(x))
+
+
+def test_what_a_container_in_it_has_said_is_not_said_again() -> None:
+    inner = [sg.LIF(20.0), sg.LI(20.0, dt=0.5)]
+    assert len(warned(lambda: sg.Sequential(sg.Sequential(*inner), sg.LIF(20.0)))) == 1
+
+
+def test_events_into_a_module() -> None:
+    class Fits(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.readout = sg.LI(20.0)
+
+    network, events = Fits(), sg.Events([0.2, 3.0], [0, 1], size=3, dt=2.0)
+    silent = sg.Events([], [], size=3, dt=2.0, duration=4.0)
+    (found,) = warned(lambda: network(sg.Events.batch([silent, events])))
+    assert "2 ms in the events, 1 ms in lif (LIF)" in found
+    for given in (events, events.dense(), events):
+        assert not warned(lambda given=given: network(given))
 
 
 def test_events() -> None:
