@@ -24,6 +24,7 @@ __all__ = [
     "Integration",
     "LIFState",
     "LIState",
+    "LearnedDelays",
     "LoopState",
     "Output",
     "PendingState",
@@ -192,6 +193,19 @@ class Taps(NamedTuple):
     first: Tensor
     values: Tensor
     most: int
+
+
+class LearnedDelays(NamedTuple):
+    """What taps of learned delays are made of (`functional.taps`).
+
+    weight: `[out, in]`, or with edges `[E]`; delay: of its shape, steps in [0, most]; most: the
+    longest delay (steps); sigma: of Gaussians (steps), None for interpolation.
+    """
+
+    weight: Tensor
+    delay: Tensor
+    most: int
+    sigma: float | None
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:

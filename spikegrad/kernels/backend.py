@@ -114,7 +114,8 @@ class Backend:
     alone; ragged: whether its `layer` takes `starts=`, a list of the first row of every step and
     the number of rows, with x `[1, rows, I]` of samples sorted by length: others run such samples
     between two ends at a time; delayed: whether its `layer` takes the currents of neurons alone,
-    `weight=None`, and its `delayed_linear` reads `packs`; offers: the entry points that it
+    `weight=None`, and its `delayed_linear` reads `packs` and, besides `Taps`, `LearnedDelays`;
+    offers: the entry points that it
     overrides.
     """
 
@@ -258,12 +259,12 @@ class Backend:
         x: Any,
         state: PendingState | None = None,
         *,
-        taps: Taps,
+        taps: Any,
         bias: Tensor | None = None,
         edges: Edges | None = None,
     ) -> tuple[Tensor, PendingState]:
         """`functional.delayed_linear`; x: `[T, B, I]`, or `packs` where the backend says
-        `delayed`.
+        `delayed`; taps: `Taps`, or there `LearnedDelays`.
         """
         raise NotImplementedError
 

@@ -22,11 +22,12 @@ from spikegrad.kernels.cpu.build import BuildError
 from spikegrad.kernels.cpu.taps import gaussian_taps, interpolated_taps
 from spikegrad.kernels.obstacles import other_mode
 from spikegrad.kernels.refusal import refused, say_dense, warn_once
+from spikegrad.kernels.registry import get
 from spikegrad.kernels.shifted import is_shift, shifted
 from spikegrad.ragged import Packed, by_segments
 from spikegrad.step import Step
 from spikegrad.step.lower import NotLowered
-from spikegrad.types import Edges, PendingState, Taps, map_state
+from spikegrad.types import Edges, LearnedDelays, PendingState, Taps, map_state
 
 __all__ = [
     "NEURONS",
@@ -57,6 +58,8 @@ SCANS = (
     *("linear", "delayed_linear", "conv2d", "max_pool2d"),
     *("recurrent", "delayed_recurrent", "spiking"),
 )
+FEW = 4
+"""Stretches of sequences of different length for each of which taps are made anew."""
 
 
 def choose(
@@ -177,17 +180,26 @@ def delayed_linear(
     x: Any,
     state: PendingState | None = None,
     *,
-    taps: Taps,
+    taps: Taps | LearnedDelays,
     bias: Tensor | None = None,
     edges: Edges | None = None,
     backend: str = "auto",
 ) -> Any:
     """`functional.delayed_linear` by the chosen backend; whole delays of inputs, or of the whole
-    connection, as shifts around a `linear` of it.
+    connection, as shifts around a `linear` of it. Of learned delays a backend that says `delayed`
+    makes the taps where it reads them.
     """
     if type(x) is Packed:
+        if isinstance(taps, LearnedDelays) and len(x.packing.segments) > FEW:
+            taps = learned_taps(*taps, backend=backend)  # else made for each of them
         run = partial(delayed_linear, taps=taps, bias=bias, edges=edges, backend=backend)
         return by_segments(run, x, state)
+    if isinstance(taps, LearnedDelays):
+        choice = choose("delayed_linear", backend, x, {"weight": taps.weight, "edges": edges})
+        if choice.backend != "reference" and get(choice.backend).delayed and alike(taps):
+            check_learned(taps)
+            return choice.function(x, state, taps=taps, bias=bias, edges=edges)
+        taps = learned_taps(*taps, backend=backend)
     if backend != "reference" and is_shift(taps, edges):
         product = partial(weighted, edges=edges, backend=backend)
         outputs = taps.values.shape[0] if edges is None else edges.outputs
@@ -198,22 +210,35 @@ def delayed_linear(
     return choice.function(x, state, taps=taps, bias=bias, edges=edges)
 
 
+def alike(delays: LearnedDelays) -> bool:
+    """Whether weights and delays are numbers that native code reads as they are."""
+    weight, delay = delays.weight, delays.delay
+    plain = weight.dtype == delay.dtype and weight.dtype in (torch.float32, torch.float64)
+    return plain and weight.device.type == delay.device.type == "cpu" and not other_mode({})
+
+
+def check_learned(delays: LearnedDelays) -> None:
+    """Numbers that taps can be made of."""
+    check_steps(delays.most, "most", least=1)
+    check_delay(delays.delay, delays.most)
+    if delays.sigma is not None:
+        check_positive(delays.sigma, "sigma", unit="steps")
+
+
 def learned_taps(
-    weight: Tensor, delay: Tensor, *, most: int, sigma: float | None = None, backend: str = "auto"
+    weight: Tensor, delay: Tensor, most: int, sigma: float | None = None, *, backend: str = "auto"
 ) -> Taps:
     """`functional.interpolated_taps`, or with sigma `gaussian_taps`; unless the reference is asked
     for the backward pass computes them again instead of keeping what is in between.
     """
     how: dict[str, Any] = {"most": most} if sigma is None else {"most": most, "sigma": sigma}
-    plain = weight.dtype == delay.dtype and weight.dtype in (torch.float32, torch.float64)
-    plain = plain and weight.device.type == delay.device.type == "cpu"
-    if backend == "reference" or not plain or torch.compiler.is_compiling() or other_mode({}):
+    delays = LearnedDelays(weight, delay, most, sigma)
+    if backend == "reference" or torch.compiler.is_compiling() or not alike(delays):
         made = functional.interpolated_taps if sigma is None else functional.gaussian_taps
-        return made(weight, delay, **how)
-    check_steps(most, "most", least=1)
-    check_delay(delay, most)
+        taps = made(weight, delay, **how)
+        return taps._replace(values=taps.values.to(weight.dtype))
+    check_learned(delays)
     if sigma is not None:
-        check_positive(sigma, "sigma", unit="steps")
         return gaussian_taps(weight, delay.expand(weight.shape), most=most, sigma=sigma)
     several = delay.dim() == weight.dim() or delay.dim() > 1
     return interpolated_taps(weight, delay.expand(weight.shape) if several else delay, most=most)

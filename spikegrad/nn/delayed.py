@@ -20,7 +20,7 @@ from spikegrad.nn.quantity import Quantity
 from spikegrad.nn.stateful import Stateful
 from spikegrad.ragged import Packed
 from spikegrad.surrogate import schedule
-from spikegrad.types import Backend, Edges, State, Taps
+from spikegrad.types import Backend, Edges, LearnedDelays, State, Taps
 
 __all__ = ["DelayedLinear", "anneal_delays"]
 
@@ -112,8 +112,11 @@ class DelayedLinear(Edged, Stateful, nn.Linear):
         shape = f"[T, B, {self.in_features}]"
         check_features("DelayedLinear", rows, shape, self.in_features, 2)
         check_like(rows, self.weight, "DelayedLinear")
+        own = type(self).taps is not DelayedLinear.taps or "taps" in vars(self)
+        alone = self.per == "synapse" and not own
+        taps = (self.learned_delays() if alone else None) or self.taps()
         return kernels.delayed_linear(
-            x, state, taps=self.taps(), bias=self.bias, edges=self.edges, backend=self.backend
+            x, state, taps=taps, bias=self.bias, edges=self.edges, backend=self.backend
         )
 
     @property
@@ -123,21 +126,28 @@ class DelayedLinear(Edged, Stateful, nn.Linear):
 
     def taps(self) -> Taps:
         """What every synapse adds to the current, step after step, as it is now."""
-        weight, edges = self.weight, self.edges
+        delays = self.learned_delays()
+        if delays is None:
+            return integer_taps(self.weight, self.delay_in_steps(), most=self.most)
+        return kernels.learned_taps(*delays, backend=self.backend)
+
+    def delay_in_steps(self) -> Tensor:
+        """The delays now, of every synapse where the connection has some alone."""
         delay = self.delay()
         delay = delay if self.dt == 1.0 else delay / self.dt
-        if edges is not None and self.per == "input":
-            delay = delay[edges.sources()]
+        edges = self.edges
+        return delay if edges is None or self.per != "input" else delay[edges.sources()]
+
+    def learned_delays(self) -> LearnedDelays | None:
+        """Weights and delays that taps are made of; None of delays in whole steps."""
         if self.learn is None or (self.learn == "gaussian" and not self.training):
-            return integer_taps(weight, delay, most=self.most)
-        sigma = None
+            return None
+        delay, sigma = self.delay_in_steps(), None
         if self.learn == "gaussian":
             assert self.sigma is not None
             sigma = float(self.sigma) / self.dt
-            delay = delay.expand(weight.shape)
-        how: dict[str, Any] = {"most": self.most, "sigma": sigma, "backend": self.backend}
-        taps = kernels.learned_taps(weight, delay, **how)
-        return taps._replace(values=taps.values.to(weight.dtype))
+            delay = delay.expand(self.weight.shape)
+        return LearnedDelays(self.weight, delay, self.most, sigma)
 
     def anneal(self, progress: float) -> None:
         """Give Gaussians their width at a progress of the training in [0, 1].

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikegrad.checks import check_choice, check_number, check_positive
 from spikegrad.errors import UserError, message
 from spikegrad.functional import decay, time_constant
+from spikegrad.kernels.bounded import bounded
 from spikegrad.nn.edged import Edged
 from spikegrad.types import Integration, Value
 
@@ -76,9 +77,7 @@ class Quantity(nn.Module):
             return r
         if self.high is None:
             return self.low + widen(self.scale) * (r + torch.sqrt(r * r + 4)) / 2
-        # In place: no gradient needs these, and there may be one for every synapse.
-        share = (r / (1 + r.abs())).add_(1)
-        return share.mul_(self.high - self.low).div_(2).add_(self.low)
+        return bounded(r, self.low, self.high)
 
     def extra_repr(self) -> str:
         with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from delayed import delays, drawn, taps_of
+from delayed import as_bits, delays, drawn, edges_of, input_of, taps_of
 from native import CHECKS, needs_kernels, poisoned, threads
 from torch import Tensor
 
@@ -19,8 +19,7 @@ from spikegrad import kernels
 from spikegrad.errors import UserError
 from spikegrad.kernels import cpu
 from spikegrad.kernels.cpu.spikes import Spikes
-from spikegrad.nn.connectivity import connect
-from spikegrad.types import Edges, PendingState, Taps
+from spikegrad.types import PendingState, Taps
 
 pytestmark = needs_kernels
 TYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -33,20 +32,6 @@ SHAPES = {
 }
 """T, B, I, N and the longest delay."""
 INPUTS = ("spikes", "numbers", "zeros")
-
-
-def edges_of(inputs: int, outputs: int) -> Edges:
-    mask = torch.rand(outputs, inputs, generator=torch.Generator().manual_seed(0)) < 0.4
-    mask[:, 1::5] = False
-    mask[0, 0] = True
-    return connect(mask, inputs, outputs).edges
-
-
-def input_of(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    if kind == "zeros":
-        return torch.zeros(shape, dtype=dtype)
-    some = drawn(1, shape, dtype) > 0.5
-    return some.to(dtype) if kind == "spikes" else drawn(2, shape, dtype) * some
 
 
 def case(
@@ -102,17 +87,6 @@ def test_a_product(dtype: str, kind: str, shape: str, sparse: bool, x: str) -> N
             tolerance = 1e-4 if dtype == "float32" else 1e-11
             assert torch.allclose(found[name], want[name], tolerance, 10 * tolerance), name
     assert float(want["y"].abs().sum()) > 0
-
-
-def as_bits(x: Tensor, form: str) -> Spikes:
-    """Spikes whose edge has a value for each element, or for the places of a support alone."""
-    bits, _ = torch.ops.spikegrad.pack(x.detach())
-    if form == "numbers":
-        return Spikes(x, bits, None, x.shape[2])
-    support, _ = torch.ops.spikegrad.pack((drawn(9, tuple(x.shape), x.dtype) > 0.4).to(x.dtype))
-    if form == "everywhere":
-        return Spikes(x, bits, support, x.shape[2])
-    return Spikes(torch.ops.spikegrad.take_places(x, support), bits, support, x.shape[2])
 
 
 @pytest.mark.parametrize("form", ["numbers", "everywhere", "places"])

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from spikegrad.errors import UserError, message
 from spikegrad.functional.delayed_linear import check_pending
-from spikegrad.kernels.cpu.delayed_operator import run
+from spikegrad.kernels.cpu import delayed_operator, learned_operator
 from spikegrad.kernels.cpu.sparse import usable
 from spikegrad.kernels.cpu.spikes import Arrival, Spikes, arrived
-from spikegrad.types import Edges, PendingState, Taps
+from spikegrad.types import Edges, LearnedDelays, PendingState, Taps
 
 __all__ = ["along_synapses", "delayed_linear"]
 
@@ -22,36 +22,54 @@ def delayed_linear(
     x: Tensor | Spikes,
     state: PendingState | None = None,
     *,
-    taps: Taps,
+    taps: Taps | LearnedDelays,
     bias: Tensor | None = None,
     edges: Edges | None = None,
 ) -> tuple[Tensor, PendingState]:
     """`functional.delayed_linear`, along the synapses of what is not 0; x: also spikes as bits.
 
-    A dense connection is one whose synapses all exist.
+    A dense connection with given taps is one whose synapses all exist. Taps of `LearnedDelays` are
+    made where they are read.
     """
-    values, first, along = along_synapses(taps, edges)
+    learned = isinstance(taps, LearnedDelays)
+    weight = taps.weight if isinstance(taps, LearnedDelays) else taps.values
+    outputs, inputs = weight.shape[:2] if edges is None else (edges.outputs, edges.inputs)
     if edges is not None:
-        usable(values[:, 0], edges)
+        usable(weight if learned else weight[:, 0], edges)
     given = (  # the kernel reads all steps of numbers, also of one step seen T times
         Arrival(x.contiguous(), None, None, None, x.shape) if isinstance(x, Tensor) else arrived(x)
     )
-    if given.bits is not None and given.shape[2] != len(along.starts) - 1:
-        expected = f"expected {len(along.starts) - 1} inputs into a connection with delays"
+    if given.bits is not None and given.shape[2] != inputs:
+        expected = f"expected {inputs} inputs into a connection with delays"
         raise UserError(message(expected, str(given.shape[2])))
     if state is not None:
-        check_pending(state, x if isinstance(x, Tensor) else x.whole, along.outputs, taps.most)
-    y, pending, _, _ = run(
-        given.x,
-        given.bits,
-        given.support,
-        None if state is None else state.current.contiguous(),
+        check_pending(state, x if isinstance(x, Tensor) else x.whole, outputs, taps.most)
+    pending = None if state is None else state.current.contiguous()
+    entering = (given.x, given.bits, given.support, pending)
+    bias = None if bias is None else bias.contiguous()
+    if isinstance(taps, LearnedDelays):
+        y, pending, _, _ = learned_operator.run(
+            *entering,
+            weight.contiguous(),
+            taps.delay.expand(weight.shape).contiguous(),
+            None if edges is None else edges.starts,
+            None if edges is None else edges.targets,
+            bias,
+            inputs,
+            outputs,
+            taps.most,
+            taps.sigma or 0.0,
+        )
+        return y, PendingState(pending)
+    values, first, along = along_synapses(taps, edges)
+    y, pending, _, _ = delayed_operator.run(
+        *entering,
         values.contiguous(),
         first.contiguous(),
         along.starts,
         along.targets,
-        None if bias is None else bias.contiguous(),
-        along.outputs,
+        bias,
+        outputs,
         taps.most,
     )
     return y, PendingState(pending)

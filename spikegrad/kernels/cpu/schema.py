@@ -18,6 +18,7 @@ WORDS: dict[Any, str] = {
     Tensor: "Tensor",
     Tensor | None: "Tensor?",
     int: "int",
+    float: "float",
     bool: "bool",
     list[float]: "float[]",
     list[int]: "int[]",

@@ -137,7 +137,11 @@ struct ConnectionBack : Sizes {
         std::memcpy(to + (r0 + first + r) * inputs + word * kTile, from + r * apart,
                     columns_of(word, inputs) * sizeof(T));
     };
-    if (!call.weight.has_value()) {
+    if (!call.weight.has_value() && !in_places) {
+      parallel_each(n, rows_a_thread(inputs), [&](int64_t r) {
+        std::memcpy(to + (r0 + r) * inputs, g.first + r * g.apart, inputs * sizeof(T));
+      });
+    } else if (!call.weight.has_value()) {
       for (int64_t word = 0; word < words; ++word) put(word, 0, n, g.first + word * kTile, g.apart);
     } else if (by_support) {
       const uint64_t* support = words_of(call.in_support) + r0 * words;

@@ -35,7 +35,8 @@ void check_call(const DelayedCall& call, ScalarType dtype) {
   check_tensor(Maybe(call.targets), {synapses}, ScalarType::Int, "targets must be int32 [E]");
   const int64_t* at = data<int64_t>(call.starts);
   SG_CHECK(at[0] == 0 && at[call.starts.numel() - 1] == synapses, "starts must go from 0 to E");
-  SG_CHECK(call.most >= 0 && call.outputs * call.row<float>() < INT32_MAX,
+  SG_CHECK(call.most >= 0 && call.outputs * call.row<float>() < INT32_MAX &&
+               call.inputs() * call.steps < INT32_MAX,
            "too many neurons and steps");
 }
 

@@ -129,7 +129,7 @@ class Events {
 
  private:
   int64_t steps_, inputs_;
-  std::vector<int64_t> ends_, from_;
+  std::vector<int32_t> ends_, from_;
   std::vector<int32_t> steps_of_;
   std::vector<T> values_;
   Scratch<int32_t> list_;
@@ -149,14 +149,18 @@ template <class T, int K>
   }
 }
 
-// What inputs add to a sample's currents [N][row], of neurons [j0, j1).
+// Not inline: among all of its caller's numbers the compiler runs out of registers.
+//
+// What inputs add to a sample's currents [N][row], of neurons [j0, j1); input 0 of c is `origin` of
+// the events.
 template <class T, int K>
-void add_events(const Delayed<T>& c, const int32_t* place, const Events<T>& events, int64_t j0,
-                int64_t j1, T* currents) {
+[[gnu::noinline]] void add_events(const Delayed<T>& c, const int32_t* place,
+                                  const Events<T>& events, int64_t j0, int64_t j1, T* currents,
+                                  int64_t origin = 0) {
   const int64_t count = K ? K : c.count;
   for (int64_t i = 0; i < c.synapses.inputs; ++i) {
     const int64_t first = c.synapses.from(i, j0), end = c.synapses.from(i, j1);
-    events.of(i, [&](int32_t step, T value) {
+    events.of(origin + i, [&](int32_t step, T value) {
       T* const at = currents + step;
       for (int64_t e = first; e < end; ++e) {
         add_scaled<T, K>(at + place[e], c.taps + e * count, value, count);
@@ -167,12 +171,13 @@ void add_events(const Delayed<T>& c, const int32_t* place, const Events<T>& even
 
 // dw [E, K] += what the events of inputs [i0, i1) meet in the gradient of currents [N][row].
 template <class T, int K>
-void sum_events(const Delayed<T>& c, const int32_t* place, const Events<T>& events, int64_t i0,
-                int64_t i1, const T* gradient, T* dw) {
+[[gnu::noinline]] void sum_events(const Delayed<T>& c, const int32_t* place,
+                                  const Events<T>& events, int64_t i0, int64_t i1,
+                                  const T* gradient, T* dw, int64_t origin = 0) {
   const int64_t count = K ? K : c.count;
   for (int64_t i = i0; i < i1; ++i) {
     const int64_t first = c.synapses.starts[i], end = c.synapses.starts[i + 1];
-    events.of(i, [&](int32_t step, T value) {
+    events.of(origin + i, [&](int32_t step, T value) {
       const T* const at = gradient + step;
       for (int64_t e = first; e < end; ++e) {
         add_scaled<T, K>(dw + e * count, at + place[e], value, count);
