@@ -68,7 +68,7 @@ def summarise(
     """A short table: accuracies, rates, time, where pictures and report are."""
     console = Screen()
     if not result.new:
-        console.say(f"{folder} is finished already; nothing was changed")
+        console.say(f"{folder}: training had finished; no epoch was added")
     if quiet:
         return
     table = plain_table()

@@ -39,7 +39,9 @@ def gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     """`(high - low) / (2 (1+|r|)^2)`."""
     (raw,) = ctx.saved_tensors
     low, high = ctx.ends
-    batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # is_grads_batched=True
+    # is_grads_batched=True, or a function of torch.func around the backward pass
+    kinds = torch._C._functorch
+    batched = kinds.is_legacy_batchedtensor(grad) or kinds.is_functorch_wrapped_tensor(grad)
     if torch.is_grad_enabled() or batched:  # or create_graph=True
         return grad * ((high - low) / 2) / (1 + raw.abs()).square(), None, None
     slope = raw.abs().add_(1).square_()

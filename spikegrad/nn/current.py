@@ -42,9 +42,14 @@ class Source(NamedTuple):
 
     def numbers(self, why: str) -> Tensor:
         """The connection's output; why: neurons do not compute it."""
-        self.check_unchanged()
         began = time.perf_counter()  # never under torch.compile, where nothing waits
-        y: Tensor = self.connection.forward(self.x)
+        try:
+            self.check_unchanged()
+            y: Tensor = self.connection.forward(self.x)
+        except (UserError, TypeError) as error:
+            if NOW.keeper is not None:
+                NOW.keeper.name(error, self.connection)
+            raise
         if NOW.witness is not None:
             took = time.perf_counter() - began
             x = self.x.numbers() if isinstance(self.x, Signal) else self.x

@@ -35,7 +35,7 @@ from spikegrad.nn.recurrent import Recurrent
 from spikegrad.nn.single_step import single_step
 from spikegrad.nn.spiking import Spiking
 from spikegrad.nn.threaded import Threaded
-from spikegrad.nn.time_step import check_dt, dt_problem
+from spikegrad.nn.time_step import check_dt, several_dt
 from spikegrad.nn.witness import Witness
 from spikegrad.ragged import Packed
 from spikegrad.types import Backend, State
@@ -90,8 +90,11 @@ class Sequential(Threaded, nn.Sequential):
         super().__init__(*layers)
         if backend is not None or lean is not None:
             use_backend(self, backend, lean=lean)
-        if not any(isinstance(child, Sequential) and dt_problem(child) for child in self):
-            check_dt(self)  # else it has been said
+        found = set(several_dt(self))
+        if not any(
+            isinstance(child, Sequential) and found == set(several_dt(child)) for child in self
+        ):
+            check_dt(self)  # else that child has said it
 
     @reads_packed
     def forward(

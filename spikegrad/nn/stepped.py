@@ -106,7 +106,7 @@ class StepNeuron(Neuron):
 
     @property
     def step_ms(self) -> float | None:
-        """Its dt, also where the definition itself reads it."""
+        """Its dt, also where the definition reads it; in functions that it calls nobody looks."""
         code = getattr(self.step.function, "__code__", None)
         reads = code is None or "dt" in code.co_names
         return float(self.dt) if reads else super().step_ms

@@ -11,7 +11,7 @@ from torch import nn
 
 from spikegrad.errors import SpikegradWarning, message
 
-__all__ = ["check_dt", "dt_problem"]
+__all__ = ["check_dt", "dt_problem", "several_dt"]
 
 _SEEN: WeakKeyDictionary[nn.Module, set[float | None]] = WeakKeyDictionary()
 """Networks that have been looked at, and with what steps of events; None: without events."""
@@ -26,14 +26,24 @@ def dt_problem(network: nn.Module, events: float | None = None) -> str:
     >>> dt_problem(LIF(20.0)), dt_problem(LIF(20.0), 2.0)
     ('', '2 ms in the events, 1 ms in LIF')
     """
+    parts = [f"{dt:g} ms in {name}" for dt, name in several_dt(network, events).items()]
+    return ", ".join(parts) if len(parts) > 1 else ""
+
+
+def several_dt(network: nn.Module, events: float | None = None) -> dict[float, str]:
+    """The steps (ms) of a network's layers and of the events into it, each with who has it first.
+
+    >>> from spikegrad.nn import LIF
+    >>> several_dt(nn.Sequential(LIF(20.0), LIF(10.0)))
+    {1.0: '0 (LIF)'}
+    """
     found = {} if events is None else {events: "the events"}
     for name, layer in network.named_modules():
         dt = getattr(layer, "step_ms", None)
         if dt is not None and not any(math.isclose(dt, known, rel_tol=1e-6) for known in found):
             kind = type(layer).__name__
             found[dt] = f"{name} ({kind})" if name else kind
-    parts = [f"{dt:g} ms in {name}" for dt, name in found.items()]
-    return ", ".join(parts) if len(parts) > 1 else ""
+    return found
 
 
 def check_dt(network: nn.Module, events: float | None = None) -> None:

@@ -116,7 +116,7 @@ def test_pictures_that_a_kill_left_out_are_drawn_on_resume(run, capsys):
     (run / "pictures" / "raster.png").unlink()
     assert main(["train", "--resume", str(run)]) == 0
     assert (run / "pictures" / "raster.png").is_file()
-    assert "finished already; nothing was changed" in capsys.readouterr().out
+    assert "training had finished; no epoch was added" in capsys.readouterr().out
     assert (run / "weights.safetensors").read_bytes() == kept
 
 

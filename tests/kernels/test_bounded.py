@@ -47,6 +47,9 @@ def test_higher_gradients_and_functions() -> None:
     grads = torch.eye(4, dtype=torch.float64)
     (batched,) = torch.autograd.grad(bounded(raw, -1.0, 2.0), raw, grads, is_grads_batched=True)
     torch.testing.assert_close(batched, want)
+    value = bounded(raw, -1.0, 2.0)
+    mapped = torch.func.vmap(lambda g: torch.autograd.grad(value, raw, g, retain_graph=True)[0])
+    torch.testing.assert_close(mapped(grads), want)
     compiled = torch.compile(lambda r: bounded(r, -1.0, 2.0), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(raw), bounded(raw, -1.0, 2.0))
 

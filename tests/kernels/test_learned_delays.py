@@ -31,7 +31,7 @@ SHAPES = {
     "shorter than the delays": (4, 9, 64, 3, 11),
     "longer": (90, 10, 33, 17, 5),
     "one neuron": (40, 1, 1, 1, 1),
-    "groups of samples": (60, 40, 120, 9, 4),
+    "groups of samples": (90, 75, 120, 9, 4),
 }
 """T, B, I, N and the longest delay."""
 
@@ -149,6 +149,16 @@ def test_from_rest_and_where_only_what_is_left_counts() -> None:
         want = outcome(F.delayed_linear, taps_of, "interpolation", made, state=False)
         assert "current" not in want
         same(found, want, "interpolation", torch.float64)
+    leaves, g, _ = case("shorter than the delays", torch.float64)
+    outcomes = []
+    for run, make in ((cpu.delayed_linear, learned_of), (F.delayed_linear, taps_of)):
+        mine = {name: leaf.clone().requires_grad_() for name, leaf in leaves.items()}
+        taps = make("interpolation", mine["weight"], mine["delay"], 11)
+        _, after = run(mine["x"], PendingState(mine["current"]), taps=taps)
+        wanted = [mine[name] for name in ("x", "weight", "delay", "current")]
+        outcomes.append(torch.autograd.grad(after.current, wanted, g["left"]))
+    for found, want in zip(*outcomes, strict=True):
+        assert torch.equal(found, want)
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
@@ -260,23 +270,40 @@ def test_taps_of_ones_own_are_used() -> None:
 
 def test_the_width_of_gaussians_is_that_of_the_specification() -> None:
     """Where 3 sigma + 0.5 is a whole number but for the rounding of sigma to float32."""
-    leaves, _, _ = case("longer", torch.float32)
+    leaves, _, _ = case("some", torch.float32)
+    counts = []
     for sigma in (0.5, 0.50000000745, 1.5 - 1e-9, 1.5 + 1e-9):
-        taps = F.gaussian_taps(leaves["weight"], leaves["delay"], most=5, sigma=sigma)
+        taps = F.gaussian_taps(leaves["weight"], leaves["delay"], most=25, sigma=sigma)
+        counts.append(taps.values.shape[-1])
         want, _ = F.delayed_linear(leaves["x"], taps=taps)
-        learned = LearnedDelays(leaves["weight"], leaves["delay"], 5, sigma)
+        learned = LearnedDelays(leaves["weight"], leaves["delay"], 25, sigma)
         found, _ = cpu.delayed_linear(leaves["x"], taps=learned)
-        torch.testing.assert_close(found, want, rtol=1e-6, atol=2e-6)
+        torch.testing.assert_close(found, want, rtol=1e-6, atol=4e-6)
+    assert counts == [5, 7, 11, 13]
+
+
+def test_an_infinite_weight_arrives_at_its_taps_alone() -> None:
+    weight, delay = torch.full((1, 1), float("inf")), torch.full((1, 1), 10.0)
+    x = torch.zeros(40, 1, 1)
+    x[0] = 1.0
+    y, _ = cpu.delayed_linear(x, taps=LearnedDelays(weight, delay, 20, 0.4))
+    assert y.flatten().isfinite().nonzero().flatten().tolist() == [*range(8), *range(13, 40)]
 
 
 @pytest.mark.parametrize("most", [3, 60])
-def test_sequences_of_different_length(most: int) -> None:
+def test_sequences_of_different_length(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ends, and so many that the taps are made once."""
+    calls: list[int] = []
+    made = kernels.learned_taps
+    monkeypatch.setattr(
+        "spikegrad.kernels.dispatch.learned_taps", lambda *a, **k: calls.append(1) or made(*a, **k)
+    )
     torch.manual_seed(0)
     layer = sg.DelayedLinear(20, 9, 5.0, learn="gaussian").double()
     lengths = torch.randint(1, 61, (8,)) if most == 60 else torch.tensor([60, 30, 60, 60] * 2)
     x = (torch.rand(60, 8, 20) < 0.3).double()
     y, _ = layer(x, lengths=lengths)
+    assert len(calls) == (most == 60)
     (together,) = torch.autograd.grad(y.sin().sum(), layer.delay.raw)
     apart = torch.zeros(())
     for sample, n in enumerate(lengths.tolist()):

@@ -89,6 +89,8 @@ def test_an_error_holds_no_network_and_can_be_sent() -> None:
         Net(into=7)(X)
     sent = pickle.loads(pickle.dumps(caught.value))
     assert str(sent) == str(caught.value)
+    (place,) = vars(caught.value).values()
+    assert not any(isinstance(part, torch.nn.Module) for part in place)
 
     class Own(TypeError):
         layer = "mine"
@@ -108,6 +110,19 @@ def test_a_connection_without_a_state_has_its_name_too() -> None:
         Net(into=7)(X[:1])
     with pytest.raises(sg.UserError, match=r"^skip \(Linear\): expected Linear's input as"):
         Net(into=7)(X, lengths=[3, 6])
+
+
+def test_a_connection_that_fails_when_it_is_read() -> None:
+    class Half(sg.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = sg.Linear(4, 8, backend="cpu"), sg.LIF(20.0)
+
+        def flow(self, x):
+            return self.lif(self.fc(x))
+
+    with pytest.raises(sg.UserError, match=r"^fc \(Linear\): expected a call of linear that"):
+        Half().half()(X.half())
 
 
 def test_a_sum_of_different_sizes_names_its_parts() -> None:

@@ -65,6 +65,8 @@ def test_a_module_says_so_once() -> None:
 def test_what_a_container_in_it_has_said_is_not_said_again() -> None:
     inner = [sg.LIF(20.0), sg.LI(20.0, dt=0.5)]
     assert len(warned(lambda: sg.Sequential(sg.Sequential(*inner), sg.LIF(20.0)))) == 1
+    more = warned(lambda: sg.Sequential(sg.Sequential(*inner), sg.LIF(20.0, dt=2.0)))
+    assert ["2 ms in 1 (LIF)" in line for line in more] == [False, True]
 
 
 def test_events_into_a_module() -> None:

@@ -68,15 +68,21 @@ struct Run {
       f(b0, b1);
     }
   }
-  // Parts of the neurons, one a thread at a time: f(j0, j1, rows [samples][j1 - j0][row]).
+  // Parts of the neurons, one a thread at a time, where `cut` with a piece of the samples:
+  // f(j0, j1, k0, k1, rows [k1 - k0][j1 - j0][row]).
   template <class F>
-  void parts(int64_t samples, const F& f) {
+  void parts(int64_t samples, bool cut, const F& f) {
     const int64_t each = samples * row * static_cast<int64_t>(sizeof(T));
     const int64_t width = part_of_neurons(c.outputs, each);
-    parallel((c.outputs + width - 1) / width, 1, [&](int64_t begin, int64_t end) {
-      const Scratch<T> rows(samples * width * row);
-      for (int64_t k = begin; k < end; ++k)
-        f(k * width, std::min(c.outputs, (k + 1) * width), rows.get());
+    const int64_t many = (c.outputs + width - 1) / width,
+                  pieces = cut ? pieces_of(samples, many) : 1;
+    parallel(many * pieces, 1, [&](int64_t begin, int64_t end) {
+      const Scratch<T> rows((samples + pieces - 1) / pieces * width * row);
+      for (int64_t k = begin; k < end; ++k) {
+        const int64_t part = k / pieces, piece = k % pieces;
+        const int64_t k0 = samples * piece / pieces, k1 = samples * (piece + 1) / pieces;
+        f(part * width, std::min(c.outputs, (part + 1) * width), k0, k1, rows.get());
+      }
     });
   }
   // The synapses to some neurons by blocks of inputs: f(block, view, first input).
@@ -129,26 +135,29 @@ Four learned_delays(const Tensor& x, const Maybe& in_bits, const Maybe& in_suppo
     T *to = mutable_data<T>(y), *behind = mutable_data<T>(left);
     Run<T> run(call);
     run.groups(bits, spikes ? nullptr : data<T>(x), [&](int64_t b0, int64_t b1) {
-      run.parts(b1 - b0, [&](int64_t j0, int64_t j1, T* all) {
+      run.parts(b1 - b0, true, [&](int64_t j0, int64_t j1, int64_t k0, int64_t k1, T* all) {
         const int64_t n = j1 - j0, size = n * run.row;
-        std::fill_n(all, (b1 - b0) * size, T(0));
-        for (int64_t b = b0; b < b1; ++b) {
-          T* const rows = all + (b - b0) * size;
+        std::fill_n(all, (k1 - k0) * size, T(0));
+        for (int64_t k = k0; k < k1; ++k) {
+          T* const rows = all + (k - k0) * size;
           if (pending.has_value())
-            transpose(data<T>(pending) + b * most * outputs + j0, outputs, most, n, rows, run.row);
+            transpose(data<T>(pending) + (b0 + k) * most * outputs + j0, outputs, most, n, rows,
+                      run.row);
           for (int64_t j = 0; bias.has_value() && j < n; ++j)
             for (int64_t t = 0; t < steps; ++t) rows[j * run.row + t] += data<T>(bias)[j0 + j];
         }
         by_count(run.count, [&]<int K>() {
           run.blocks(j0, j1, true, [&](Block<T>& block, const Delayed<T>& view, int64_t i0) {
-            for (int64_t k = 0; k < b1 - b0; ++k)
-              add_events<T, K>(view, block.place(), run.events[k], 0, outputs, all + k * size, i0);
+            for (int64_t k = k0; k < k1; ++k)
+              add_events<T, K>(view, block.place(), run.events[k], 0, outputs,
+                               all + (k - k0) * size, i0);
           });
         });
-        for (int64_t b = b0; b < b1; ++b) {
-          const T* const rows = all + (b - b0) * size;
-          transpose(rows, run.row, n, steps, to + b * outputs + j0, batch * outputs);
-          transpose(rows + steps, run.row, n, most, behind + b * most * outputs + j0, outputs);
+        for (int64_t k = k0; k < k1; ++k) {
+          const T* const rows = all + (k - k0) * size;
+          transpose(rows, run.row, n, steps, to + (b0 + k) * outputs + j0, batch * outputs);
+          transpose(rows + steps, run.row, n, most, behind + (b0 + k) * most * outputs + j0,
+                    outputs);
         }
       });
     });
@@ -185,20 +194,23 @@ void input_gradient(const Run<T>& run, const Maybe& grad_y, const Maybe& grad_le
       gradient_rows(run.call, grad_y, grad_left, b0 + k, 0, c.outputs, run.row,
                     gradients + k * size);
     });
-    parallel_each(words, 1, [&](int64_t word) {
+    const int64_t pieces = pieces_of(many, words);
+    parallel_each(words * pieces, 1, [&](int64_t at) {
+      const int64_t word = at / pieces, piece = at % pieces;
+      const int64_t k0 = many * piece / pieces, k1 = many * (piece + 1) / pieces;
       const int64_t w0 = word * kTile, w1 = std::min(c.inputs, w0 + kTile);
-      const Scratch<T> rows(many * kTile * length), wide(places ? steps * kTile : 0);
+      const Scratch<T> rows((k1 - k0) * kTile * length), wide(places ? steps * kTile : 0);
       Block<T> block(c, 0, c.outputs, run.row);
       for (int64_t i0 = w0; i0 < w1; i0 += block.inputs()) {
         const int64_t i1 = std::min(w1, i0 + block.inputs());
         block.make(i0, i1, true);
         const Delayed<T> view = block.view();
-        for (int64_t k = 0; k < many; ++k)
+        for (int64_t k = k0; k < k1; ++k)
           input_rows(view, block.place(), gradients + k * size, steps, 0, i1 - i0, length,
-                     rows + (k * kTile + i0 - w0) * length);
+                     rows + ((k - k0) * kTile + i0 - w0) * length);
       }
-      for (int64_t k = 0; k < many; ++k) {
-        const T* const from = rows + k * kTile * length;
+      for (int64_t k = k0; k < k1; ++k) {
+        const T* const from = rows + (k - k0) * kTile * length;
         if (!places) {
           transpose(from, length, w1 - w0, steps, dx + (b0 + k) * c.inputs + w0, batch * c.inputs);
           continue;
@@ -247,7 +259,7 @@ Four learned_delays_backward(const Maybe& grad_y, const Maybe& grad_left, const 
     const T* const numbers = spikes ? nullptr : data<T>(x);
     if (need_weight)
       run.groups(words_of(packed), numbers, [&](int64_t b0, int64_t b1) {
-        run.parts(b1 - b0, [&](int64_t j0, int64_t j1, T* all) {
+        run.parts(b1 - b0, false, [&](int64_t j0, int64_t j1, int64_t, int64_t, T* all) {
           const int64_t size = (j1 - j0) * run.row;
           for (int64_t b = b0; b < b1; ++b)
             gradient_rows(call, grad_y, grad_left, b, j0, j1, run.row, all + (b - b0) * size);

@@ -138,7 +138,8 @@ class Block {
     const T w = weights_[s], d = delays_[s];
     if (c_.sigma > 0) {
       gaussian_shares<T>(c_, d, first_at(s), shares_, nullptr);
-      for (int64_t k = 0; k < count_; ++k) to[k] = w * shares_[k];
+      for (int64_t k = 0; k < c_.there(); ++k) to[k] = w * shares_[k];
+      std::fill(to + c_.there(), to + count_, T(0));  // also of an infinite weight
     } else {
       const T share = d - static_cast<T>(first_at(s));
       to[0] = w * (1 - share), to[1] = w * share;
@@ -182,12 +183,18 @@ inline int64_t samples_of(int64_t batch, int64_t events, int64_t inputs, int64_t
   return std::max<int64_t>((batch + groups - 1) / groups, std::min<int64_t>(8, batch));
 }
 
-// Neurons of a part, whose rows of currents stay in the second-level cache.
+// Neurons of a part, whose rows of currents stay in the second-level cache; two parts a thread.
 inline int64_t part_of_neurons(int64_t outputs, int64_t bytes_each) {
   const int64_t threads = torch::stable::get_num_threads();
-  const int64_t even = (outputs + 2 * threads - 1) / (2 * threads);
-  return std::clamp<int64_t>((int64_t{512} << 10) / bytes_each, 8,
-                             std::clamp<int64_t>(even, 8, 64));
+  const int64_t even = threads == 1 ? outputs : (outputs + 2 * threads - 1) / (2 * threads);
+  return std::clamp<int64_t>((int64_t{512} << 10) / bytes_each, 4,
+                             std::clamp<int64_t>(even, 4, 64));
+}
+
+// In how many pieces some samples are cut where the work has so few others.
+inline int64_t pieces_of(int64_t samples, int64_t others) {
+  const int64_t threads = torch::stable::get_num_threads();
+  return others >= threads ? 1 : std::min(samples, (2 * threads + others - 1) / others);
 }
 
 }  // namespace spikegrad
